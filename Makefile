@@ -1,0 +1,65 @@
+# Two commands: `make demo` trains and shows a translator, `make test` checks everything. Each sets itself up first.
+# WORKERS: processes of the tests. ARGS: more arguments of `regard demo`. PYTHONS: the interpreters to try, in order.
+PYTHONS ?= python3.13 python3.12 python3.11 python3
+WORKERS ?= 2
+ARGS ?=
+
+BIN := $(CURDIR)/.venv/bin
+READY := .venv/.ready
+LOCK := requirements/lock.txt
+PIP := "$(BIN)/python" -m pip --disable-pip-version-check
+PYTEST := "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile
+
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \
+	install one, or name it: make setup PYTHONS=/path/to/python3
+
+.PHONY: help setup demo check test test-full lock
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       learn to translate dates, money and names in minutes, and show how well"
+	@echo "make test       lint, types and tests"
+	@echo "make test-full  the same, with the tests that take minutes"
+	@echo "make setup      only what these three do first: .venv, the locked dependencies, Regard itself"
+	@echo "make lock       resolve the dependencies of pyproject.toml anew into $(LOCK)"
+
+setup: $(READY)
+
+demo: setup
+	"$(BIN)/regard" demo $(ARGS)
+
+check: setup
+	@"$(BIN)/ruff" check
+	@"$(BIN)/mypy"
+
+test: check
+	@$(PYTEST)
+
+test-full: check
+	@$(PYTEST) --hypothesis-profile=full -m "full or not full"
+
+# A pyenv shim may stand on PATH and still fail to run: so each candidate is run, and must be able to make a venv.
+# The stamp is touched last: a set-up that was cut off starts again.
+$(READY): $(LOCK) pyproject.toml
+	@rm -f $(READY); \
+	if ! "$(BIN)/python" -c 'import pip; $(IN_RANGE)' 2>/dev/null; then \
+		for python in $(PYTHONS) none; do \
+			"$$python" -c 'import ensurepip, venv; $(IN_RANGE)' >/dev/null 2>&1 && break; \
+		done; \
+		if [ "$$python" = none ]; then echo '$(NO_PYTHON)' >&2; exit 1; fi; \
+		"$$python" -m venv --clear .venv || exit 1; \
+	fi
+	@echo "setting up .venv with `"$(BIN)/python" --version` (once, some minutes; 1.8 GB on disk)"
+	@$(PIP) install --quiet --require-hashes --only-binary :all: -r $(LOCK)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+# Python 3.11, 3.12 and 3.13 resolve to the same pins; tests/test_house.py reads what is written.
+lock: setup
+	@"$(BIN)/python" -m venv --clear build/lock
+	@build/lock/bin/pip install --quiet pip-tools==7.6.2
+	@build/lock/bin/pip-compile pyproject.toml --extra cpu --extra dev --output-file $(LOCK) --quiet --upgrade \
+		--generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+	@sed -i '/^#/d' $(LOCK)

@@ -1,0 +1,39 @@
+"""The keys of a Batch, their shapes and dtypes: the one vocabulary between data, models and tasks.
+
+B batch, S source or prompt length, T target length.
+"""
+
+from typing import Any, NamedTuple
+
+Batch = dict[str, Any]  # key -> array or tensor
+
+IGNORED_LABEL = -100  # a label that is no part of any loss
+
+
+class Key(NamedTuple):
+    shape: str
+    dtype: str
+    meaning: str
+
+
+KEYS: dict[str, Key] = {
+    "input_ids": Key("B S", "int32", "token ids of the source, or of the text"),
+    "attention_mask": Key("B S", "int32", "1 for a real token, 0 for padding"),
+    "position_ids": Key("B S", "int32", "positions; absent: counted over real tokens, from 0 in each segment"),
+    "segment_ids": Key("B S", "int32", "tokens attend only within one segment"),
+    "token_type_ids": Key("B S", "int32", "sentence A is 0, B is 1"),
+    "decoder_input_ids": Key("B T", "int32", "what the decoder reads; absent: labels shifted right"),
+    "decoder_attention_mask": Key("B T", "int32", "1 for a real token, 0 for padding"),
+    "decoder_position_ids": Key("B T", "int32", "as position_ids"),
+    "decoder_segment_ids": Key("B T", "int32", "as segment_ids; cross-attention keeps to equal segments too"),
+    "labels": Key("B T", "int32", f"ids to predict; {IGNORED_LABEL} is ignored"),
+}
+
+
+class Example(NamedTuple):
+    """One pair of texts, as a corpus gives it."""
+
+    source: str
+    target: str
+    source_lang: str | None = None
+    target_lang: str | None = None

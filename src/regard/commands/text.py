@@ -1,0 +1,49 @@
+"""What the verbs share of reading and writing: lines of text, tables, the note on unfinished translations."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from rich.console import Console
+
+from regard.errors import InputError
+
+_TABLE_WIDTH = 110  # characters; a narrower terminal wraps a table, and nothing is cut
+
+
+def open_lines(path: Path | None) -> Iterator[str]:
+    """The lines of a UTF-8 file, or of stdin where `path` is None or "-", one after the other as they are asked for.
+
+    Only line feeds end a line, so that one line in is one line out. Raises InputError for a file that cannot be read,
+    at once, and for invalid UTF-8, with its line.
+    """
+    if path is None or str(path) == "-":
+        return _decoded(sys.stdin.buffer, "stdin")
+    try:
+        return _decoded(path.open("rb"), str(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
+    with stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{name}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x} at {error.start})"
+                ) from error
+
+
+def table_console() -> Console:
+    """A console on stdout that is wide enough for a table."""
+    return Console(width=max(Console().width, _TABLE_WIDTH), highlight=False)
+
+
+def warn_of_unfinished(unfinished: int, count: int) -> None:
+    """Say on stderr how many translations were cut at max_new_tokens, if any were."""
+    if unfinished:
+        cut = f"{unfinished} of {count} translations reached max_new_tokens before their end"
+        print(f"regard: {cut}: raise --max-new-tokens", file=sys.stderr)

@@ -1,0 +1,39 @@
+"""Builders of the data sets that the demo and the recipes use: fetch, extract, clean, split."""
+
+import os
+from pathlib import Path
+
+from regard.corpora.corpus import Builder, Corpora, Report
+from regard.corpora.debian import build_english_chinese, build_english_german
+from regard.corpora.demo import build_demo
+from regard.errors import ConfigError
+
+__all__ = ["BUILDERS", "Corpora", "build", "default_cache"]
+
+BUILDERS: dict[str, Builder] = {
+    "demo": build_demo,
+    "debian-en-de": build_english_german,
+    "debian-en-zh": build_english_chinese,
+}
+
+
+def default_cache() -> Path:
+    """Where fetched packages stay: $XDG_CACHE_HOME/regard, or ~/.cache/regard."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regard"
+
+
+def build(name: str, cache: Path | None = None, report: Report = lambda line: None) -> Corpora:
+    """Build a corpus by name; a second call gives the same examples in the same order.
+
+    Args:
+        name: a key of `BUILDERS`.
+        cache: directory for what is fetched; absent: `default_cache()`.
+        report: receives lines of progress.
+
+    Raises:
+        ConfigError: no builder has this name.
+        FetchError: a package cannot be had, or is not the pinned one.
+    """
+    if name not in BUILDERS:
+        raise ConfigError(f"no corpus is called {name!r}; there are {', '.join(BUILDERS)}")
+    return BUILDERS[name](cache or default_cache(), report)

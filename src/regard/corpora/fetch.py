@@ -1,0 +1,153 @@
+"""Debian packages and indexes, pinned by hash, through an apt that keeps everything in the cache directory.
+
+The machine's apt sources and keys are used, its lists, archives and packages are left alone. What is in the cache with
+the right hash is not asked for again, so a second build needs no network and no Debian.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from regard.errors import FetchError
+
+_NEEDS = "the first build needs Debian 12 (bookworm) or a machine whose apt sources offer its main archive"
+_APT_HELPER = "/usr/lib/apt/apt-helper"
+_LANGUAGES = "en,de,zh_CN"
+_TIMEOUT = 1800  # seconds for one apt command
+
+
+class Package(NamedTuple):
+    """A binary package for all architectures."""
+
+    name: str
+    version: str
+    sha256: str  # of the .deb
+
+
+class Index(NamedTuple):
+    """A Translation index: the package descriptions in one language."""
+
+    language: str  # apt's spelling: en, de, zh_CN
+    sha256: str  # of the decompressed text
+
+
+class Fetcher:
+    """Gets pinned files into `cache`; the package lists are read once, at the first need."""
+
+    def __init__(self, cache: Path) -> None:
+        self._lists = cache / "apt" / "lists"
+        self._apt_cache = cache / "apt" / "cache"
+        self._packages = cache / "packages"
+        self._indexes = cache / "indexes"
+        self._updated = False
+
+    def package(self, package: Package) -> Path:
+        """The path of the .deb.
+
+        Raises:
+            FetchError: apt is missing or does not offer this version, or the file has another hash.
+        """
+        path = self._packages / f"{package.name}_{package.version.replace(':', '%3a')}_all.deb"
+        if not _is_pinned(path, package.sha256):
+            self._packages.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._packages) as directory:
+                _keep(
+                    self._download(package, Path(directory)), path, package.sha256, f"{package.name} {package.version}"
+                )
+        return path
+
+    def index(self, index: Index) -> Path:
+        """The path of the decompressed index. Raises as `package` does."""
+        path = self._indexes / f"Translation-{index.language}-{index.sha256[:12]}"
+        if not _is_pinned(path, index.sha256):
+            self._indexes.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._indexes) as directory:
+                candidate = Path(directory) / "index"
+                candidate.write_bytes(self._index_content(index))
+                _keep(candidate, path, index.sha256, f"the index Translation-{index.language}")
+        return path
+
+    def _download(self, package: Package, directory: Path) -> Path:
+        self._update()
+        request = f"{package.name}={package.version}"
+        result = self._apt("apt-get", "download", request, directory=directory)
+        found = list(directory.glob("*.deb"))
+        if result.returncode or len(found) != 1:
+            raise FetchError(f"cannot fetch {request}: {_complaint(result)}; {_NEEDS}")
+        return found[0]
+
+    def _index_content(self, index: Index) -> bytes:
+        """The pinned one of the machine's indexes, or else any, for the complaint about its hash."""
+        self._update()
+        kinds = ("Created-By: Translations", f"Language: {index.language}")
+        result = self._apt("apt-get", "indextargets", "--format", "$(FILENAME)", *kinds)
+        contents = [
+            self._apt(_APT_HELPER, "cat-file", name).stdout for name in result.stdout.decode().split("\n") if name
+        ]
+        if not contents:
+            raise FetchError(f"no apt source of this machine has a Translation-{index.language} index; {_NEEDS}")
+        return next((content for content in contents if _sha256(content) == index.sha256), contents[0])
+
+    def _update(self) -> None:
+        if self._updated:
+            return
+        for directory in (self._lists / "partial", self._apt_cache / "archives" / "partial"):
+            directory.mkdir(parents=True, exist_ok=True)
+        result = self._apt("apt-get", "update")
+        if result.returncode:
+            raise FetchError(f"apt cannot read its sources: {_complaint(result)}; {_NEEDS}")
+        self._updated = True
+
+    def _apt(self, program: str, *arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        options = (
+            f"Dir::State::lists={self._lists}",
+            f"Dir::Cache={self._apt_cache}",
+            f"Acquire::Languages={_LANGUAGES}",
+            "Acquire::Retries=2",
+            "APT::Sandbox::User=root",  # else apt would write as a user who cannot enter the cache
+        )
+        command = [_program(program), *(part for option in options for part in ("-o", option)), *arguments]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        try:
+            return subprocess.run(
+                command, cwd=directory, env=environment, capture_output=True, timeout=_TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise FetchError(f"apt did not answer within {_TIMEOUT} s ({' '.join(arguments)}); try again") from None
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise FetchError(f"{name} is not on this machine: {_NEEDS}")
+    return path
+
+
+def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
+    """The last of apt's errors or warnings, else its last line."""
+    lines = result.stderr.decode("utf-8", "replace").split("\n")
+    spoken = (
+        [line for line in lines if line.startswith(("E: ", "W: "))]
+        or [line for line in lines if line]
+        or ["no message"]
+    )
+    return spoken[-1]
+
+
+def _keep(candidate: Path, path: Path, sha256: str, name: str) -> None:
+    found = _sha256(candidate.read_bytes())
+    if found != sha256:
+        raise FetchError(f"{name} has the SHA-256 {found}, but {sha256} is pinned: this source offers another file")
+    os.replace(candidate, path)
+
+
+def _is_pinned(path: Path, sha256: str) -> bool:
+    return path.is_file() and _sha256(path.read_bytes()) == sha256
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

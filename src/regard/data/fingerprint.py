@@ -1,0 +1,82 @@
+"""What prepared data is made of: the content of its inputs and the settings that shape it, and no path or date."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from regard.config import CorpusConfig, DataConfig, TokenizerConfig
+from regard.data.shards import FORMAT, SPLITS
+from regard.data.sources import STDIN, STDIN_COPY, corpus_files, hash_files
+from regard.errors import DataError
+
+_FILES = ("source", "target", "tsv", "jsonl")
+
+
+def made_of(data: DataConfig, tokenizer: TokenizerConfig, pairs_per_shard: int) -> dict[str, Any]:
+    """A JSON object that is equal exactly when `prepare` would write the same. Reads every input once."""
+    origin = {
+        "format": {"version": FORMAT, "pairs_per_shard": pairs_per_shard},
+        "inputs": _builder_code() if data.builder else {s: [_corpus(c) for c in getattr(data, s)] for s in SPLITS},
+        "data": data.model_dump(exclude={*SPLITS, "workers"}),
+        "tokenizer": tokenizer.model_dump(exclude={"path"}),
+        "given": {"tokenizer.path": _given(tokenizer.path)},
+    }
+    return dict(json.loads(json.dumps(origin)))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The names of the entries that differ, as `section.key`."""
+    names = []
+    for section in sorted({*old, *new}):
+        before, after = old.get(section, {}), new.get(section, {})
+        keys = sorted({*before, *after})
+        names += [f"{section}.{key}" for key in keys if before.get(key) != after.get(key)]
+    return [name.removeprefix("given.") for name in names]
+
+
+@contextmanager
+def stdin_copied(data: DataConfig, directory: Path) -> Iterator[DataConfig]:
+    """The same data with `-` replaced by a copy of stdin, which can be read twice; the copy goes at the end."""
+    users = [c for split in SPLITS for c in getattr(data, split) if STDIN in (getattr(c, name) for name in _FILES)]
+    if not users:
+        yield data
+        return
+    if len(users) > 1:
+        raise DataError(f"stdin (-) can be read once, but {len(users)} corpora name it")
+    copy = directory / STDIN_COPY
+    try:
+        with copy.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        yield data.model_copy(update={s: tuple(_from(c, copy) for c in getattr(data, s)) for s in SPLITS})
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _from(corpus: CorpusConfig, copy: Path) -> CorpusConfig:
+    names = [name for name in _FILES if getattr(corpus, name) == STDIN]
+    if len(names) > 1:
+        raise DataError("source and target cannot both be stdin (-): pipe a TSV in, with tsv = '-'")
+    return corpus.model_copy(update=dict.fromkeys(names, str(copy)))
+
+
+def _corpus(corpus: CorpusConfig) -> dict[str, Any]:
+    kind = "tsv" if corpus.tsv is not None else "jsonl" if corpus.jsonl is not None else "aligned"
+    hashes = [hash_files(files) for files in corpus_files(corpus)]
+    return {"kind": kind, "files": hashes, **corpus.model_dump(include={"source_lang", "target_lang", "weight"})}
+
+
+def _builder_code() -> dict[str, Any]:
+    """The code of the builders stands for what they build: they are deterministic, and pin what they fetch."""
+    package = Path(__file__).parent.parent / "corpora"
+    return {"corpora": hash_files(sorted(str(file) for file in package.glob("*.py")))}
+
+
+def _given(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+    return hash_files([str(file)])

@@ -1,0 +1,297 @@
+"""`regard prepare`: corpora -> tokenizer and shards, once. Killed, it goes on; run again, it does nothing.
+
+The text is read as a stream, twice: the first pass trains the tokenizer and splits validation data off, the second
+writes shards. A finished shard leaves a record; the manifest comes last and makes the whole valid.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from regard import __version__
+from regard.config import DataConfig, RunConfig
+from regard.data.encode import Job, Rules, ShardRecord, encode_shards, language_tag
+from regard.data.fingerprint import differences, made_of, stdin_copied
+from regard.data.progress import Advance, Narrator
+from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
+from regard.data.shards import FORMAT, MANIFEST, SPLITS, PreparedData, damaged_files, read_manifest, write_file
+from regard.data.sources import DropReport, Located, Place, hash_files, read_located
+from regard.errors import ConfigError, DataError, RegardError
+from regard.features.tokenizer import Tokenizer
+
+PAIRS_PER_SHARD = 16_384
+MAX_WORKERS = 8  # unless data.workers says more: each takes 0.1 to 0.2 GB
+
+_UNFINISHED = "unfinished.json"  # what the files in the directory are made of, as long as there is no manifest
+_SURVEY = "survey.json"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_TICK = 4096  # pairs between two looks at the progress bar
+
+
+def prepare(
+    run: RunConfig, directory: str | Path, *, progress: bool = False, pairs_per_shard: int = PAIRS_PER_SHARD
+) -> PreparedData:
+    """Tokenise the data of a run into `directory`, or open what is there if it was made of the same.
+
+    What is dropped, and why, is said on stderr and kept in the manifest.
+
+    Args:
+        run: `data` and `tokenizer` are what counts; the rest may change without another preparation.
+        directory: made if missing; an earlier preparation in it is replaced when its inputs changed.
+        progress: allows a bar where stderr is a terminal; plain lines otherwise.
+        pairs_per_shard: pairs read for one shard; they and their tokens are what each process holds in memory.
+
+    Raises:
+        DataError: a file is missing or unreadable, aligned files differ in length, or nothing is left of a split.
+    """
+    directory, narrator = Path(directory), Narrator(progress)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with stdin_copied(run.data, directory) as data:
+            origin = made_of(data, run.tokenizer, pairs_per_shard)
+            manifest = _current_manifest(directory, origin, narrator)
+            if manifest is None:
+                _begin(directory, origin, narrator)
+                work = _Preparation(run, data, directory, narrator, pairs_per_shard)
+                manifest = work.build(origin)
+    except RegardError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot prepare data in {directory}: {error}") from error
+    return PreparedData(directory, manifest)
+
+
+def _current_manifest(directory: Path, origin: dict[str, Any], narrator: Narrator) -> dict[str, Any] | None:
+    """The manifest of an earlier preparation that is whole and made of the same; else None, and why is said."""
+    try:
+        manifest = read_manifest(directory)
+    except DataError as error:
+        narrator.say(f"{error}; preparing again")
+        return None
+    if manifest is None:
+        return None
+    changed = differences(manifest["made_of"], origin)
+    if changed:
+        narrator.say(f"{directory}: changed since it was prepared: {', '.join(changed)}; preparing again")
+        return None
+    damaged = list(damaged_files(directory, manifest["files"]))
+    if damaged:
+        narrator.say(f"{directory}: missing or damaged: {', '.join(damaged)}; preparing again")
+        return None
+    narrator.say(f"{directory}: prepared already, nothing to do")
+    return manifest
+
+
+def _begin(directory: Path, origin: dict[str, Any], narrator: Narrator) -> None:
+    """Keep what an interrupted preparation of the same inputs left; clear everything else that prepare wrote."""
+    begun = json.dumps(origin, sort_keys=True).encode()
+    unfinished = directory / _UNFINISHED
+    if not (directory / MANIFEST).exists() and unfinished.exists() and unfinished.read_bytes() == begun:
+        narrator.say(f"{directory}: going on with an interrupted preparation")
+        return
+    for name in (MANIFEST, _UNFINISHED, _SURVEY, *_TOKENIZER_FILES):
+        (directory / name).unlink(missing_ok=True)
+    for split in SPLITS:
+        for file in directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.*"):
+            file.unlink()
+    write_file(unfinished, begun)
+
+
+@dataclass
+class _Preparation:
+    """One preparation that has work to do."""
+
+    run: RunConfig
+    data: DataConfig
+    directory: Path
+    narrator: Narrator
+    pairs_per_shard: int
+    corpora: dict[str, list[Located]] = field(default_factory=dict)  # what a builder gave, by split
+    notes: list[str] = field(default_factory=list)
+
+    def build(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """Make everything; the manifest, written last, is returned."""
+        if self.data.builder is not None:
+            self._run_builder(self.data.builder)
+        found = self._resume_survey() or self._survey()
+        tokenizer = Tokenizer.load(self.directory)
+        splits: dict[str, Any] = {}
+        hashes = hash_files(str(self.directory / name) for name in _TOKENIZER_FILES)
+        files = dict(zip(_TOKENIZER_FILES, hashes, strict=True))
+        for split in SPLITS:
+            if split == "train" or self._names(split) or (split == "validation" and found.validation):
+                splits[split], written = self._encode(split, found, tokenizer)
+                files |= written
+        manifest = {
+            "format": FORMAT,
+            "regard": __version__,
+            "made_of": origin,
+            "notes": self.notes,
+            "tokenizer": {"vocab_size": tokenizer.vocab_size, "content_hash": tokenizer.content_hash},
+            "splits": splits,
+            "files": files,
+        }
+        write_file(self.directory / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+        for split in splits:
+            for record in self.directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.json"):
+                record.unlink()
+        (self.directory / _UNFINISHED).unlink()
+        (self.directory / _SURVEY).unlink()
+        return manifest
+
+    def _run_builder(self, name: str) -> None:
+        from regard.corpora import build
+
+        built = build(name, None, self.narrator.say)
+        for split, examples in (("train", built.train), ("validation", built.validation), ("test", built.test)):
+            places = (Place(f"{name} {split}", number) for number in count(1))
+            self.corpora[split] = [Located(example, place) for example, place in zip(examples, places, strict=False)]
+        self._note(f"{name}: {built.source}")
+        self._note(f"{name}: " + ", ".join(f"{what} {number:,}" for what, number in built.counts.items()))
+
+    def _names(self, split: str) -> bool:
+        """Whether the run names data for a split."""
+        return bool(self.corpora.get(split) or getattr(self.data, split))
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.narrator.say(text)
+
+    def _resume_survey(self) -> Survey | None:
+        file = self.directory / _SURVEY
+        if not file.exists():
+            return None
+        state = json.loads(file.read_bytes())
+        self.notes = state["notes"]
+        return Survey.from_json(state["survey"])
+
+    def _survey(self) -> Survey:
+        """The first pass, where there is something to learn from it; leaves the tokenizer in the directory."""
+        config = self.run.tokenizer
+        split_validation = not self._names("validation")
+        found = Survey()
+        sample = TextSample(SAMPLE_PAIRS, SAMPLE_COST) if config.path is None else None
+        if sample is not None or split_validation:
+            report = DropReport()
+            with self.narrator.counting("reading") as advance:
+                stream = _counted(self._examples("train", report), advance)
+                found = survey(stream, sample, split_validation=split_validation)
+            if not found.pairs:
+                raise _empty("train", report)
+        if split_validation:
+            self._note(
+                f"validation: {len(found.validation):,} of {found.pairs:,} pairs are split off by a hash of their "
+                f"source, since the run file names no validation data"
+            )
+        tokenizer = self._train_tokenizer(sample, found) if sample is not None else self._given_tokenizer()
+        tokenizer.save(self.directory)
+        state = {"survey": found.to_json(), "notes": self.notes}
+        write_file(self.directory / _SURVEY, json.dumps(state).encode())
+        return found
+
+    def _train_tokenizer(self, sample: TextSample, found: Survey) -> Tokenizer:
+        part = "all" if len(sample) == found.pairs else f"{len(sample):,}, chosen by hash, of"
+        self._note(f"tokenizer: {self.run.tokenizer.algorithm}, trained on {part} {found.pairs:,} pairs")
+        tags = [language_tag(language) for language in found.languages] if self.data.language_tags else []
+        return Tokenizer.train(sample.lines(found.below), self.run.tokenizer, tags)
+
+    def _given_tokenizer(self) -> Tokenizer:
+        path = str(self.run.tokenizer.path)
+        tokenizer = Tokenizer.load(path)
+        if tokenizer.encode("") != [tokenizer.eos_id]:
+            raise ConfigError(f"tokenizer.path: {path} must end every text with its eos token, but does not")
+        return tokenizer
+
+    def _examples(self, split: str, report: DropReport) -> Iterator[Located]:
+        """The usable pairs of a split, as the run file names them."""
+        stream = iter(self.corpora[split]) if self.corpora else read_located(getattr(self.data, split), report)
+        for located in stream:
+            if self.data.language_tags and located.example.target_lang is None:
+                raise DataError(
+                    f"data.language_tags needs the language of every target, and {located.place} has none: "
+                    f"set target_lang in its corpus"
+                )
+            yield located
+
+    def _pairs(self, split: str, found: Survey, report: DropReport) -> Iterator[Located]:
+        """What the shards of a split are made of: validation is split off, weights are applied."""
+        if split == "validation" and found.validation:
+            yield from found.validation
+            return
+        for located in self._examples(split, report):
+            if not located.copies:
+                report.add("left out by the weight of its corpus", located.place)
+            elif split != "train" or not in_validation(located.example.source, found.below):
+                yield located
+
+    def _encode(self, split: str, found: Survey, tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, str]]:
+        """Write the shards of a split; -> its entry in the manifest, and the hashes of its files."""
+        report = DropReport()
+        finished: list[ShardRecord] = []
+        rules = Rules(self.data.max_tokens, self.data.max_ratio, self.data.language_tags)
+        total = found.pairs - len(found.validation) if split == "train" and found.pairs else None
+        with self.narrator.counting(split, total) as advance:
+            jobs = self._jobs(split, self._pairs(split, found, report), finished, advance)
+            workers = self.data.workers or _default_workers()
+            for record in encode_shards(jobs, self.directory, tokenizer, rules, workers):
+                finished.append(record)
+                advance(record.read)
+        finished.sort(key=lambda record: record.name)
+        for record in finished:
+            report.merge(record.dropped)
+        entry = {
+            "pairs": sum(record.pairs for record in finished),
+            "source_tokens": sum(record.source_tokens for record in finished),
+            "target_tokens": sum(record.target_tokens for record in finished),
+            "dropped": asdict(report),
+            "shards": [record.name for record in finished if record.pairs],
+        }
+        if not entry["pairs"]:
+            raise _empty(split, report)
+        self._describe(split, entry, report)
+        return entry, {name: digest for record in finished for name, digest in record.files.items()}
+
+    def _jobs(
+        self, split: str, pairs: Iterator[Located], finished: list[ShardRecord], advance: Advance
+    ) -> Iterator[Job]:
+        """The shards that are still to be written; those that an interrupted run completed go to `finished`."""
+        for number in count():
+            part = list(islice(pairs, self.pairs_per_shard))
+            if not part:
+                return
+            name = f"{split}-{number:05d}"
+            record = ShardRecord.load(self.directory, name)
+            if record is not None and not any(damaged_files(self.directory, record.files)):
+                finished.append(record)
+                advance(record.read)
+            else:
+                yield Job(name, part, keep_texts=split != "train")
+
+    def _describe(self, split: str, entry: dict[str, Any], report: DropReport) -> None:
+        self.narrator.say(
+            f"{split}: {entry['pairs']:,} pairs, {entry['source_tokens']:,} source and "
+            f"{entry['target_tokens']:,} target tokens"
+        )
+        if report.total:
+            self.narrator.say("\n".join(f"{split}: {line}" for line in report.text().splitlines()))
+
+
+def _empty(split: str, report: DropReport) -> DataError:
+    dropped = "; ".join(report.text().splitlines()) or "there are no lines in it"
+    return DataError(f"the {split} corpus is empty: {dropped}")
+
+
+def _counted(pairs: Iterator[Located], advance: Advance) -> Iterator[Located]:
+    while part := list(islice(pairs, _TICK)):
+        yield from part
+        advance(len(part))
+
+
+def _default_workers() -> int:
+    """Processors that this process may use, as far as memory allows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS)

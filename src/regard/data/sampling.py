@@ -1,0 +1,130 @@
+"""The first pass over the training text: what the tokenizer is trained on, the languages, a validation split.
+
+Every choice is by hash, so that it depends on the texts and neither on their order nor on chance.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from regard.batch import Example
+from regard.data.sources import Located, Place, hash_share
+from regard.errors import DataError
+
+SAMPLE_PAIRS = 500_000  # the tokenizer learns from at most so many pairs
+SAMPLE_COST = 50_000_000  # and at most so many bytes, of which those of long words count more
+LONG_WORD = 20  # characters; Chinese is one long word up to the next punctuation mark
+LONG_WORD_COST = 8  # a trainer keeps each different word once; long ones are all different, and take 130 bytes a byte
+VALIDATION_SHARE = 0.01
+VALIDATION_PAIRS = 2000  # at most
+
+
+class TextSample:
+    """A part of the pairs, chosen by hash, that stays within the bounds however long the stream is.
+
+    The part is the first of 1, 0.8, 0.8**2, ... of the hashes that fits.
+    """
+
+    def __init__(self, pairs: int, cost: int) -> None:
+        self._max_pairs, self._max_cost = pairs, cost
+        self._below = 1.0
+        self._kept: list[tuple[float, str, str]] = []
+        self._cost = 0
+
+    def add(self, example: Example) -> None:
+        """Consider one more pair."""
+        share = hash_share("tokenizer", example.source, example.target)
+        if share >= self._below:
+            return
+        self._kept.append((share, example.source, example.target))
+        self._cost += training_cost(example.source) + training_cost(example.target)
+        while len(self._kept) > self._max_pairs or self._cost > self._max_cost:
+            self._below *= 0.8
+            self._kept = [entry for entry in self._kept if entry[0] < self._below]
+            self._cost = sum(training_cost(source) + training_cost(target) for _, source, target in self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def lines(self, but_below: float = 0.0) -> Iterator[str]:
+        """Sources and targets in turn, but for the sources that `in_validation` takes away."""
+        for _, source, target in self._kept:
+            if not in_validation(source, but_below):
+                yield source
+                yield target
+
+
+def training_cost(text: str) -> int:
+    """Bytes, those of long words with their weight: what a trainer's memory grows with."""
+    long_words = "".join(word for word in text.split() if len(word) > LONG_WORD)
+    return sum(
+        len(part.encode("utf-8", "surrogatepass")) * cost for part, cost in ((text, 1), (long_words, LONG_WORD_COST))
+    )
+
+
+def in_validation(source: str, below: float) -> bool:
+    """Whether a pair with this source is split off: equal sources always fall on one side."""
+    return below > 0 and hash_share("validation", source) < below
+
+
+@dataclass
+class Survey:
+    """What the first pass found; `validation` and `below` are empty where the run file names validation data."""
+
+    pairs: int = 0
+    languages: list[str] = field(default_factory=list)  # target languages
+    below: float = 0.0  # sources whose hash is below this are validation
+    validation: list[Located] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a preparation that goes on after a kill."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Survey":
+        """The inverse of `to_json`."""
+        rows = values["validation"]
+        validation = [Located(Example(*example), Place(*place), copies) for example, place, copies in rows]
+        return cls(**values | {"validation": validation})
+
+
+def survey(examples: Iterable[Located], sample: TextSample | None, *, split_validation: bool) -> Survey:
+    """Read the training text once; `sample`, if there is one, receives every pair."""
+    found = Survey()
+    languages: set[str] = set()
+    lowest: list[tuple[float, int, Located]] = []  # a heap, largest share first, one entry more than can be chosen
+    for located in examples:
+        if not located.copies:
+            continue
+        found.pairs += 1
+        if located.example.target_lang:
+            languages.add(located.example.target_lang)
+        if sample is not None:
+            sample.add(located.example)
+        if split_validation:
+            _keep_lowest(lowest, (-hash_share("validation", located.example.source), -found.pairs, located))
+    found.languages = sorted(languages)
+    if split_validation and found.pairs:
+        found.below, found.validation = _choose(lowest, found.pairs)
+    return found
+
+
+def _keep_lowest(lowest: list[tuple[float, int, Located]], entry: tuple[float, int, Located]) -> None:
+    if len(lowest) <= VALIDATION_PAIRS:
+        heapq.heappush(lowest, entry)
+    elif entry[0] > lowest[0][0]:
+        heapq.heapreplace(lowest, entry)
+
+
+def _choose(lowest: list[tuple[float, int, Located]], pairs: int) -> tuple[float, list[Located]]:
+    """The bound on the hash that splits off 1 % of the pairs, at least one and at most 2000; and these pairs."""
+    entries = sorted(lowest, reverse=True)  # shares are negated: the lowest comes first, then the earliest
+    wanted = min(VALIDATION_PAIRS, max(1, int(pairs * VALIDATION_SHARE)))
+    below = -entries[wanted][0] if wanted < len(entries) else 0.0
+    chosen = [located._replace(copies=1) for share, _, located in entries if -share < below]
+    if not chosen:
+        raise DataError(
+            f"{pairs} training pairs are too few, or too much alike, to split validation data off: set data.validation"
+        )
+    return below, chosen

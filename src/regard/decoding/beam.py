@@ -1,0 +1,129 @@
+"""Beam search with the rules of Transformers' `generate`, so that ids and scores agree.
+
+Each step takes the best (1 + number of eos ids) * W continuations, so that W of them go on even if every end comes
+first. Those of the best W that end become hypotheses, and the W best hypotheses by penalised score are kept.
+"""
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NamedTuple
+
+from regard.decoding.noise import gumbel
+from regard.decoding.options import Array, Generation, GenerationOptions
+from regard.decoding.processors import Processors
+from regard.decoding.sample import not_among
+from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, pick, write
+from regard.errors import ConfigError
+
+
+class Beams(NamedTuple):
+    """The search so far."""
+
+    running: Tracks  # (B, W, T) each
+    running_scores: Array  # (B, W): sums of log-probabilities, falling; -inf: no such beam
+    finished: Tracks  # (B, W, T) each
+    finished_scores: Array  # (B, W): penalised, falling; -inf: no such hypothesis
+    open: Array  # (B,) bool: the row may still find something better
+
+
+class Candidates(NamedTuple):
+    """The best continuations of all running beams, best first."""
+
+    scores: Array  # (B, K): sums of log-probabilities
+    parents: Array  # (B, K) int32
+    values: Tracks  # (B, K) each, a column of the tracks
+    ends: Array  # (B, K) bool
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """W beams that compete for the W best hypotheses."""
+
+    options: GenerationOptions
+    process: Processors
+    seeds: Array | None  # (B, 2) uint32, where the options sample
+    ops: ModuleType
+
+    def start(self, batch: Array) -> Beams:
+        """All beams are equal now, so only the first one counts."""
+        ops, width = self.ops, self.options.width
+        first = ops.broadcast_to(ops.arange(width, dtype="int32")[None, :] == 0, (batch, width))
+        tracks = empty_tracks(batch, self.options, ops)
+        none = ops.full((batch, width), -math.inf, dtype="float32")
+        return Beams(tracks, ops.where(first, 0.0, none), tracks, none, ops.full((batch,), True, dtype="bool"))
+
+    def advance(self, logits: Array, beams: Beams, step: Array) -> tuple[Array, Array, Beams]:
+        """Choose from logits (B, W, V): the next ids (B, W), the beams (B, W) they extend, and all so far."""
+        ops, width = self.ops, self.options.width
+        candidates = self._candidates(logits, beams, step)
+        running_scores, chosen = ops.top_k(ops.where(candidates.ends, -math.inf, candidates.scores), width)
+        parents = ops.take_along_axis(candidates.parents, chosen, axis=1)
+        values = tuple(ops.take_along_axis(value, chosen, axis=1) for value in candidates.values)
+        running = write(pick(beams.running, parents, ops), step, values, ops)
+        finished, finished_scores = self._finished(candidates, beams, step)
+        still_open = ops.logical_and(beams.open, self._may_improve(running_scores, finished_scores, step + 1))
+        return values[0], parents, Beams(running, running_scores, finished, finished_scores, still_open)
+
+    def _candidates(self, logits: Array, beams: Beams, step: Array) -> Candidates:
+        ops, options = self.ops, self.options
+        vocab_size, count = logits.shape[-1], max(2, 1 + len(options.eos_ids)) * options.width
+        if options.width * vocab_size < count:
+            raise ConfigError(f"beam search needs a token besides eos, but the vocabulary's size is {vocab_size}")
+        log_probs = self.process(ops.log_softmax(logits, axis=-1), beams.running[0], step)
+        totals = ops.reshape(log_probs + beams.running_scores[:, :, None], (-1, options.width * vocab_size))
+        scores, index = self._best(totals, step, count, vocab_size)
+        ids, parents = index % vocab_size, index // vocab_size
+        values: Tracks = (ids,)
+        if options.return_scores:
+            flat = ops.reshape(log_probs, (-1, options.width * vocab_size))
+            values += (ops.take_along_axis(flat, index, axis=1),)
+        goes_on = ops.logical_and(not_among(ids, options.eos_ids, ops), step < options.max_new_tokens - 1)
+        return Candidates(scores, parents, values, ops.logical_not(goes_on))
+
+    def _best(self, totals: Array, step: Array, count: int, vocab_size: int) -> tuple[Array, Array]:
+        """The `count` best of totals (B, W * V), or where the options sample, drawn without replacement."""
+        ops, width = self.ops, self.options.width
+        if not self.options.do_sample:
+            scores, index = ops.top_k(totals, count)
+            return scores, index
+        noise = ops.reshape(gumbel(self.seeds, width, step, vocab_size, ops), (-1, width * vocab_size))
+        _, index = ops.top_k(totals + noise, count)
+        return ops.take_along_axis(totals, index, axis=1), index
+
+    def _finished(self, candidates: Candidates, beams: Beams, step: Array) -> tuple[Tracks, Array]:
+        """The hypotheses, with those of the W best candidates that end here."""
+        ops, width = self.ops, self.options.width
+        ends = ops.logical_and(candidates.ends[:, :width], beams.open[:, None])
+        penalised = candidates.scores[:, :width] / length_divisor(step + 1, self.options, ops)
+        scores = ops.concatenate([beams.finished_scores, ops.where(ends, penalised, -math.inf)], axis=1)
+        # Of equal scores the first is taken, so what does not exist is never preferred to an empty slot.
+        finished_scores, chosen = ops.top_k(scores, width)
+        values = tuple(value[:, :width] for value in candidates.values)
+        ended = write(pick(beams.running, candidates.parents[:, :width], ops), step, values, ops)
+        merged = tuple(ops.concatenate(pair, axis=1) for pair in zip(beams.finished, ended, strict=True))
+        return pick(merged, chosen, ops), finished_scores
+
+    def _may_improve(self, running_scores: Array, finished_scores: Array, length: Array) -> Array:
+        """(B,) bool: whether the best beam could still beat the worst hypothesis; -inf is beaten by any.
+
+        Transformers' estimate: the beam's score as if it ended at this length, or under "never", if length pays, at
+        the greatest.
+        """
+        options, ops = self.options, self.ops
+        if options.early_stopping == "never" and options.length_penalty > 0:
+            length = options.max_new_tokens
+        reachable = running_scores[:, 0] / length_divisor(length, options, ops)
+        worst = finished_scores[:, -1]
+        improvable = reachable > worst
+        return ops.logical_and(improvable, worst == -math.inf) if options.early_stopping is True else improvable
+
+    def is_open(self, beams: Beams) -> Array:
+        """Whether any row can still find something better."""
+        return self.ops.any(beams.open)
+
+    def result(self, beams: Beams) -> Generation:
+        """The best num_return_sequences hypotheses."""
+        count = self.options.num_return_sequences
+        tracks = tuple(track[:, :count] for track in beams.finished)
+        return generation(tracks, beams.finished_scores[:, :count], self.options, self.ops)

@@ -1,0 +1,75 @@
+"""Greedy search and sampling: each hypothesis goes its own way, and only once."""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NamedTuple
+
+from regard.decoding.noise import gumbel
+from regard.decoding.options import Array, Generation, GenerationOptions
+from regard.decoding.processors import Processors
+from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, write
+
+
+class Samples(NamedTuple):
+    """The search so far."""
+
+    tracks: Tracks  # (B, W, T) each
+    open: Array  # (B, W) bool: no eos yet
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Takes the likeliest token, or with noise a sample; W hypotheses differ by their noise alone."""
+
+    options: GenerationOptions
+    process: Processors
+    seeds: Array | None  # (B, 2) uint32, where the options sample
+    ops: ModuleType
+
+    def start(self, batch: Array) -> Samples:
+        """Nothing generated yet."""
+        open_all = self.ops.full((batch, self.options.width), True, dtype="bool")
+        return Samples(empty_tracks(batch, self.options, self.ops), open_all)
+
+    def advance(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Samples]:
+        """Choose from logits (B, W, V): the next ids (B, W), the hypotheses (B, W) they extend, and all so far."""
+        ops, options = self.ops, self.options
+        logits = self.process(logits, samples.tracks[0], step)
+        ids = ops.cast(ops.argmax(self._noisy(logits, step), axis=-1), "int32")
+        values: Tracks = (ops.where(samples.open, ids, -1),)
+        if options.return_scores:
+            chosen = ops.take_along_axis(ops.log_softmax(logits, axis=-1), ids[..., None], axis=-1)
+            values += (ops.where(samples.open, chosen[..., 0], 0.0),)
+        tracks = write(samples.tracks, step, values, ops)
+        still_open = ops.logical_and(samples.open, not_among(ids, options.eos_ids, ops))
+        return ids, own_parents(ids, ops), Samples(tracks, still_open)
+
+    def _noisy(self, logits: Array, step: Array) -> Array:
+        if not self.options.do_sample:
+            return logits
+        return logits + gumbel(self.seeds, self.options.width, step, logits.shape[-1], self.ops)
+
+    def is_open(self, samples: Samples) -> Array:
+        """Whether any hypothesis has not ended."""
+        return self.ops.any(samples.open)
+
+    def result(self, samples: Samples) -> Generation:
+        """All hypotheses, in the order of their noise."""
+        found = generation(samples.tracks, None, self.options, self.ops)
+        if not self.options.return_scores:
+            return found
+        divisor = length_divisor(found.lengths, self.options, self.ops)
+        return found._replace(scores=self.ops.sum(found.token_scores, axis=-1) / divisor)
+
+
+def own_parents(ids: Array, ops: ModuleType) -> Array:
+    """(B, W) int32: each hypothesis extends itself."""
+    return ops.broadcast_to(ops.arange(ids.shape[1], dtype="int32")[None, :], ops.shape(ids))
+
+
+def not_among(ids: Array, some: tuple[int, ...], ops: ModuleType) -> Array:
+    """Where ids (B, W) are none of `some`."""
+    none = ids >= 0
+    for token in some:
+        none = ops.logical_and(none, ids != token)
+    return none

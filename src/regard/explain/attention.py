@@ -1,0 +1,199 @@
+"""Cross-attention of one translation, as numbers and as a heat map (Vaswani et al. 2017, section 3.2.3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from regard.errors import InputError
+from regard.explain.svg import element, printable, shorten, text_width
+from regard.features.tokenizer import Tokenizer
+
+Head = int | Literal["mean"]
+
+CELL = 26  # side of a cell, in pixels
+LABEL = 13  # font size of the tokens, in pixels
+LABEL_WIDTH = 9.5  # longest token shown whole, in em
+GAMMA = 0.6  # a cell's opacity is weight**GAMMA, so that a weight of 0.05 is still seen
+
+
+@dataclass(frozen=True)
+class AttentionExample:
+    """One translation and where its decoder looked.
+
+    `weights` is (L, N, T, S) float: layer l's head n, while writing target token t, gave source token s this weight;
+    each row over S sums to 1. Raises InputError where the sizes disagree.
+    """
+
+    source_tokens: tuple[str, ...]
+    target_tokens: tuple[str, ...]
+    weights: npt.NDArray[np.floating[Any]] = field(repr=False)
+    source: str
+    output: str
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.target_tokens), len(self.source_tokens))
+        if self.weights.ndim != 4 or self.weights.shape[2:] != wanted or 0 in self.weights.shape:
+            raise InputError(
+                f"attention weights must be (layers, heads, {wanted[0]}, {wanted[1]}), none of them 0, "
+                f"but are {self.weights.shape}"
+            )
+
+    @property
+    def layers(self) -> int:
+        """L, the decoder's depth."""
+        return self.weights.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """N, the heads of a layer."""
+        return self.weights.shape[1]
+
+    def matrix(self, layer: int, head: Head) -> npt.NDArray[np.float64]:
+        """One head's weights, or the mean over the layer's heads: (T, S), rounded to 3 decimals. Both count from 0."""
+        if not 0 <= layer < self.layers or (head != "mean" and not 0 <= head < self.heads):
+            raise InputError(
+                f"layer must be below {self.layers} and head below {self.heads}, but they are {layer} and {head}"
+            )
+        chosen = self.weights[layer].mean(axis=0) if head == "mean" else self.weights[layer, head]
+        return np.round(np.nan_to_num(chosen.astype(np.float64)), 3)
+
+
+def cross_attention(
+    model: Any, tokenizer: Tokenizer, source_ids: Sequence[int], output_ids: Sequence[int]
+) -> AttentionExample:
+    """Run an encoder-decoder once over a translation that it made, and keep its cross-attention.
+
+    `source_ids` and `output_ids` are one sequence each, eos included, padding at their ends ignored. Row t of the
+    weights belongs to output token t: the query is the decoder's state when it predicts that token, for which it has
+    read the tokens before it. Raises InputError for an empty side.
+    """
+    source, output = (_without_padding(ids, tokenizer.pad_id) for ids in (source_ids, output_ids))
+    if not source or not output:
+        raise InputError("cross_attention needs at least one source token and one output token")
+    batch = {
+        "input_ids": np.array([source], np.int32),
+        "attention_mask": np.ones((1, len(source)), np.int32),
+        "decoder_input_ids": np.array([[model.spec.tokens.decoder_start, *output[:-1]]], np.int32),
+    }
+    layers = model(batch, return_attention=True).cross_attentions  # one (B,N,T,S) a layer
+    return AttentionExample(
+        source_tokens=tuple(tokenizer.tokens(source)),
+        target_tokens=tuple(tokenizer.tokens(output)),
+        weights=np.stack([np.asarray(layer)[0].astype(np.float32) for layer in layers]),
+        source=tokenizer.decode(source),
+        output=tokenizer.decode(output),
+    )
+
+
+def _without_padding(ids: Sequence[int], pad_id: int) -> list[int]:
+    kept = [int(token) for token in ids]
+    while kept and kept[-1] == pad_id:
+        kept.pop()
+    return kept
+
+
+def attention_svg(example: AttentionExample, layer: int, head: Head = "mean") -> str:
+    """A heat map as an SVG document of its own, for a notebook: source tokens on x, target tokens on y.
+
+    A cell's title is its weight. Layers and heads count from 0; raises InputError beyond them.
+    """
+    return printable(draw(example, layer, head, titles=True, xmlns="http://www.w3.org/2000/svg"))
+
+
+def draw(example: AttentionExample, layer: int, head: Head, *, titles: bool = False, **attributes: str) -> Markup:
+    """The heat map as an element of a page; titles on its squares say their weights where no script does."""
+    shown = _Layout(example)
+    which = "mean over heads" if head == "mean" else f"head {head + 1}"
+    return element(
+        "svg",
+        element("text", "source →", x=shown.left - 8, y=shown.top - 22, text_anchor="end", class_="axis-name"),
+        element("text", "target ↓", x=shown.left - 8, y=shown.top - 7, text_anchor="end", class_="axis-name"),
+        element("g", *shown.source_labels(), class_="source-labels"),
+        element("g", *shown.target_labels(), class_="target-labels"),
+        element(
+            "g",
+            element(
+                "rect", width=shown.columns, height=shown.rows, class_="ground", fill="currentColor", fill_opacity=0.04
+            ),
+            element(
+                "g", *_cells(example, example.matrix(layer, head), titles), class_="cells", fill="var(--heat, #12508f)"
+            ),
+            element("g", class_="cursor"),
+            transform=f"translate({shown.left:g} {shown.top:g}) scale({CELL})",
+            shape_rendering="crispEdges",
+            class_="plot",
+        ),
+        width=shown.width,
+        height=shown.height,
+        viewBox=f"0 0 {shown.width:g} {shown.height:g}",
+        font_size=LABEL,
+        font_family="system-ui, sans-serif",
+        fill="currentColor",
+        class_="heat-map",
+        role="img",
+        aria_label=f"Cross-attention, layer {layer + 1}, {which}: {example.source} → {example.output}",
+        **attributes,
+    )
+
+
+def opacity(weight: float) -> float:
+    """How dark a weight is drawn, the page's legend included."""
+    return round(min(max(weight, 0.0), 1.0) ** GAMMA, 3)
+
+
+def visible(token: str) -> str:
+    """A token as a label shows it: white space has a sign."""
+    return token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥") or "∅"
+
+
+def _cells(example: AttentionExample, matrix: npt.NDArray[np.float64], titles: bool) -> list[Markup]:
+    """A square a weight, one unit wide; weights that round to 0 leave the ground as it is."""
+    squares = []
+    for t, s in np.argwhere(matrix > 0).tolist():
+        said = f"{visible(example.target_tokens[t])} ← {visible(example.source_tokens[s])} {matrix[t, s]:.3f}"
+        title = [element("title", said)] if titles else []
+        squares.append(element("rect", *title, x=s, y=t, width=1, height=1, fill_opacity=opacity(matrix[t, s])))
+    return squares
+
+
+class _Layout:
+    """Where the tokens and the cells of a heat map stand, in pixels."""
+
+    def __init__(self, example: AttentionExample) -> None:
+        self.example = example
+        self.rows, self.columns = len(example.target_tokens), len(example.source_tokens)
+        self.across = [shorten(visible(token), LABEL_WIDTH) for token in example.source_tokens]
+        self.down = [shorten(visible(token), LABEL_WIDTH) for token in example.target_tokens]
+        longest = LABEL * max(map(text_width, self.across))
+        self.slanted = longest > CELL - 4
+        self.left = round(max(LABEL * max(map(text_width, self.down)), LABEL * 4.5)) + 14
+        self.top = round(max(0.77 * longest + 24 if self.slanted else LABEL + 12, 40))
+        self.width = self.left + self.columns * CELL + (0.64 * longest if self.slanted else 0) + 8
+        self.height = self.top + self.rows * CELL + 6
+
+    def source_labels(self) -> list[Markup]:
+        return [self._source_label(index, text) for index, text in enumerate(self.across)]
+
+    def _source_label(self, index: int, text: str) -> Markup:
+        x, y = self.left + (index + 0.5) * CELL, self.top - 8
+        title = element("title", self.example.source_tokens[index])
+        if not self.slanted:
+            return element("text", title, text, x=x, y=y, text_anchor="middle")
+        return element("text", title, text, transform=f"translate({x + 4:g} {y:g}) rotate(-50)")
+
+    def target_labels(self) -> list[Markup]:
+        return [
+            element(
+                "text",
+                element("title", token),
+                text,
+                x=self.left - 8,
+                y=self.top + (index + 0.5) * CELL + 0.35 * LABEL,
+                text_anchor="end",
+            )
+            for index, (token, text) in enumerate(zip(self.example.target_tokens, self.down, strict=True))
+        ]

@@ -1,0 +1,207 @@
+"""One page that says what a run learnt: curves, scores, translations, errors, attention. It needs no network."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from regard.explain import attention
+from regard.explain.attention import AttentionExample
+from regard.explain.charts import Chart, Line
+from regard.explain.curves import Curves
+from regard.explain.svg import printable
+
+Cell = str | int | float | None
+
+MAX_WEIGHTS = 86_400  # an example: 6 layers of 8 heads and their mean over 40 x 40 tokens, some 200 kB
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; None is shown as a dash, floats with up to 4 digits."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A test sentence and what became of it."""
+
+    source: str
+    reference: str
+    output: str
+    right: bool  # by the caller's measure, usually that output and reference are equal
+    source_lang: str | None = None
+    target_lang: str | None = None
+    remark: str = ""  # shown under an error: its score, its kind
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows; an empty part leaves its section out."""
+
+    title: str
+    summary: str  # a sentence or two: what was trained, on what
+    headline: Mapping[str, Cell]  # the three or four figures that matter most, by name
+    facts: Mapping[str, Mapping[str, Cell]]  # "Model", "Data", "Run" -> name -> value
+    curves: Curves
+    scores: Sequence[Table]
+    items: Sequence[Item]  # chosen before the outputs were seen
+    worst: Sequence[Item]
+    attention: Sequence[AttentionExample]
+    items_note: str = ""  # how the items were chosen
+
+
+class Piece(NamedTuple):
+    """A stretch of a text that equals another text there, or differs."""
+
+    text: str
+    differs: bool
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """Write the page, UTF-8 HTML, and return its path. Raises OSError where it cannot be written."""
+    path = Path(path)
+    path.write_text(render(report), "utf-8")
+    return path
+
+
+def render(report: Report) -> str:
+    """The page as text. Whatever comes from data is escaped; lone surrogates and control characters become U+FFFD."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("regard.explain"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = format_cell
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.tests["figure"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    page = environment.get_template("report.html").render(
+        report=report,
+        charts=charts(report.curves),
+        maps=[_Map(example) for example in report.attention],
+        difference=difference,
+        opacity=attention.opacity,
+        gamma=attention.GAMMA,
+        cell_size=attention.CELL,
+    )
+    return printable(page)
+
+
+def charts(curves: Curves) -> list[Chart]:
+    """The charts of a run; one without a point is left out."""
+    loss = (Line("training", curves.points("train", "loss")), Line("validation", curves.points("validation", "loss")))
+    scores = tuple(
+        Line(name, curves.points("validation", key))
+        for name, key in (("BLEU", "bleu"), ("chrF", "chrf"), ("exact match, %", "exact_match"))
+    )
+    rate = (Line("learning rate", curves.points("train", "learning_rate")),)
+    speed = (Line("tokens per second", curves.points("train", "tokens_per_second")),)
+    every = [
+        Chart(
+            "Loss",
+            "nats per token",
+            "How surprised the model is by each next token of the right translation (cross-entropy): lower is better. "
+            "Training loss is measured with dropout, and with label smoothing where the run uses it, "
+            "so it may lie above validation's.",
+            loss,
+        ),
+        Chart(
+            "Scores",
+            "of 100",
+            "Validation sentences, translated and compared with their references: BLEU counts shared runs of words, "
+            "chrF shared runs of characters, exact match whole sentences. 100 is perfect.",
+            scores,
+            from_zero=True,
+        ),
+        Chart(
+            "Learning rate",
+            "per update",
+            "How far one update may move the weights: small at first, while the gradients are wild, "
+            "then as the run's schedule has it (section 5.3 of the paper).",
+            rate,
+            from_zero=True,
+        ),
+        Chart(
+            "Speed",
+            "target tokens per second",
+            "Real target tokens learnt from in a second; padding is not counted.",
+            speed,
+            from_zero=True,
+        ),
+    ]
+    return [chart for chart in map(_with_points, every) if chart.lines]
+
+
+def _with_points(chart: Chart) -> Chart:
+    lines = tuple(line for line in chart.lines if line.points)
+    return Chart(chart.title, chart.unit, chart.explanation, lines, chart.from_zero)
+
+
+class _Map:
+    """A heat map of the page, and the weights that its script chooses from."""
+
+    def __init__(self, example: AttentionExample) -> None:
+        self.example = example
+        size = example.layers * (example.heads + 1) * len(example.source_tokens) * len(example.target_tokens)
+        self.means_only = example.heads > 1 and size > MAX_WEIGHTS
+        self.first: attention.Head = "mean" if example.heads > 1 else 0
+        self.svg = attention.draw(example, example.layers - 1, self.first)
+
+    @property
+    def heads(self) -> list[attention.Head]:
+        if self.means_only or self.example.heads == 1:
+            return [self.first]
+        return ["mean", *range(self.example.heads)]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Tokens, and weights in thousandths: layer, head (as in `heads`), then the rows one after the other."""
+        return {
+            "source": [attention.visible(token) for token in self.example.source_tokens],
+            "target": [attention.visible(token) for token in self.example.target_tokens],
+            "weights": [
+                [_thousandths(self.example, layer, head) for head in self.heads] for layer in range(self.example.layers)
+            ],
+        }
+
+
+def _thousandths(example: AttentionExample, layer: int, head: attention.Head) -> list[int]:
+    return [round(1000 * weight) for weight in example.matrix(layer, head).ravel().tolist()]
+
+
+def format_cell(value: Cell) -> str:
+    """A figure as the page shows it: 63,082,496 · 97.25 · 0.0007 · a dash for None."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
+    return value
+
+
+def difference(text: str, other: str) -> list[Piece]:
+    """The text in pieces, words and Chinese characters whole, marked where `other` does not have them."""
+    ours, theirs = _words(text), _words(other)
+    matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
+    return [
+        Piece("".join(ours[start:end]), kind != "equal")
+        for kind, start, end, _, _ in matcher.get_opcodes()
+        if end > start
+    ]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_\u2e80-\uffff]+|\d+|\s+|.", text, re.DOTALL)

@@ -1,0 +1,78 @@
+"""The files of a Hugging Face directory: read with suspicion, written whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from regard.errors import CheckpointError
+
+CONFIG, WEIGHTS, GENERATION, REGARD = "config.json", "model.safetensors", "generation_config.json", "regard.json"
+
+
+def read_json(directory: Path, name: str, required: bool = False) -> dict[str, Any]:
+    """One JSON object of the directory; {} where the file is absent and not required."""
+    path = directory / name
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if not required:
+            return {}
+        raise CheckpointError(f"{directory} is no model directory: it has no {name}") from None
+    except NotADirectoryError:
+        raise CheckpointError(f"{directory} is a file: a model directory is needed") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, but holds a {type(values).__name__}")
+    return values
+
+
+def write_json(directory: Path, name: str, values: dict[str, Any]) -> None:
+    (directory / name).write_text(json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a directory beside `path`, then put it in its place: whoever looks sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-new-", dir=path.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        sync(fresh)
+        _swap(fresh, path)
+        sync_directory(path.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    if not path.exists():
+        fresh.rename(path)
+        return
+    old = fresh.with_name(fresh.name.replace("-new-", "-old-"))
+    path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(directory: Path) -> None:
+    """Bring the directory and its files to the disk."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+    sync_directory(directory)
+
+
+def sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

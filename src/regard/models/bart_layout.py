@@ -1,0 +1,76 @@
+"""The weight names that BART gave to a line of encoder-decoders: Marian and Pegasus write them too."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from regard.models.weights import Rule, linear, norm
+from regard.specs import LayerSpec, ModelSpec, StackSpec
+
+# Tied to model.shared.weight, or recomputed: read past, never written.
+REDUNDANT = frozenset(
+    {
+        "lm_head.weight",
+        "model.encoder.embed_tokens.weight",
+        "model.decoder.embed_tokens.weight",
+        "model.encoder.embed_positions.weight",
+        "model.decoder.embed_positions.weight",
+    }
+)
+
+
+def rules(spec: ModelSpec) -> list[Rule]:
+    """Every variable of an encoder-decoder, in BART's names."""
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    table = (spec.embedding.vocab_size, spec.embedding.width)
+    found = [Rule("encoder/embedding/table", ("model.shared.weight",), table)]
+    if spec.logits_bias:
+        found.append(Rule("decoder/final_logits_bias", ("final_logits_bias",), (1, spec.embedding.vocab_size)))
+    return found + _stack("encoder", spec.encoder) + _stack("decoder", spec.decoder)
+
+
+def adapt(spec: ModelSpec, tensors: Mapping[str, Any]) -> ModelSpec:
+    """What the tensors say and the config does not: whether there is a bias on the logits that is one."""
+    bias = tensors.get("final_logits_bias")
+    return replace(spec, logits_bias=bias is not None and bool(np.any(np.asarray(bias) != 0)))
+
+
+def zeros(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Tensors that the layout has and the spec does without, and their shapes: they are written as zeros."""
+    return {} if spec.logits_bias else {"final_logits_bias": (1, spec.embedding.vocab_size)}
+
+
+def _stack(side: str, stack: StackSpec) -> list[Rule]:
+    found = []
+    for i in range(stack.depth):
+        found += _layer(f"{side}/layer_{i}", f"model.{side}.layers.{i}", stack.layer)
+    if stack.final_norm:
+        found += norm(f"{side}/final_norm", f"model.{side}.layer_norm", stack.layer.width)
+    return found
+
+
+def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
+    width, inner = layer.width, layer.heads * layer.head_width
+    q, k, v = (f"{theirs}.self_attn.{name}_proj" for name in "qkv")
+    found = [
+        *linear(f"{ours}/self_attention/query_key_value", (q, k, v), width, inner),
+        *linear(f"{ours}/self_attention/output", (f"{theirs}.self_attn.out_proj",), inner, width),
+        *norm(f"{ours}/self_attention_norm", f"{theirs}.self_attn_layer_norm", width),
+    ]
+    if layer.cross_attention:
+        q, k, v = (f"{theirs}.encoder_attn.{name}_proj" for name in "qkv")
+        found += [
+            *linear(f"{ours}/cross_attention/query", (q,), width, inner),
+            *linear(f"{ours}/cross_attention/key_value", (k, v), width, inner),
+            *linear(f"{ours}/cross_attention/output", (f"{theirs}.encoder_attn.out_proj",), inner, width),
+            *norm(f"{ours}/cross_attention_norm", f"{theirs}.encoder_attn_layer_norm", width),
+        ]
+    return [
+        *found,
+        *linear(f"{ours}/feed_forward/up", (f"{theirs}.fc1",), width, layer.ffn_width),
+        *linear(f"{ours}/feed_forward/down", (f"{theirs}.fc2",), layer.ffn_width, width),
+        *norm(f"{ours}/feed_forward_norm", f"{theirs}.final_layer_norm", width),
+    ]

@@ -1,0 +1,112 @@
+"""The one file of `nn` that needs TensorFlow: each kernel beside its portable form, and a test holds the two equal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from keras import ops
+
+from regard.nn.output import Tensor
+from regard.nn.precision import at_least_float32
+
+
+def compiled(function: Callable[..., Any], *example: Any, rows_alone: bool = False) -> Callable[..., Any]:
+    """One graph of `function` for all sizes: `example` gives its arguments' structure, dtypes and ranks. With
+    `rows_alone` only the first axis may vary, and the graph knows the others."""
+
+    def of_any_size(array: Any) -> tf.TensorSpec:
+        array = tf.convert_to_tensor(array)
+        others = array.shape[1:] if rows_alone else [None] * (array.shape.rank - 1)
+        return tf.TensorSpec([None, *others], array.dtype)
+
+    graph: Callable[..., Any] = tf.function(
+        function, input_signature=tf.nest.map_structure(of_any_size, example), autograph=False
+    )
+    return graph
+
+
+def affine(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product, and its
+    gradient is one reduction where a broadcast sum's needs its shapes computed first."""
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+def portable_affine(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    return ops.matmul(x, kernel) + bias
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Over the last axis. Keras's own warns wherever that axis has one place, as attention to one token has."""
+    return tf.nn.softmax(scores)
+
+
+def portable_softmax(scores: Tensor) -> Tensor:
+    return ops.softmax(scores, axis=-1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy of each row against 1 - e on its label plus e / V everywhere: (R, V), (R,) -> (R,), in nats.
+
+    XLA makes one pass over the logits forward and one backward, in float32 inside whatever they are stored in: half the
+    time of the portable form, whose every operation writes another (R, V) tensor, and whose gradient scatters.
+    """
+
+    @tf.custom_gradient
+    def of(logits: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        losses, normalizers = _cross_entropy_forward(logits, labels, label_smoothing)
+
+        def gradient(upstream: Tensor) -> Tensor:
+            return _cross_entropy_backward(logits, labels, label_smoothing, normalizers, upstream)
+
+        return losses, gradient
+
+    losses: Tensor = of(logits)
+    return losses
+
+
+def portable_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    logits = at_least_float32(logits)
+    chosen = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    expected = (1 - label_smoothing) * chosen + label_smoothing * ops.mean(logits, axis=-1)
+    return ops.logsumexp(logits, axis=-1) - expected
+
+
+def _smoothed_targets(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    vocab_size = logits.shape[-1]
+    hit = tf.cast(tf.range(vocab_size, dtype=labels.dtype)[None] == labels[:, None], logits.dtype)
+    return hit * (1 - label_smoothing) + label_smoothing / vocab_size
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _cross_entropy_forward(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    logits = at_least_float32(logits)
+    highest = tf.reduce_max(logits, axis=-1)
+    normalizers = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1))
+    expected = tf.reduce_sum(logits * _smoothed_targets(logits, labels, label_smoothing), axis=-1)
+    return normalizers - expected, normalizers
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _cross_entropy_backward(
+    logits: Tensor, labels: Tensor, label_smoothing: float, normalizers: Tensor, upstream: Tensor
+) -> Tensor:
+    exact = at_least_float32(logits)
+    probabilities = tf.exp(exact - normalizers[:, None])
+    slopes = (probabilities - _smoothed_targets(exact, labels, label_smoothing)) * upstream[:, None]
+    return tf.cast(slopes, logits.dtype)
+
+
+def write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:
+    """buffer[:, slot] = values, in place: (R, S, ...), scalar, (R, ...) -> (R, S, ...).
+
+    TensorFlow's scatter reuses a buffer that nothing else holds, which a loop variable is, so a step costs the same
+    whatever the capacity; `ops.slice_update` copies the buffer in a graph.
+    """
+    rows = tf.range(tf.shape(buffer)[0])
+    indices = tf.stack([rows, tf.fill(tf.shape(rows), tf.cast(slot, rows.dtype))], axis=1)
+    return tf.tensor_scatter_nd_update(buffer, indices, values)
+
+
+def portable_write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:
+    start = (0, slot) + (0,) * (len(buffer.shape) - 2)
+    return ops.slice_update(buffer, start, ops.expand_dims(values, 1))

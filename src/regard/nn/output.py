@@ -1,0 +1,17 @@
+"""What a model returns: one NamedTuple for all forms; an absent field is None."""
+
+from typing import Any, NamedTuple
+
+Tensor = Any  # a backend tensor; Keras has no type of its own for it
+
+
+class Output(NamedTuple):
+    """Shapes as in `regard.nn`'s legend; a tuple field has one tensor a layer, first layer first."""
+
+    loss: Tensor | None = None  # scalar, nats: the mean over real labels
+    logits: Tensor | None = None  # (B, T, V) float32; while training in the compute dtype
+    last_hidden_state: Tensor | None = None  # (B, T, D), of the decoder where there is one
+    encoder_last_hidden_state: Tensor | None = None  # (B, S, D)
+    attentions: tuple[Tensor, ...] | None = None  # (B, N, T, T) self-attention, of the decoder where there is one
+    encoder_attentions: tuple[Tensor, ...] | None = None  # (B, N, S, S)
+    cross_attentions: tuple[Tensor, ...] | None = None  # (B, N, T, S)

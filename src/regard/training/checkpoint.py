@@ -1,0 +1,181 @@
+"""Training checkpoints as directories: written whole or not at all, checked before they are believed, thinned by rule.
+
+    RUN/checkpoints/step-00001000/{..., state.json, manifest.json}
+
+A checkpoint grows in a temporary sibling, is brought to the disk, renamed, and only then gets its manifest with the
+SHA-256 of every file. So a directory without a manifest is what a kill left behind, and one whose files differ from
+it is damaged.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from regard.errors import CheckpointError
+from regard.interop.directory import read_json, sync, sync_directory, write_json
+
+log = logging.getLogger(__name__)
+
+MANIFEST, STATE = "manifest.json", "state.json"
+_TEMPORARY, _DAMAGED = ".tmp", ".damaged"
+_SPARE_BYTES = 64 * 2**20  # tokenizer, configs, and the file system's own needs
+
+
+class Entry(NamedTuple):
+    """What the keep rules know of a checkpoint."""
+
+    step: int
+    regular: bool = True  # written by schedule; not by a signal between two validations
+    rank: float | None = None  # its score, smaller is better; None: not validated
+
+
+class CheckpointStore:
+    """The checkpoints of one run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.directory / f"step-{step:08d}"
+
+    def complete(self) -> list[Path]:
+        """The checkpoints that have a manifest, oldest first; their files are not looked at."""
+        return [path for path in sorted(self.directory.glob("step-*")) if _step(path) is not None and _sealed(path)]
+
+    def write(self, step: int, fill: Callable[[Path], None], needed_bytes: int) -> Path:
+        """Make the checkpoint of `step`: `fill` writes its files into the directory that it is given.
+
+        Whatever stood under that name is replaced. Raises OSError where the disk is too full or fails; then nothing of
+        it stays, and the other checkpoints are as they were.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _require_space(self.directory, needed_bytes + _SPARE_BYTES)
+        target = self.path(step)
+        temporary = target.with_name(target.name + _TEMPORARY)
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            fill(temporary)
+            sync(temporary)
+            hashes = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+            _discard(target)
+            temporary.rename(target)
+            sync_directory(self.directory)
+            _seal(target, hashes)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return target
+
+    def newest_good(self) -> tuple[Path | None, list[str]]:
+        """The newest checkpoint whose files are what its manifest says, and complaints about the newer ones.
+
+        A damaged one is set aside under another name, so that training can write its step again.
+        """
+        complaints = []
+        for path in reversed(self.complete()):
+            try:
+                verify(path)
+            except CheckpointError as error:
+                aside = path.with_name(path.name + _DAMAGED)
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                complaints.append(f"{error}; set aside as {aside.name}")
+            else:
+                return path, complaints
+        return None, complaints
+
+    def entries(self, rank: Callable[[dict[str, Any]], Entry]) -> list[Entry]:
+        """`rank` of the state.json of each complete checkpoint, oldest first; one that cannot be read is left out."""
+        found = []
+        for path in self.complete():
+            try:
+                found.append(rank(read_json(path, STATE, required=True)))
+            except (CheckpointError, KeyError, TypeError) as error:
+                log.warning("%s: state.json cannot be read: %r", path, error)
+        return found
+
+    def thin_out(self, kept: Iterable[int]) -> None:
+        """Remove what a kill left behind, and every complete checkpoint but those of the steps `kept`."""
+        for leftover in self.directory.glob(f"step-*{_TEMPORARY}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        steps = set(kept)
+        for path in self.complete():
+            if _step(path) not in steps:
+                _discard(path)
+
+
+def plan_kept(entries: Sequence[Entry], keep_last: int, keep_best: int) -> dict[int, list[str]]:
+    """step -> why it is kept: "last", "best", or "newest" alone; in the order of the steps.
+
+    Only regular checkpoints count as last or best, so that stopping and going on changes neither. Of equal scores the
+    earlier is the better one.
+    """
+    regular = sorted((entry for entry in entries if entry.regular), key=lambda entry: entry.step)
+    validated = [entry for entry in regular if entry.rank is not None]
+    best = sorted(validated, key=lambda entry: (entry.rank, entry.step))[:keep_best]
+    reasons: dict[int, list[str]] = {}
+    for why, group in (("last", regular[-keep_last:]), ("best", best)):
+        for entry in group:
+            reasons.setdefault(entry.step, []).append(why)
+    if entries:
+        reasons.setdefault(max(entry.step for entry in entries), ["newest"])
+    return dict(sorted(reasons.items()))
+
+
+def verify(path: Path) -> None:
+    """Hold every file of a checkpoint against its manifest. Raises CheckpointError that names the first bad file."""
+    files = read_json(path, MANIFEST, required=True).get("files")
+    if not isinstance(files, dict):
+        raise CheckpointError(f"{path / MANIFEST} is damaged: it lists no files")
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"{path} is damaged: {name} is missing")
+        found = _fingerprint(file)
+        if found != expected:
+            what = "size" if found["bytes"] != expected.get("bytes") else "SHA-256"
+            raise CheckpointError(f"{file} is damaged: its {what} is not what {MANIFEST} says")
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _seal(path: Path, files: dict[str, Any]) -> None:
+    draft = MANIFEST + _TEMPORARY
+    write_json(path, draft, {"files": files})
+    with open(path / draft, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(path / draft, path / MANIFEST)
+    sync_directory(path)
+
+
+def _sealed(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
+
+
+def _discard(path: Path) -> None:
+    """The manifest goes first: a kill in between leaves an incomplete checkpoint, not a damaged one."""
+    if path.exists():
+        (path / MANIFEST).unlink(missing_ok=True)
+        sync_directory(path)
+        shutil.rmtree(path)
+
+
+def _step(path: Path) -> int | None:
+    number = path.name.removeprefix("step-")
+    return int(number) if number.isdecimal() else None
+
+
+def _require_space(directory: Path, needed: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(f"{directory} has {free / 2**20:,.0f} MiB free, but a checkpoint needs {needed / 2**20:,.0f} MiB")

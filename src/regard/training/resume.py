@@ -1,0 +1,67 @@
+"""Which keys of a run file may change when a run goes on, and which would make it another run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regard.config import RunConfig
+from regard.errors import CheckpointError, ConfigError
+
+# These change how long, how often reported, how much kept: never what a step computes.
+CHANGEABLE = frozenset(
+    {
+        "data.workers",
+        "training.steps",
+        "training.epochs",
+        "training.minutes",
+        "training.log_every",
+        "training.validate_every",
+        "training.patience",
+        "training.keep_last",
+        "training.keep_best",
+        "training.average",
+        "training.max_bad_steps",
+        "training.tensorboard",
+        "decoding.num_beams",
+        "decoding.length_penalty",
+        "decoding.length_penalty_form",
+        "decoding.max_new_tokens",
+    }
+)
+
+
+def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path) -> None:
+    """Raise ConfigError for the first key that differs from the checkpoint's run and may not."""
+    before, now = _flat(saved), _flat(run.model_dump(mode="json"))
+    fixed = CHANGEABLE - _bound_to_the_schedule(run)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key) and key not in fixed:
+            raise ConfigError(
+                f"{key} cannot change when a run goes on: it was {before.get(key)!r} for {checkpoint}, "
+                f"but is {now.get(key)!r}; set it back, or train in a new directory"
+            )
+
+
+def refuse_other_data(saved_hash: str, content_hash: str, checkpoint: Path) -> None:
+    """Raise CheckpointError where the prepared data are not those that the checkpoint was trained on."""
+    if saved_hash != content_hash:
+        raise CheckpointError(
+            f"{checkpoint} was trained on other data (content hash {saved_hash[:12]}, now {content_hash[:12]}): "
+            "bring the data back, or train in a new directory"
+        )
+
+
+def _bound_to_the_schedule(run: RunConfig) -> frozenset[str]:
+    """A schedule that ends at the last step computes other rates when that step moves."""
+    return frozenset({"training.steps"} if run.training.schedule.name in ("cosine", "linear") else ())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; an absent key and None are one."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,131 @@
+"""The train step: forward, backward and update as one graph that serves every batch shape.
+
+A loss is a (sum, count) until the end: gradients of the *sum* are added over the micro-batches of a step and divided
+once by the count of all of them, so k micro-batches equal one batch of their rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from regard.batch import KEYS, Batch
+from regard.nn.losses import cross_entropy
+
+Gradients = list[tf.Tensor]
+
+
+class Statistics(NamedTuple):
+    """What the steps since the last `TrainStep.read` came to; skipped steps are no part of it."""
+
+    loss: float | None  # mean over the labels, in nats, label smoothing included; None if every step was skipped
+    gradient_norm: float  # of the last step, before clipping
+
+
+class TrainStep:
+    """Applies one update for a list of micro-batches. Nothing in it waits for the device but `read`."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        *,
+        keys: Iterable[str],
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        accumulation: int = 1,
+    ) -> None:
+        """keys: the keys of the batches. accumulation: the micro-batches of a step."""
+        self.model = model
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
+        self.clip_norm = clip_norm
+        self.accumulation = accumulation
+        self.weights = model.trainable_variables
+        self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
+        self.label_count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="label_count")
+        self.gradient_norm = tf.Variable(0.0, trainable=False, name="gradient_norm")
+        self._buffers = self._make_buffers() if accumulation > 1 else []
+        signature = batch_signature(keys)
+        rate = tf.TensorSpec([], tf.float32)
+        self._whole = tf.function(self._whole_step, input_signature=[signature, rate])
+        self._gather = tf.function(self._gather_micro_batch, input_signature=[signature])
+        self._finish = tf.function(self._finish_step, input_signature=[rate])
+
+    def __call__(self, batches: Sequence[Batch], rate: float) -> tf.Tensor:
+        """One step over `accumulation` batches at this learning rate; a boolean scalar, False where it was skipped.
+
+        A step whose loss or gradient is not finite touches neither weights nor optimizer nor statistics.
+        """
+        if self.accumulation == 1:
+            return self._whole(batches[0], np.float32(rate))
+        for batch in batches:
+            self._gather(batch)
+        return self._finish(np.float32(rate))
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """The state between two steps that is neither the model's nor the optimizer's."""
+        return {"loss_sum": self.loss_sum, "label_count": self.label_count, "gradient_norm": self.gradient_norm}
+
+    def read(self) -> Statistics:
+        """The statistics, which begin anew."""
+        count = float(self.label_count)
+        statistics = Statistics(float(self.loss_sum) / count if count else None, float(self.gradient_norm))
+        self.loss_sum.assign(0.0)
+        self.label_count.assign(0.0)
+        return statistics
+
+    def _make_buffers(self) -> list[tf.Variable]:
+        """One for the gradient of each weight, then the sum of losses and the count of labels."""
+        gradients = [tf.Variable(tf.zeros(weight.shape), trainable=False) for weight in self.weights]
+        return [*gradients, tf.Variable(0.0, trainable=False), tf.Variable(0.0, trainable=False)]
+
+    def _whole_step(self, batch: Batch, rate: tf.Tensor) -> tf.Tensor:
+        return self._update(*self._gradients(batch), rate)
+
+    def _gather_micro_batch(self, batch: Batch) -> None:
+        gradients, loss_sum, count = self._gradients(batch)
+        for buffer, value in zip(self._buffers, [*gradients, loss_sum, count], strict=True):
+            buffer.assign_add(value)
+
+    def _finish_step(self, rate: tf.Tensor) -> tf.Tensor:
+        *gradients, loss_sum, count = [buffer.read_value() for buffer in self._buffers]
+        finite = self._update(gradients, loss_sum, count, rate)
+        for buffer in self._buffers:
+            buffer.assign(tf.zeros_like(buffer))
+        return finite
+
+    def _gradients(self, batch: Batch) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
+        """Of the sum of the losses, with that sum and the count of labels."""
+        variables = [weight.value for weight in self.weights]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = self.model(batch, training=True).logits
+            loss_sum, count = cross_entropy(logits, batch["labels"], self.label_smoothing)
+        gradients = tape.gradient(loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
+
+    def _update(self, gradients: Gradients, loss_sum: tf.Tensor, count: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0 and is skipped.
+        norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])) / count
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
+
+        def apply() -> tf.Tensor:
+            factor = 1 / count
+            if self.clip_norm is not None:
+                factor *= tf.minimum(1.0, self.clip_norm / norm)
+            self.optimizer.learning_rate.assign(rate)
+            self.optimizer.apply([gradient * factor for gradient in gradients], self.weights)
+            self.loss_sum.assign_add(tf.cast(loss_sum, tf.float64))
+            self.label_count.assign_add(tf.cast(count, tf.float64))
+            self.gradient_norm.assign(norm)
+            return tf.constant(True)
+
+        return tf.cond(finite, apply, lambda: tf.constant(False))
+
+
+def batch_signature(keys: Iterable[str]) -> dict[str, tf.TensorSpec]:
+    """Every dimension open, so that one trace serves all bucket shapes."""
+    return {key: tf.TensorSpec([None] * len(KEYS[key].shape.split()), KEYS[key].dtype) for key in keys}

@@ -1,0 +1,88 @@
+"""The same search in a TensorFlow graph, through keras.ops, as on NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from regard.decoding import numpy_ops
+from regard.decoding.loop import search
+from regard.decoding.noise import uniform
+from regard.decoding.options import GenerationOptions
+
+CASES = {
+    "greedy": {"return_scores": True},
+    "samples": {
+        "do_sample": True, "num_return_sequences": 3, "seed": 2**35, "temperature": 1.3, "top_k": 8, "top_p": 0.9,
+        "min_p": 0.02, "return_scores": True,
+    },
+    "beams": {
+        "num_beams": 4, "num_return_sequences": 4, "length_penalty": 0.6, "length_penalty_form": "gnmt",
+        "early_stopping": "never", "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "min_new_tokens": 2,
+        "bad_words_ids": [[2], [5, 6], [7, 8]], "forced_eos_token_id": 0, "return_scores": True,
+    },
+    "sampled beams": {"do_sample": True, "num_beams": 3, "num_return_sequences": 2, "seed": (4, 5, 6)},
+}  # fmt: skip
+
+
+def compiled(model, options):
+    """A search whose batch and prompt have no static size."""
+    unknown = tf.TensorSpec([None, None], "int32")
+    columns = tf.TensorSpec([None, options.width], "int32")
+
+    @tf.function(input_signature=[columns, columns, tf.TensorSpec([None, 2], "uint32"), unknown, unknown])
+    def run(start_ids, codes, seeds, prompt, mask):
+        prompt, mask = tf.ensure_shape(prompt, [None, 4]), tf.ensure_shape(mask, [None, 4])
+        return search(
+            model.step(keras.ops), codes, start_ids, options.static, keras.ops,
+            prompt=prompt, prompt_mask=mask, seeds=seeds,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_compiled_search_finds_what_numpy_finds(scripted, case):
+    model = scripted((1, 2, 3), 11, 0)
+    options = GenerationOptions(max_new_tokens=9, eos_token_id=0, pad_token_id=10, **CASES[case])
+    prompt = np.array([[4, 5, 3, 3], [3, 3, 6, 5], [7, 6, 9, 5]], "int32")
+    mask = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]], "int32")
+    run = compiled(model, options)
+    for rows in (3, 2):  # another batch size, the same graph
+        part = model.only(*model.rows[:rows])
+        arguments = {"prompt": prompt[:rows], "prompt_mask": mask[:rows], "seeds": options.row_seeds(3)[:rows]}
+        expected = part.search(options, **arguments)
+        start_ids, codes = part.start(options.width)
+        found = run(start_ids, codes, arguments["seeds"], prompt[:rows], mask[:rows])
+        assert [None if array is None else array.dtype for array in found] == [
+            None if array is None else array.dtype for array in expected
+        ]
+        np.testing.assert_array_equal(found.sequences, expected.sequences)
+        np.testing.assert_array_equal(found.lengths, expected.lengths)
+        for name in ("scores", "token_scores"):
+            if getattr(expected, name) is not None:
+                np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-5)
+    assert run.experimental_get_tracing_count() == 1
+
+
+def test_noise_is_the_same_bit_by_bit():
+    seeds = GenerationOptions(seed=2**33 - 2).row_seeds(4)
+    found = uniform(tf.constant(seeds), 3, tf.constant(7), 1000, keras.ops)
+    np.testing.assert_array_equal(found, uniform(seeds, 3, np.int32(7), 1000, numpy_ops))
+
+
+def test_numpy_ops_mean_what_keras_ops_mean():
+    random = np.random.default_rng(0)
+    x = random.integers(0, 4, (3, 9)).astype("float32")  # ties
+    x[1, ::2] = -np.inf
+    for ours, theirs in zip(numpy_ops.top_k(x, 7), keras.ops.top_k(x, 7), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(numpy_ops.argmax(x, axis=-1), keras.ops.argmax(x, axis=-1))
+    for name in ("softmax", "log_softmax"):
+        ours = getattr(numpy_ops, name)(x, axis=-1)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, getattr(keras.ops, name)(x, axis=-1), rtol=1e-6)
+    indices, values = random.integers(0, 5, (20, 1)), np.ones(20, "int32")
+    np.testing.assert_array_equal(numpy_ops.scatter(indices, values, (6,)), keras.ops.scatter(indices, values, (6,)))
+    names = [name for name in vars(numpy_ops) if name.islower() and not name.startswith("_") and name != "np"]
+    assert [name for name in names if not hasattr(keras.ops, name)] == []

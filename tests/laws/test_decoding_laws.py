@@ -1,0 +1,140 @@
+"""Cached decoding against the full forward pass, through `model.generate`."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from regard.errors import ConfigError, InputError
+
+ORDERS = ["post", "pre"]
+EOS, PAD = 0, 22
+
+
+def source(rows=3, length=6, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = np.arange(length)[None] < rng.integers(2, length + 1, (rows, 1))
+    return {"input_ids": np.where(mask, rng.integers(1, 22, (rows, length)), PAD), "attention_mask": mask.astype(int)}
+
+
+def until_eos(row):
+    ends = np.flatnonzero(row == EOS)
+    return row[: ends[0] + 1] if len(ends) else row
+
+
+def row_of(batch, i):
+    return {key: value[[i]] for key, value in batch.items()}
+
+
+@pytest.fixture(scope="module")
+def log_probabilities(run):
+    return lambda model, batch, sequence: _log_probabilities(run, model, batch, sequence)
+
+
+def _log_probabilities(run, model, batch, sequence):
+    """Of each token of `sequence`, by one full forward pass without a cache."""
+    if model.spec.form == "decoder":
+        prompt = batch["input_ids"][0][batch["attention_mask"][0] == 1]
+        text = np.concatenate([prompt, sequence])[None]
+        scores = np.asarray(run(model, input_ids=text).logits)[0, len(prompt) - 1 : -1]
+    else:
+        scores = np.asarray(run(model, **batch, labels=sequence[None]).logits)[0]
+    scores = scores.astype("float64") - scores.max(-1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_each_cached_step_equals_the_full_forward_pass(network, log_probabilities, form, order):
+    model, batch = network(form, order), source()
+    beams, rng = 2, np.random.default_rng(3)
+    ids, state = model.decoding_state({k: ops.convert_to_tensor(v, "int32") for k, v in batch.items()}, beams, 5)
+    histories = np.zeros((3, beams, 0), "int32")
+    parents = np.zeros((3, beams), "int32")
+    for _ in range(4):
+        logits, state = model.decoding_step(ids, parents, state)
+        for b in range(3):
+            for w in range(beams):
+                full = log_probabilities(model, row_of(batch, b), np.append(histories[b, w], 1))[-1]
+                step = np.asarray(logits)[b, w].astype("float64")
+                np.testing.assert_allclose(step - np.log(np.exp(step).sum()), full, atol=1e-5)
+        ids = rng.integers(1, 22, (3, beams)).astype("int32")
+        parents = rng.integers(0, beams, (3, beams)).astype("int32")
+        inherited = np.take_along_axis(histories, parents[:, :, None], axis=1)
+        histories = np.concatenate([inherited, ids[:, :, None]], axis=2)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_greedy_takes_the_likeliest_token_at_each_step(network, log_probabilities, form, order):
+    model, batch = network(form, order), source()
+    found = model.generate(batch, max_new_tokens=7).sequences
+    for b in range(3):
+        row = until_eos(found[b, 0])
+        scores = log_probabilities(model, row_of(batch, b), row)
+        scores[:, PAD] = -np.inf  # never generated
+        np.testing.assert_array_equal(row, scores.argmax(-1))
+
+
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+@pytest.mark.parametrize("penalty", [("transformers", 1.0), ("transformers", 0.0), ("gnmt", 0.6)])
+def test_a_beams_score_is_the_penalised_sum_of_its_log_probabilities(network, log_probabilities, form, penalty):
+    model, batch, (shape, exponent) = network(form), source(), penalty
+    found = model.generate(
+        batch, max_new_tokens=6, num_beams=3, num_return_sequences=3, length_penalty=exponent, length_penalty_form=shape
+    )
+    for b in range(3):
+        assert (np.diff(found.scores[b]) <= 0).all()
+        assert len({tuple(row) for row in found.sequences[b]}) == 3
+        for row, score in zip(found.sequences[b], found.scores[b], strict=True):
+            row = until_eos(row)
+            scores = log_probabilities(model, row_of(batch, b), row)
+            length = len(row) if shape == "transformers" else (5 + len(row)) / 6
+            total = sum(scores[t, token] for t, token in enumerate(row))
+            np.testing.assert_allclose(score, total / length**exponent, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_batch_mates_and_padding_change_nothing_in_what_is_generated(network, form):
+    model, batch = network(form), source()
+    ruled = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2}
+    for options in ({}, {"num_beams": 3, **ruled}, {"do_sample": True, "seed": (5, 6, 7)}):
+        together = model.generate(batch, max_new_tokens=6, **options).sequences
+        for b in range(3):
+            real = batch["attention_mask"][b] == 1
+            alone = {"input_ids": batch["input_ids"][[b]][:, real]}
+            mine = {**options, "seed": (5 + b,)} if "seed" in options else options
+            np.testing.assert_array_equal(model.generate(alone, max_new_tokens=6, **mine).sequences[0], together[b])
+
+
+def test_prompts_padded_left_and_right_continue_alike(network):
+    model, text = network("decoder"), np.array([[3, 4, 5]])
+    plain = model.generate({"input_ids": text}, max_new_tokens=6, num_beams=2).sequences
+    for sides in ((2, 0), (0, 3)):
+        padded = {
+            "input_ids": np.pad(text, ((0, 0), sides), constant_values=PAD),
+            "attention_mask": np.pad(np.ones_like(text), ((0, 0), sides)),
+        }
+        np.testing.assert_array_equal(model.generate(padded, max_new_tokens=6, num_beams=2).sequences, plain)
+
+
+def test_a_second_request_of_any_size_uses_the_same_graph(network):
+    model = network("encoder-decoder")
+    model.generate(source(), max_new_tokens=7)
+    graphs = {key: search.experimental_get_tracing_count() for key, search in model._generator.searches.items()}
+    model.generate(source(rows=5, length=9), max_new_tokens=7)
+    after = {key: search.experimental_get_tracing_count() for key, search in model._generator.searches.items()}
+    assert after == graphs
+
+
+def test_what_cannot_be_generated_is_refused_by_name(network):
+    model = network("encoder-decoder")
+    with pytest.raises(InputError, match=r"max_positions \(64\), but is 65"):
+        model.generate(source(), max_new_tokens=65)
+    with pytest.raises(InputError, match=r"vocab_size \(23\), but hold 23"):
+        model.generate({"input_ids": np.array([[23]])})
+    with pytest.raises(InputError, match="at least one row"):
+        model.generate({"input_ids": np.zeros((0, 3))})
+    with pytest.raises(ConfigError, match="did you mean num_beams"):
+        model.generate(source(), num_beam=3)
+    with pytest.raises(InputError, match="needs a decoder"):
+        network("encoder").generate(source())

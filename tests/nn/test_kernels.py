@@ -1,0 +1,79 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from regard.nn import kernels
+
+
+def random(*shape, dtype="float32", seed=0):
+    return ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape), dtype=dtype)
+
+
+def value_and_gradient(function, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+        total = tf.reduce_sum(y * tf.cast(tf.range(1, y.shape[0] + 1), y.dtype))
+    return np.asarray(y), np.asarray(tape.gradient(total, x))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_and_its_gradient_equal_the_portable_form(smoothing):
+    logits = random(7, 11, dtype="float64") * 5
+    labels = ops.convert_to_tensor(np.arange(7) * 3 % 11, dtype="int32")
+    ours = value_and_gradient(lambda x: kernels.cross_entropy(x, labels, smoothing), logits)
+    plain = value_and_gradient(lambda x: kernels.portable_cross_entropy(x, labels, smoothing), logits)
+    np.testing.assert_allclose(ours[0], plain[0], rtol=1e-12)
+    np.testing.assert_allclose(ours[1], plain[1], atol=1e-12)
+
+
+def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
+    logits = random(4, 9, dtype="bfloat16") * 30
+    labels = ops.convert_to_tensor([1, 2, 3, 4], dtype="int32")
+    losses = kernels.cross_entropy(logits, labels, 0.1)
+    assert keras.backend.standardize_dtype(losses.dtype) == "float32"
+    exact = kernels.portable_cross_entropy(ops.cast(logits, "float32"), labels, 0.1)
+    np.testing.assert_allclose(losses, exact, rtol=1e-5)
+
+
+def test_cross_entropy_stays_finite_for_extreme_logits():
+    logits = ops.convert_to_tensor([[1e4, -1e4, 0.0]], dtype="float32")
+    losses, slopes = value_and_gradient(lambda x: kernels.cross_entropy(x, np.array([1], "int32"), 0.0), logits)
+    assert np.allclose(losses, 2e4)
+    assert np.isfinite(slopes).all()
+
+
+def test_affine_equals_the_portable_form():
+    x, kernel, bias = random(5, 3), random(3, 4, seed=1), random(4, seed=2)
+    np.testing.assert_allclose(kernels.affine(x, kernel, bias), kernels.portable_affine(x, kernel, bias), atol=1e-6)
+
+
+def test_softmax_equals_the_portable_form():
+    np.testing.assert_allclose(kernels.softmax(random(3, 5)), kernels.portable_softmax(random(3, 5)), rtol=1e-6)
+
+
+@given(st.integers(0, 3))
+def test_writing_a_slot_changes_that_slot_alone(slot):
+    buffer, values = random(6, 4, 2, 3), random(6, 2, 3, seed=1)
+    written = np.asarray(kernels.write_slot(buffer, slot, values))
+    np.testing.assert_array_equal(written, kernels.portable_write_slot(buffer, slot, values))
+    expected = np.array(buffer)
+    expected[:, slot] = values
+    np.testing.assert_array_equal(written, expected)
+
+
+def test_one_graph_serves_all_sizes():
+    traces = []
+
+    def double(x):
+        traces.append(x.shape)
+        return x * 2
+
+    graph = kernels.compiled(double, np.zeros((2, 3), "float32"))
+    for size in (1, 4, 7):
+        np.testing.assert_array_equal(graph(np.ones((size, size), "float32")), np.full((size, size), 2))
+    assert len(traces) == 1

@@ -1,0 +1,121 @@
+"""Specs check themselves: what cannot be built is refused by name, value and bound."""
+
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from regard.errors import ConfigError
+from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
+
+POSITIONS = PositionSpec()
+EMBEDDING = EmbeddingSpec(vocab_size=11, width=8, positions=POSITIONS, pad_id=10)
+LAYER = LayerSpec(width=8, heads=2, head_width=4, ffn_width=16)
+STACK = StackSpec(LAYER, depth=2)
+READER = StackSpec(replace(LAYER, causal=True, cross_attention=True), depth=2)
+TOKENS = TokenIds(pad=10, eos=0, decoder_start=10)
+MODEL = ModelSpec("vaswani", EMBEDDING, TOKENS, encoder=STACK, decoder=READER)
+
+SIZES = [
+    (POSITIONS, "max_positions"),
+    (EMBEDDING, "vocab_size"),
+    (EMBEDDING, "width"),
+    (LAYER, "width"),
+    (LAYER, "heads"),
+    (LAYER, "head_width"),
+    (LAYER, "ffn_width"),
+    (STACK, "depth"),
+]
+RATES = [(EMBEDDING, "dropout"), (LAYER, "dropout"), (LAYER, "attention_dropout"), (LAYER, "activation_dropout")]
+
+
+def named(pairs) -> dict:
+    return {"argvalues": pairs, "ids": [f"{type(spec).__name__}.{field}" for spec, field in pairs]}
+
+
+def test_the_cases_cover_every_count_and_every_rate():
+    """A field added to a spec without its check must not pass unseen."""
+    specs = (POSITIONS, EMBEDDING, LAYER, STACK)
+    counts = {(spec, field.name) for spec in specs for field in fields(spec) if type(getattr(spec, field.name)) is int}
+    rates = {(spec, field.name) for spec in specs for field in fields(spec) if field.name.endswith("dropout")}
+    assert counts - {(EMBEDDING, "pad_id")} == set(SIZES)
+    assert rates == set(RATES)
+
+
+@pytest.mark.parametrize(("spec", "field"), **named(SIZES))
+@given(size=st.integers(max_value=0))
+@example(size=0)
+def test_a_size_below_one_is_refused_by_name_and_value(spec, field, size):
+    with pytest.raises(ConfigError, match=f"{field} must be at least 1, but is {size}$"):
+        replace(spec, **{field: size})
+
+
+@pytest.mark.parametrize(("spec", "field"), **named(RATES))
+@given(rate=st.floats().filter(lambda rate: not 0 <= rate < 1))
+@example(rate=1.0)
+def test_a_rate_outside_zero_to_one_is_refused_by_name(spec, field, rate):
+    with pytest.raises(ConfigError, match=rf"{field} must be in \[0, 1\), but is "):
+        replace(spec, **{field: rate})
+
+
+@pytest.mark.parametrize(("spec", "field"), **named(RATES))
+@given(rate=st.floats(0, 1, exclude_max=True))
+def test_a_rate_from_zero_to_below_one_is_taken(spec, field, rate):
+    assert getattr(replace(spec, **{field: rate}), field) == rate
+
+
+@given(st.integers().filter(lambda pad: not 0 <= pad < 11))
+@example(11)
+def test_the_padding_must_be_an_id_of_the_table(pad):
+    with pytest.raises(ConfigError, match=rf"pad_id must be an id below vocab_size \(11\), but is {pad}$"):
+        replace(EMBEDDING, pad_id=pad)
+
+
+@given(st.integers(0, 500).map(lambda half: 2 * half + 1))
+def test_sinusoids_need_an_even_width_and_no_positions_need_none(width):
+    with pytest.raises(ConfigError, match=f"even width, but width is {width}"):
+        replace(EMBEDDING, width=width)
+    assert replace(EMBEDDING, width=width, positions=PositionSpec("none")).width == width
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1e-5])
+def test_an_epsilon_that_cannot_keep_a_norm_finite_is_refused(epsilon):
+    with pytest.raises(ConfigError, match="norm_epsilon must be above 0"):
+        replace(LAYER, norm_epsilon=epsilon)
+
+
+def test_a_model_without_any_stack_is_refused():
+    with pytest.raises(ConfigError, match="an encoder, a decoder or both"):
+        ModelSpec("vaswani", EMBEDDING, TOKENS)
+
+
+@pytest.mark.parametrize(("name", "stack"), [("encoder", STACK), ("decoder", READER)])
+def test_a_stack_of_another_width_than_the_embedding_is_refused(name, stack):
+    wide = replace(stack, layer=replace(stack.layer, width=16))
+    with pytest.raises(ConfigError, match=rf"the {name}'s width must equal the embedding's \(8\), but is 16"):
+        replace(MODEL, **{name: wide})
+
+
+@pytest.mark.parametrize("change", [{"encoder": None}, {"decoder": STACK}])
+def test_cross_attention_stands_exactly_where_there_is_an_encoder(change):
+    with pytest.raises(ConfigError, match="cross_attention exactly where there is an encoder"):
+        replace(MODEL, **change)
+
+
+def test_an_encoder_decoder_needs_a_token_to_start_with():
+    with pytest.raises(ConfigError, match=r"needs tokens\.decoder_start"):
+        replace(MODEL, tokens=TokenIds(pad=10, eos=0))
+
+
+def test_the_form_is_told_by_the_stacks_that_are_there():
+    assert MODEL.form == "encoder-decoder"
+    assert replace(MODEL, decoder=None).form == "encoder"
+    assert replace(MODEL, encoder=None, decoder=StackSpec(replace(LAYER, causal=True), depth=1)).form == "decoder"
+
+
+def test_specs_are_values():
+    assert replace(MODEL) == MODEL
+    assert hash(replace(MODEL)) == hash(MODEL)
+    with pytest.raises(FrozenInstanceError):
+        MODEL.family = "bert"

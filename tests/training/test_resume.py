@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regard.config import RunConfig, parse_run
+from regard.errors import CheckpointError, ConfigError
+from regard.training.resume import CHANGEABLE, refuse_another_run, refuse_other_data
+
+BASE: dict[str, Any] = {
+    "data": {"train": [{"tsv": "a.tsv"}]},
+    "training": {"steps": 10, "schedule": {"name": "cosine", "peak": 0.1, "warmup_steps": 2}},
+}
+
+
+def run(**changes: Any) -> RunConfig:
+    values = {**BASE, "training": dict(BASE["training"])}
+    for path, value in changes.items():
+        section, _, key = path.partition("__")
+        if key:
+            values[section] = {**values.get(section, {}), key: value}
+        else:
+            values[section] = value
+    return parse_run(values)
+
+
+def saved() -> dict[str, Any]:
+    return run().model_dump(mode="json")
+
+
+def test_the_same_run_goes_on() -> None:
+    refuse_another_run(saved(), run(), Path("c"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training__minutes": 3.0},
+        {"training__log_every": 7},
+        {"training__patience": 2},
+        {"training__keep_last": 9},
+        {"training__average": "best"},
+        {"decoding": {"num_beams": 1}},
+        {"data__workers": 2},
+    ],
+)
+def test_budgets_reports_and_keeping_may_change(changes: dict[str, Any]) -> None:
+    refuse_another_run(saved(), run(**changes), Path("c"))
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("seed", {"seed": 1}),
+        ("data.train", {"data__train": [{"tsv": "b.tsv"}]}),
+        ("data.max_tokens", {"data__max_tokens": 64}),
+        ("tokenizer.vocab_size", {"tokenizer": {"vocab_size": 300}}),
+        ("model.width", {"model": {"width": 64}}),
+        ("training.optimizer.beta_2", {"training__optimizer": {"beta_2": 0.9}}),
+        ("training.label_smoothing", {"training__label_smoothing": 0.2}),
+        ("training.clip_norm", {"training__clip_norm": 2.0}),
+        ("training.batch_tokens", {"training__batch_tokens": 512}),
+        ("training.best", {"training__best": "bleu"}),
+    ],
+)
+def test_what_a_step_computes_from_may_not_change_and_is_named(key: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^{key.replace('.', '[.]')} cannot change .* for checkpoints/step-1, but is"
+    ):
+        refuse_another_run(saved(), run(**changes), Path("checkpoints/step-1"))
+
+
+def test_more_steps_are_refused_where_the_schedule_ends_at_the_last_one() -> None:
+    with pytest.raises(ConfigError, match=r"training\.steps cannot change"):
+        refuse_another_run(saved(), run(training__steps=20), Path("c"))
+
+
+def test_more_steps_are_fine_where_the_schedule_does_not_know_the_last_one() -> None:
+    schedule = {"name": "constant", "peak": 0.1}
+    before = run(training__schedule=schedule)
+    refuse_another_run(before.model_dump(mode="json"), run(training__schedule=schedule, training__steps=20), Path("c"))
+
+
+def test_every_key_that_may_change_is_a_key_of_the_run_file() -> None:
+    for path in CHANGEABLE:
+        section, key = path.split(".")
+        assert key in getattr(run(), section).__class__.model_fields
+
+
+def test_other_data_are_refused() -> None:
+    refuse_other_data("abc", "abc", Path("c"))
+    with pytest.raises(CheckpointError, match="was trained on other data"):
+        refuse_other_data("abc", "abd", Path("c"))

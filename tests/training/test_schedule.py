@@ -1,0 +1,63 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regard.config import ScheduleConfig
+from regard.training.schedule import learning_rate
+
+STEPS = st.integers(1, 10**6)
+WARMUPS = st.integers(1, 10**4)
+
+
+def rate(step: int, width: int = 512, total: int | None = None, **schedule: object) -> float:
+    return learning_rate(step, ScheduleConfig.model_validate(schedule), width=width, total_steps=total)
+
+
+@given(STEPS, WARMUPS, st.integers(1, 4096), st.floats(0.1, 10))
+def test_the_paper_s_rate_is_equation_3_times_the_scale(step: int, warmup: int, width: int, scale: float) -> None:
+    expected = scale / math.sqrt(width) * min(1 / math.sqrt(step), step / warmup**1.5)
+    assert rate(step, width, name="paper", warmup_steps=warmup, scale=scale) == pytest.approx(expected, rel=1e-12)
+
+
+@given(WARMUPS, st.floats(1e-5, 1), st.sampled_from(["inverse_sqrt", "cosine", "linear", "constant"]), st.data())
+def test_every_schedule_with_a_peak_warms_up_linearly_and_reaches_it(
+    warmup: int, peak: float, name: str, data: st.DataObject
+) -> None:
+    step = data.draw(st.integers(1, warmup))
+    reached = rate(step, total=2 * warmup, name=name, peak=peak, warmup_steps=warmup)
+    assert reached == pytest.approx(peak * step / warmup, rel=1e-9)
+
+
+@given(STEPS, WARMUPS)
+def test_inverse_sqrt_falls_with_the_root_of_the_step(step: int, warmup: int) -> None:
+    step += warmup
+    found = rate(step, name="inverse_sqrt", peak=0.5, warmup_steps=warmup)
+    assert found == pytest.approx(0.5 * math.sqrt(warmup / step))
+
+
+@given(st.integers(0, 100), st.integers(1, 1000), st.data())
+def test_cosine_and_linear_fall_from_peak_to_final(warmup: int, length: int, data: st.DataObject) -> None:
+    after = data.draw(st.integers(0, length))
+    settings = {"peak": 1.0, "final": 0.2, "warmup_steps": warmup, "total": warmup + length}
+    step = max(1, warmup + after)
+    share = (step - warmup) / length
+    assert rate(step, name="linear", **settings) == pytest.approx(1 - 0.8 * share)
+    assert rate(step, name="cosine", **settings) == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi * share)))
+
+
+def test_after_the_last_step_the_rate_stays_at_final() -> None:
+    for name in ("cosine", "linear"):
+        found = [rate(step, total=20, name=name, peak=1.0, final=0.1, warmup_steps=5) for step in (20, 21, 500)]
+        assert found == pytest.approx([0.1] * 3)
+
+
+def test_a_constant_rate_without_warm_up_is_there_from_the_first_step() -> None:
+    assert [rate(step, name="constant", peak=0.3, warmup_steps=0) for step in (1, 2, 999)] == [0.3] * 3
+
+
+def test_scale_multiplies_warm_up_and_decay() -> None:
+    for step in (3, 10, 17):
+        settings = {"total": 20, "name": "cosine", "peak": 1.0, "final": 0.5, "warmup_steps": 10}
+        assert rate(step, scale=0.25, **settings) == pytest.approx(0.25 * rate(step, **settings))

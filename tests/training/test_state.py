@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from regard.config import OptimizerConfig
+from regard.data.batching import Position
+from regard.errors import CheckpointError
+from regard.interop.checkpoints import write_model
+from regard.interop.directory import read_json
+from regard.models.catalog import spec
+from regard.models.forms import build_model
+from regard.training.optimizer import build_optimizer
+from regard.training.state import TENSORS, Interval, RunState, restore, state_bytes, write_state
+from regard.training.step import TrainStep
+
+KEYS = ("input_ids", "attention_mask", "labels")
+
+
+def fresh(seed: int, accumulation: int = 1) -> TrainStep:
+    keras.utils.set_random_seed(seed)
+    sizes = {"width": 8, "heads": 2, "ffn_width": 16, "encoder_depth": 1, "decoder_depth": 1, "dropout": 0.2}
+    model = build_model(spec("tiny", vocab_size=11, pad_id=10, eos_id=0, unk_id=1, **sizes))
+    optimizer = build_optimizer(OptimizerConfig(name="adamw", weight_decay=0.01), model.trainable_variables)
+    return TrainStep(model, optimizer, keys=KEYS, label_smoothing=0.1, clip_norm=1.0, accumulation=accumulation)
+
+
+def bits(step: TrainStep) -> list[bytes]:
+    variables = [*step.model.variables, *step.optimizer.variables, *step.variables.values()]
+    return [np.asarray(variable.numpy()).tobytes() for variable in variables]
+
+
+def saved(directory: Path, step: TrainStep, state: RunState) -> Path:
+    write_model(step.model, directory)
+    write_state(directory, state, step, {"run": {}})
+    return directory
+
+
+STATE = RunState(
+    step=7,
+    tokens=123,
+    position=Position(2, 5),
+    seconds=1.25,
+    best=0.1,
+    best_step=4,
+    stale=1,
+    validated_step=7,
+    score={"loss": 0.1, "bleu": None},
+    skipped=3,
+    skipped_in_row=1,
+    interval=Interval(1, 2, 3, 0.5),
+)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_saving_and_going_on_in_a_fresh_network_gives_the_bits_of_an_undisturbed_run(
+    tmp_path: Path, random_batch: Callable[..., Any], accumulation: int
+) -> None:
+    batches = [[random_batch(seed=10 * step + part) for part in range(accumulation)] for step in range(4)]
+    undisturbed = fresh(seed=1, accumulation=accumulation)
+    for number, batch in enumerate(batches):
+        if number == 2:
+            saved(tmp_path, undisturbed, STATE)
+        assert undisturbed(batch, 0.01)
+    resumed = fresh(seed=99, accumulation=accumulation)
+    assert restore(tmp_path, resumed) == STATE
+    for batch in batches[2:]:
+        assert resumed(batch, 0.01)
+    assert bits(resumed) == bits(undisturbed)
+
+
+def test_the_size_of_a_checkpoint_is_known_before_it_is_written(tmp_path: Path) -> None:
+    step = fresh(seed=0)
+    saved(tmp_path, step, STATE)
+    written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert state_bytes(step) <= written < 1.5 * state_bytes(step) + 40_000
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> None:
+    step = fresh(seed=0)
+    saved(tmp_path, step, STATE)
+    tensors = load_file(tmp_path / TENSORS)
+    tensors["optimizer/of_another"] = np.zeros(3, np.float32)
+    save_file(tensors, tmp_path / TENSORS)
+    with pytest.raises(CheckpointError, match="1 names differ, optimizer/of_another first"):
+        restore(tmp_path, step)
+
+
+def test_every_number_of_the_state_survives_json(tmp_path: Path) -> None:
+    saved(tmp_path, fresh(seed=0), STATE)
+    assert RunState.from_json(read_json(tmp_path, "state.json")["state"]) == STATE
