@@ -103,7 +103,8 @@ def test_descriptions_pair_by_hash_and_paragraph() -> None:
 def help_page(title: str, text: str, other: str) -> str:
     return f"""<html><head><title>no</title><script>var a = "<p id='x'>no</p>";</script></head><body>
     <h1 id="hd_1" dir="auto"><a name="top"></a>{title}</h1><p>no id</p>
-    <p id="par_1">{text} <span class="emph">now</span><br>.</p><ul><li><p id="par_2">{other}<script>no()</script></p></li></ul>
+    <p id="par_1">{text} <span class="emph">now</span><br>.</p>
+    <ul><li><p id="par_2">{other}<script>no()</script></p></li></ul>
     </body></html>"""
 
 

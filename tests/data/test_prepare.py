@@ -172,6 +172,14 @@ def test_processes_give_the_same_bytes_and_start_no_tensorflow(tmp_path):
     assert PreparedData.open(tmp_path / "together").content_hash == alone.content_hash
 
 
+def test_long_texts_make_shards_of_fewer_pairs(tmp_path, monkeypatch):
+    monkeypatch.setattr("regard.data.prepare.CHARACTERS_PER_SHARD", 2000)
+    prepared = prepare(run_of(tmp_path), tmp_path / "data", pairs_per_shard=300)
+    size = sum(len(source) + len(target) for source, target in pairs(400))
+    assert size // 2100 <= len(prepared.manifest["splits"]["train"]["shards"]) <= size // 2000 + 1
+    assert decoded(prepared, "train") == pairs(400)
+
+
 def test_every_line_is_prepared_or_reported(tmp_path, capsys):
     rows = [*pairs(300), ("", "leer"), ("a b c d e f g h", "x"), ("long " * 200, "lang")]
     prepared = prepare(run_of(tmp_path, rows=rows, max_tokens=60, max_ratio=3.0), tmp_path / "data")

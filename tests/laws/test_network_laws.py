@@ -144,6 +144,12 @@ def test_labels_are_shifted_right_and_their_loss_is_the_mean_over_real_tokens(ne
     np.testing.assert_allclose(float(output.loss), np.mean(real), rtol=1e-5)
 
 
+def test_lists_do_for_arrays_and_none_for_an_absent_key(network):
+    model, batch = network("encoder-decoder"), {"input_ids": [[3, 4]], "labels": [[5, 0]]}
+    plain = model({key: np.array(value, "int32") for key, value in batch.items()}).logits
+    np.testing.assert_array_equal(model({**batch, "attention_mask": None}).logits, plain)
+
+
 def test_a_language_model_predicts_the_next_token_of_its_own_input(network):
     text = ids(np.random.default_rng(2), 2, 5)
     output = network("decoder")({"input_ids": text, "labels": text})

@@ -256,7 +256,7 @@ def test_a_disk_that_stays_full_is_outlived_twice_and_ends_the_run_the_third_tim
 
     monkeypatch.setattr(CheckpointStore, "write", full)
     output = io.StringIO()
-    with pytest.raises(CheckpointError, match=r"step 9 could not be written: .*No space left.*3rd time in a row"):
+    with pytest.raises(CheckpointError, match=r"step 9 could not be written: .*No space left.*3 in a row have failed"):
         train(toy_run(), begun, console=Console(file=output))
     assert output.getvalue().count("WARNING: the checkpoint of step") == 2
 

@@ -15,7 +15,7 @@ from regard.corpora.archives import package_files
 from regard.corpora.catalogs import TextPair, catalog_pairs, description_pairs
 from regard.corpora.cleaning import cleaned
 from regard.corpora.corpus import Corpora, Report
-from regard.corpora.debian_pins import EXPECTED, INDEXES, PACKAGES
+from regard.corpora.debian_pins import EXPECTED, EXPECTED_SPLITS, INDEXES, PACKAGES
 from regard.corpora.fetch import Fetcher
 from regard.corpora.manpages import man_pairs
 from regard.corpora.markup import aligned_blocks, handbook_blocks, html_pairs_by_id, mallard_blocks
@@ -56,12 +56,12 @@ class Source(NamedTuple):
 
 
 def build_english_german(cache: Path, report: Report) -> Corpora:
-    """English to German; fetches about 60 MB at the first call."""
+    """English to German; fetches about 80 MB at the first call."""
     return _build("debian-en-de", GERMAN, (*_SOURCES, Source("man pages", _man_pages)), cache, report)
 
 
 def build_english_chinese(cache: Path, report: Report) -> Corpora:
-    """English to simplified Chinese; fetches about 55 MB at the first call. Its man pages do not align."""
+    """English to simplified Chinese; fetches about 70 MB at the first call. Its man pages do not align."""
     return _build("debian-en-zh", CHINESE, _SOURCES, cache, report)
 
 
@@ -70,16 +70,17 @@ def _build(name: str, language: Language, sources: tuple[Source, ...], cache: Pa
     counts: Counter[str] = Counter()
     pairs: dict[TextPair, None] = {}
     for source in sources:
-        found = _read(name, source, fetcher, language, report)
-        kept = len(pairs.keys() | found[0].keys()) - len(pairs)
-        counts.update(found[1])
-        counts[f"{source.name}: pairs"] = kept
-        counts["dropped: in another source"] += len(found[0]) - kept
-        pairs |= found[0]
+        found, found_counts = _read(name, source, fetcher, language, report)
+        new = found.keys() - pairs.keys()
+        counts.update(found_counts)
+        counts[f"{source.name}: pairs"] = len(new)
+        counts["dropped: in another source"] += len(found) - len(new)
+        pairs |= found
     splits = split_pairs(pairs, counts, language.test_below, language.validation_below)
     for reason, count in counts.items():
         report(f"{name}: {reason}: {count:,}")
     train, validation, test = (_examples(splits[split], language) for split in ("train", "validation", "test"))
+    _check(f"{name}: splitting", (len(train), len(validation), len(test)), EXPECTED_SPLITS.get(name))
     return Corpora(train, validation, test, dict(counts), _ORIGIN)
 
 
@@ -88,14 +89,18 @@ def _read(
 ) -> tuple[dict[TextPair, None], Counter[str]]:
     counts: Counter[str] = Counter()
     pairs = cleaned(source.read(fetcher, language), language.code, counts, accelerators=source.accelerators)
-    found, expected = (counts["read"], len(pairs)), EXPECTED.get(name, {}).get(source.name)
     report(f"{name}: {source.name}: {counts['read']:,} pairs read, {len(pairs):,} kept")
-    if expected is not None and found != expected:
-        raise DataError(
-            f"{name}: {source.name} gave {found[0]:,} pairs, {found[1]:,} of them clean, "
-            f"but the pinned files hold {expected[0]:,} and {expected[1]:,}: reading or cleaning has changed"
-        )
+    _check(f"{name}: {source.name}", (counts["read"], len(pairs)), EXPECTED.get(name, {}).get(source.name))
     return pairs, counts
+
+
+def _check(name: str, found: tuple[int, ...], expected: tuple[int, ...] | None) -> None:
+    """The pinned files give pinned counts: another count means that the code or Python reads them otherwise."""
+    if expected is not None and found != expected:
+        counts, pins = (" and ".join(f"{count:,}" for count in numbers) for numbers in (found, expected))
+        raise DataError(
+            f"{name} gave {counts} pairs, but {pins} are pinned for these files: how they are read has changed"
+        )
 
 
 def _examples(pairs: list[TextPair], language: Language) -> list[Example]:

@@ -55,10 +55,15 @@ EXPECTED: dict[str, dict[str, tuple[int, int]]] = {  # corpus -> source -> pairs
     },
     "debian-en-zh": {
         "libreoffice-help": (76_717, 23_873),
-        "libreoffice-l10n": (28_082, 17_848),
+        "libreoffice-l10n": (28_082, 17_849),
         "package descriptions": (3_708, 3_021),
         "gcc messages": (4_321, 4_149),
         "debian-handbook": (4_148, 2_645),
         "gnome-user-docs": (2_724, 941),
     },
+}
+
+EXPECTED_SPLITS = {  # corpus -> training, validation, test
+    "debian-en-de": (109_826, 805, 803),
+    "debian-en-zh": (46_543, 268, 710),
 }

@@ -21,7 +21,7 @@ from regard.data.sources import DropReport, Located
 from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 
-_SLICE = 1024  # pairs tokenised at once: bounds what the tokenizer's own objects take
+_SLICE_PAIRS, _SLICE_CHARACTERS = 1024, 1_000_000  # tokenised at once: each token takes 0.2 KB for that long
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ def _kept_pairs(
     pairs: Sequence[Located], tokenizer: Tokenizer, rules: Rules, dropped: DropReport
 ) -> Iterator[tuple[Located, list[int], list[int]]]:
     tag_ids: dict[str | None, int] = {}
-    for begin in range(0, len(pairs), _SLICE):
-        part = pairs[begin : begin + _SLICE]
+    for part in in_parts(iter(pairs), _SLICE_PAIRS, _SLICE_CHARACTERS):
         sources = tokenizer.encode_batch([located.example.source for located in part])
         targets = tokenizer.encode_batch([located.example.target for located in part])
         for located, source, target in zip(part, sources, targets, strict=True):
@@ -144,6 +143,20 @@ def _kept_pairs(
                 yield located, source, target
             else:
                 dropped.add(objection, located.place)
+
+
+def in_parts(pairs: Iterator[Located], most: int, characters: int) -> Iterator[list[Located]]:
+    """The pairs in lists of `most`, or fewer once their texts reach so many characters."""
+    part: list[Located] = []
+    size = 0
+    for located in pairs:
+        part.append(located)
+        size += len(located.example.source) + len(located.example.target)
+        if len(part) == most or size >= characters:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def language_tag(language: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from regard import __version__
 from regard.config import DataConfig, RunConfig
-from regard.data.encode import Job, Rules, ShardRecord, encode_shards, language_tag
+from regard.data.encode import Job, Rules, ShardRecord, encode_shards, in_parts, language_tag
 from regard.data.fingerprint import differences, made_of, stdin_copied
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
@@ -24,6 +24,7 @@ from regard.errors import ConfigError, DataError, RegardError
 from regard.features.tokenizer import Tokenizer
 
 PAIRS_PER_SHARD = 16_384
+CHARACTERS_PER_SHARD = 8_000_000  # long texts make a shard of fewer pairs
 MAX_WORKERS = 8  # unless data.workers says more: each takes 0.1 to 0.2 GB
 
 _UNFINISHED = "unfinished.json"  # what the files in the directory are made of, as long as there is no manifest
@@ -259,10 +260,7 @@ class _Preparation:
         self, split: str, pairs: Iterator[Located], finished: list[ShardRecord], advance: Advance
     ) -> Iterator[Job]:
         """The shards that are still to be written; those that an interrupted run completed go to `finished`."""
-        for number in count():
-            part = list(islice(pairs, self.pairs_per_shard))
-            if not part:
-                return
+        for number, part in enumerate(in_parts(pairs, self.pairs_per_shard, CHARACTERS_PER_SHARD)):
             name = f"{split}-{number:05d}"
             record = ShardRecord.load(self.directory, name)
             if record is not None and not any(damaged_files(self.directory, record.files)):

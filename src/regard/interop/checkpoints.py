@@ -56,6 +56,8 @@ def save_model(
     regard: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what Transformers loads as it is; an existing directory is replaced in one step, never half written."""
+    if model.generation_options.length_penalty_form != "transformers":
+        log.warning("length_penalty_form is kept in regard.json alone: Transformers would score these beams otherwise")
     with replacing(Path(path)) as directory:
         write_model(model, directory, tokenizer=tokenizer, regard=regard)
 
@@ -80,8 +82,6 @@ def write_model(
     if tokenizer is not None:
         tokenizer.save(directory)
     form = model.generation_options.length_penalty_form
-    if form != "transformers":
-        log.info("length_penalty_form %r is kept in regard.json; Transformers would score otherwise", form)
     write_json(directory, REGARD, {**(regard or {}), "length_penalty_form": form})
 
 

@@ -29,6 +29,11 @@ class Transformer(keras.Model):
         )
         self._generator: Generator | None = None
 
+    def __call__(self, batch: Batch, *args: Any, **kwargs: Any) -> Output:
+        """A batch's values may be tensors, arrays or nested lists; keys with None count as absent."""
+        given = {key: ops.convert_to_tensor(value) for key, value in batch.items() if value is not None}
+        return super().__call__(given, *args, **kwargs)
+
     @property
     def embedding(self) -> Any:
         part = self.encoder if self.spec.encoder is not None else self.decoder

@@ -39,7 +39,7 @@ class Saver:
             self._failures += 1
             complaint = f"the checkpoint of step {state.step} could not be written: {error}"
             if self._failures == _MOST_FAILURES:
-                raise CheckpointError(f"{complaint}; that was the {_MOST_FAILURES}rd time in a row") from error
+                raise CheckpointError(f"{complaint}; {self._failures} in a row have failed: make room first") from error
             warn(f"{complaint}; training goes on, the older checkpoints stay")
             return False
         self._failures = 0
