@@ -52,7 +52,7 @@ class DataConfig(Section):
     language_tags: bool = False  # begin each source with its target language, >>de<<, as Marian does
     max_tokens: int = Field(default=128, ge=2)  # pairs with a longer side are dropped, and counted
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
-    workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core
+    workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core, 8 at most
 
     @model_validator(mode="after")
     def _some_data(self) -> Self:

@@ -18,7 +18,7 @@ from regard.batch import IGNORED_LABEL
 from regard.data.shards import PairShards
 from regard.errors import DataError
 
-MULTIPLE = 8  # sizes are multiples of it
+MULTIPLE = 4  # sizes are multiples of it
 MAX_SHAPES = 16
 LEAST_GAIN = 0.005  # one shape more must save this share of all cells, and a batch of cells
 PREFETCH = 4  # batches made ahead, in a thread
