@@ -137,6 +137,7 @@ def front(tmp_path):
 def work(tmp_path):
     directory = tmp_path / "work"
     directory.mkdir()
+    (directory / ".venv").symlink_to(sys.prefix)  # what `make setup` leaves in a checkout
     return directory
 
 

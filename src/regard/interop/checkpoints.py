@@ -89,7 +89,7 @@ def weights_of(model: Transformer) -> dict[str, np.ndarray]:
     """Every weight under its Hugging Face name, sorted by name."""
     known = family(model.spec.family)
     variables = {variable.path: variable for variable in model.variables}
-    tensors = {name: np.zeros(shape, "float32") for name, shape in known.zeros(model.spec).items()}
+    tensors = {name: constant() for name, constant in known.constants(model.spec).items()}
     for rule in known.rules(model.spec):
         tensors |= rule.split(np.asarray(variables[rule.path].value))
     return dict(sorted(tensors.items()))
@@ -135,7 +135,7 @@ class Tensors(Mapping[str, np.ndarray]):
         rules = known.rules(spec)
         expected = {name: rule for rule in rules for name in rule.names}
         missing = sorted(expected.keys() - self.names)
-        unexpected = sorted(self.names - expected.keys() - known.redundant - known.zeros(spec).keys())
+        unexpected = sorted(self.names - expected.keys() - known.redundant - known.constants(spec).keys())
         misshapen = [self._shapes(name, rule) for name, rule in expected.items() if name in self.names]
         complaints = [
             _listed("missing", missing),

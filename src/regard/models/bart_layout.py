@@ -1,15 +1,15 @@
 """The weight names that BART gave to a line of encoder-decoders: Marian and Pegasus write them too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from regard.models.weights import Rule, linear, norm
-from regard.specs import LayerSpec, ModelSpec, StackSpec
+from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, StackSpec
 
-# Tied to model.shared.weight, or recomputed: read past, never written.
+# Tied to model.shared.weight, or recomputed: read past.
 REDUNDANT = frozenset(
     {
         "lm_head.weight",
@@ -38,9 +38,21 @@ def adapt(spec: ModelSpec, tensors: Mapping[str, Any]) -> ModelSpec:
     return replace(spec, logits_bias=bias is not None and bool(np.any(np.asarray(bias) != 0)))
 
 
-def zeros(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """Tensors that the layout has and the spec does without, and their shapes: they are written as zeros."""
-    return {} if spec.logits_bias else {"final_logits_bias": (1, spec.embedding.vocab_size)}
+def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:
+    """Tensors that the layout has and no variable of ours holds: written, so that a reader misses none."""
+    found: dict[str, Callable[[], np.ndarray]] = {
+        f"model.{side}.embed_positions.weight": lambda: _positions(spec.embedding) for side in ("encoder", "decoder")
+    }
+    if not spec.logits_bias:
+        found["final_logits_bias"] = lambda: np.zeros((1, spec.embedding.vocab_size), np.float32)
+    return found
+
+
+def _positions(embedding: EmbeddingSpec) -> np.ndarray:
+    from regard.nn.positions import sinusoids  # `regard inspect PRESET` reads the rules without Keras
+
+    positions = embedding.positions
+    return sinusoids(positions.max_positions, embedding.width, positions.layout).astype(np.float32)
 
 
 def _stack(side: str, stack: StackSpec) -> list[Rule]:

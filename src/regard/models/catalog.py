@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from regard.errors import CheckpointError, ConfigError
 from regard.models import bart_layout, vaswani
 from regard.models.weights import Rule
@@ -17,7 +19,7 @@ class Family(NamedTuple):
     config: Callable[[ModelSpec], dict[str, Any]]
     rules: Callable[[ModelSpec], list[Rule]]
     adapt: Callable[[ModelSpec, Mapping[str, Any]], ModelSpec]  # what only the tensors say
-    zeros: Callable[[ModelSpec], dict[str, tuple[int, ...]]]  # tensors of the layout that the spec does without
+    constants: Callable[[ModelSpec], dict[str, Callable[[], np.ndarray]]]  # tensors of the layout, no variables of ours
     redundant: frozenset[str]  # tensors of a checkpoint that say nothing new
 
 
@@ -26,7 +28,7 @@ _VASWANI = Family(
     vaswani.config,
     bart_layout.rules,
     bart_layout.adapt,
-    bart_layout.zeros,
+    bart_layout.constants,
     bart_layout.REDUNDANT,
 )
 
