@@ -7,6 +7,9 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 LOCK := requirements/lock.txt
+# A venv knows the path it was made at: in a checkout that was moved it is made anew.
+MADE_AT := $(shell cat $(READY) 2>/dev/null)
+MOVED := $(if $(MADE_AT),$(if $(subst $(CURDIR),,$(MADE_AT))$(subst $(MADE_AT),,$(CURDIR)),moved))
 PIP := "$(BIN)/python" -m pip --disable-pip-version-check
 PYTEST := "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist loadfile
 
@@ -14,7 +17,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \
 	install one, or name it: make setup PYTHONS=/path/to/python3
 
-.PHONY: help setup demo check test test-full lock
+.PHONY: help setup demo check test test-full lock $(if $(MOVED),$(READY))
 .DEFAULT_GOAL := help
 
 help:
@@ -40,10 +43,10 @@ test-full: check
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full"
 
 # A pyenv shim may stand on PATH and still fail to run: so each candidate is run, and must be able to make a venv.
-# The stamp is touched last: a set-up that was cut off starts again.
+# The stamp is written last: a set-up that was cut off starts again.
 $(READY): $(LOCK) pyproject.toml
 	@rm -f $(READY); \
-	if ! "$(BIN)/python" -c 'import pip; $(IN_RANGE)' 2>/dev/null; then \
+	if [ -n "$(MOVED)" ] || ! "$(BIN)/python" -c 'import pip; $(IN_RANGE)' 2>/dev/null; then \
 		for python in $(PYTHONS) none; do \
 			"$$python" -c 'import ensurepip, venv; $(IN_RANGE)' >/dev/null 2>&1 && break; \
 		done; \
@@ -53,7 +56,7 @@ $(READY): $(LOCK) pyproject.toml
 	@echo "setting up .venv with `"$(BIN)/python" --version` (once, some minutes; 1.8 GB on disk)"
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r $(LOCK)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	@echo "$(CURDIR)" > $(READY)
 
 # Python 3.11, 3.12 and 3.13 resolve to the same pins; tests/test_house.py reads what is written.
 lock: setup

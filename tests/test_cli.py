@@ -1,5 +1,8 @@
+import errno
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +10,10 @@ import pytest
 
 from regard import cli
 from regard.cli import main
+from regard.commands.text import program
+from regard.config import load_run
 from regard.errors import TrainingInterrupted
+from regard.training.lock import locked
 
 VERBS = ["demo", "prepare", "train", "evaluate", "translate", "inspect"]
 RUN_MAIN = "import sys; from regard.cli import main; sys.exit(main())"
@@ -233,3 +239,58 @@ def test_the_rows_of_inspect_sum_to_its_total_and_weights_lists_every_variable(r
     variables = [line.split() for line in weights.splitlines() if line.startswith(("encoder/", "decoder/"))]
     assert sum(int(row[-1].replace(",", "")) for row in variables) == total
     assert ["decoder/layer_1/cross_attention/query/kernel", "128x128", "16,384"] in variables
+
+
+def test_prepare_leaves_the_data_of_a_run_that_has_begun(regard, run_file, tmp_path):
+    path, run = run_file(), tmp_path / "run"
+    assert regard("prepare", path, "-o", run)[0] == 0
+    begun = run / "checkpoints" / "step-00000001"
+    begun.mkdir(parents=True)
+    saved = load_run(path).model_dump(mode="json")
+    (begun / "state.json").write_text(json.dumps({"run": saved}))
+    (begun / "manifest.json").write_text("{}")
+    before = {file.name: file.read_bytes() for file in (run / "data").iterdir()}
+    code, _, err = regard("prepare", path, "-o", run, "--set", "tokenizer.vocab_size=310")
+    assert code == 2
+    assert "tokenizer.vocab_size cannot change when a run goes on: it was 300" in one_line(err)
+    (tmp_path / "corpus.tsv").write_text("another\tcorpus\n")
+    assert regard("prepare", path, "-o", run)[0] == 0
+    assert {file.name: file.read_bytes() for file in (run / "data").iterdir()} == before
+
+
+def test_two_processes_in_one_run_directory_are_one_line(regard, run_file, tmp_path):
+    with locked(tmp_path / "run"):
+        code, _, err = regard("prepare", run_file(), "-o", tmp_path / "run")
+    assert code == 2
+    assert f"another process prepares or trains in {tmp_path}/run: " in one_line(err)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_one_line_with_code_2(regard, run_file, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number), "runs/x/metrics.jsonl")
+
+    monkeypatch.setattr("regard.commands.train.train_run", full)
+    code, _, err = regard("train", run_file())
+    assert (code, err) == (2, f"regard: cannot write runs/x/metrics.jsonl: {os.strerror(number)}\n")
+
+
+def test_the_help_of_train_names_the_exit_code_of_an_interrupted_run(regard):
+    assert "exit code 75" in " ".join(regard("train", "--help")[1].split())
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "shown"),
+    [
+        ("/opt/v/bin/regard", None, "/opt/v/bin/regard"),
+        ("/opt/v/bin/regard", "/opt/v/bin/regard", "regard"),
+        ("/opt/v/bin/regard", "/usr/bin/regard", "/opt/v/bin/regard"),
+        ("regard", None, "regard"),
+        ("-c", None, "regard"),
+        ("/usr/lib/pytest/__main__.py", None, "regard"),
+    ],
+)
+def test_the_program_is_named_as_it_was_started(monkeypatch, started, on_path, shown):
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr(shutil, "which", lambda name: on_path)
+    assert program() == shown

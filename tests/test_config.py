@@ -55,11 +55,11 @@ runs = st.fixed_dictionaries(
     {"data": data, "training": trainings},
     optional={
         "seed": st.integers(0, 2**31 - 1),
-        "tokenizer": some(path=texts, coverage=st.floats(0.001, 1), vocab_size=st.integers(300, 10**6)),
+        "tokenizer": some(path=texts) | some(coverage=st.floats(0.001, 1), vocab_size=st.integers(300, 10**6)),
         "model": some(
             preset=texts, width=st.integers(2, 10**5), dropout=rates, norm_order=st.sampled_from(["pre", "post"])
         ),
-        "decoding": some(length_penalty=st.floats(allow_nan=False), num_beams=sizes),
+        "decoding": some(length_penalty=st.floats(allow_nan=False, allow_infinity=False), num_beams=sizes),
     },
 )
 
@@ -171,6 +171,12 @@ def test_an_unknown_key_of_a_corpus_names_the_corpus_by_its_number():
         ("training.batch_tokens", 0),
         ("training.clip_norm", 0.0),
         ("training.dtype", "float16"),
+        ("training.steps", True),
+        ("training.steps", 2.0),
+        ("training.steps", "2"),
+        ("training.minutes", True),
+        ("training.minutes", float("inf")),
+        ("training.tensorboard", 1),
         ("training.optimizer.beta_1", 1.0),
         ("training.schedule.scale", 0.0),
         ("decoding.num_beams", 0),
@@ -211,6 +217,12 @@ def test_a_missing_table_is_named(name):
             "linear schedule needs training.steps",
         ),
         ("training", {"steps": 1, "best": "bleu", "score_examples": 0}, "training.best = 'bleu' needs"),
+        ("data", {"builder": "demo", "validation": [{"tsv": "a"}]}, "data: data.validation cannot stand beside"),
+        ("data", {"builder": "demo", "test": [{"tsv": "a"}]}, "data: data.test cannot stand beside data.builder"),
+        ("tokenizer", {"path": "a", "vocab_size": 300}, "tokenizer: tokenizer.vocab_size is for training a tokenizer"),
+        ("tokenizer", {"path": "a", "normalizer": "nfkc"}, "tokenizer.normalizer is for training a tokenizer"),
+        ("training.optimizer", {"weight_decay": 0.1}, "optimizer.weight_decay is for adamw"),
+        ("training.schedule", {"final": 1e-5}, "schedule.final is for cosine and linear, but schedule.name is 'paper'"),
     ],
 )
 def test_values_that_make_no_sense_together_are_refused(path, value, words):
@@ -234,6 +246,15 @@ def test_an_override_is_a_toml_value_or_a_bare_string(tmp_path):
     )
     assert (run.seed, run.model.preset, run.tokenizer.path) == (7, "big", "a b")
     assert (run.training.clip_norm, run.training.tensorboard) == (0.5, True)
+
+
+def test_a_bare_string_is_taken_without_the_blanks_around_it(tmp_path):
+    assert overridden(tmp_path, "model.preset = base ").model.preset == "base"
+
+
+def test_a_whole_number_is_a_float_too():
+    run = parse_run(MINIMAL | {"training": {"steps": 1, "minutes": 3, "clip_norm": 1}})
+    assert (run.training.minutes, type(run.training.clip_norm)) == (3.0, float)
 
 
 def test_an_override_may_hold_an_equals_sign_and_the_last_one_wins(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from regard import corpora
 from regard.batch import Example
 from regard.cli import main
 from regard.corpora import Corpora
-from regard.demo import _kind_of_error
+from regard.demo import _command, _kind_of_error, _print
 
 DAYS = {"en": "day {}", "de": "{}. Tag", "zh": "第{}天"}
 SMALL = {
@@ -108,3 +109,11 @@ def test_another_run_in_the_directory_of_a_finished_demo_is_refused(again):
 )
 def test_errors_are_of_a_kind(output, reference, kind):
     assert _kind_of_error(output, reference) == kind
+
+
+def test_the_command_that_goes_on_is_the_demo_itself_and_names_are_quoted(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/opt/a b/regard"])
+    command = _command(Path("my runs/demo"), ["training.minutes=1"], 3)
+    assert command == "'/opt/a b/regard' demo -o 'my runs/demo' --seed 3 --set training.minutes=1"
+    _print({"scores": [], "translations": [], "error_kinds": {}, "errors": []}, Path("my runs/demo"))
+    assert "Try it: '/opt/a b/regard' translate 'my runs/demo' \"July 3, 2021\"" in capsys.readouterr().out

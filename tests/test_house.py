@@ -128,3 +128,15 @@ def test_test_comes_last_and_ends_with_the_test_runner(clone):
     programs = [line.removeprefix(f'"{clone}/.venv/bin/').split()[:3] for line in printed]
     assert programs == [['ruff"', "check"], ['mypy"'], ['python"', "-m", "pytest"]]
     assert "--dist loadfile" in printed[-1]
+
+
+def test_a_checkout_that_was_moved_is_set_up_again_from_nothing(clone):
+    python = 'case "$1" in -c) exit 0;; esac; echo "$@" > called; exit 1'
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    command(clone / ".venv" / "bin" / "python", "exit 0")
+    command(clone / "python3", python)
+    for place, set_up in ((clone, False), (clone / "elsewhere", True)):
+        (clone / ".venv" / ".ready").write_text(f"{place}\n")
+        make(clone, "setup", "PYTHONS=python3")
+        assert (clone / "called").exists() == set_up
+    assert (clone / "called").read_text() == "-m venv --clear .venv\n"

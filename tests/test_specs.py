@@ -13,7 +13,7 @@ POSITIONS = PositionSpec()
 EMBEDDING = EmbeddingSpec(vocab_size=11, width=8, positions=POSITIONS, pad_id=10)
 LAYER = LayerSpec(width=8, heads=2, head_width=4, ffn_width=16)
 STACK = StackSpec(LAYER, depth=2)
-READER = StackSpec(replace(LAYER, causal=True, cross_attention=True), depth=2)
+READER = StackSpec(replace(LAYER, cross_attention=True), depth=2)
 TOKENS = TokenIds(pad=10, eos=0, decoder_start=10)
 MODEL = ModelSpec("vaswani", EMBEDDING, TOKENS, encoder=STACK, decoder=READER)
 
@@ -47,8 +47,23 @@ def test_the_cases_cover_every_count_and_every_rate():
 @given(size=st.integers(max_value=0))
 @example(size=0)
 def test_a_size_below_one_is_refused_by_name_and_value(spec, field, size):
-    with pytest.raises(ConfigError, match=f"{field} must be at least 1, but is {size}$"):
+    with pytest.raises(ConfigError, match=f"{field} must be a whole number of at least 1, but is {size}$"):
         replace(spec, **{field: size})
+
+
+@pytest.mark.parametrize(("spec", "field"), **named(SIZES))
+@pytest.mark.parametrize("size", [8.0, True, "8", None])
+def test_a_size_that_is_no_whole_number_is_refused_by_name(spec, field, size):
+    """JSON's 8.0 and true compare equal to sizes, and would pass every other check."""
+    with pytest.raises(ConfigError, match=f"{field} must be a whole number"):
+        replace(spec, **{field: size})
+
+
+@pytest.mark.parametrize(("spec", "field", "most"), [(POSITIONS, "max_positions", 32768), (STACK, "depth", 1024)])
+def test_sizes_that_no_tensor_bounds_have_a_bound_of_their_own(spec, field, most):
+    assert getattr(replace(spec, **{field: most}), field) == most
+    with pytest.raises(ConfigError, match=f"{field} must be at most {most}, but is {most + 1}"):
+        replace(spec, **{field: most + 1})
 
 
 @pytest.mark.parametrize(("spec", "field"), **named(RATES))
@@ -103,6 +118,18 @@ def test_cross_attention_stands_exactly_where_there_is_an_encoder(change):
         replace(MODEL, **change)
 
 
+@pytest.mark.parametrize("token", [-1, 11, 2.0, "</s>", True])
+@pytest.mark.parametrize("name", ["eos", "bos", "decoder_start"])
+def test_tokens_are_ids_of_the_vocabulary(name, token):
+    with pytest.raises(ConfigError, match=rf"tokens\.{name} must be an id below vocab_size \(11\)"):
+        replace(MODEL, tokens=replace(MODEL.tokens, **{name: token}))
+
+
+def test_the_padding_token_is_the_embeddings():
+    with pytest.raises(ConfigError, match=r"tokens\.pad must be embedding\.pad_id \(10\), but is 3"):
+        replace(MODEL, tokens=replace(MODEL.tokens, pad=3))
+
+
 def test_an_encoder_decoder_needs_a_token_to_start_with():
     with pytest.raises(ConfigError, match=r"needs tokens\.decoder_start"):
         replace(MODEL, tokens=TokenIds(pad=10, eos=0))
@@ -111,7 +138,7 @@ def test_an_encoder_decoder_needs_a_token_to_start_with():
 def test_the_form_is_told_by_the_stacks_that_are_there():
     assert MODEL.form == "encoder-decoder"
     assert replace(MODEL, decoder=None).form == "encoder"
-    assert replace(MODEL, encoder=None, decoder=StackSpec(replace(LAYER, causal=True), depth=1)).form == "decoder"
+    assert replace(MODEL, encoder=None, decoder=StackSpec(LAYER, depth=1)).form == "decoder"
 
 
 def test_specs_are_values():

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 an unexpected error, 2 usage or input that must be put rig
 saving, 130 interrupted, 141 the reader of stdout went away.
 """
 
+import errno
 import io
 import logging
 import os
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 INTERRUPTED = 130  # 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.TOML", help="A run file: data, model and training.")]
@@ -99,6 +101,9 @@ def _explain(error: Exception, debug: bool) -> int:
         return _complain(str(error), error.exit_code)
     if isinstance(error, typer.TyperException):
         return _complain(_usage(error), error.exit_code)
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        where = f"cannot write {error.filename}" if error.filename else "cannot write"
+        return _complain(f"{where}: {error.strerror}", RegardError.exit_code)
     hint = "" if debug else " (run again with --debug for the traceback)"
     return _complain(f"unexpected {type(error).__name__}: {error}{hint}", 1)
 
@@ -188,6 +193,9 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a model by a run file. The same command on the same directory goes on where it stopped.
+
+    Ctrl-C and SIGTERM end training after the step at hand, save, and leave with exit code 75; a second one ends at
+    once.
 
     \b
     Examples:

@@ -16,9 +16,13 @@ from regard.errors import ConfigError
 
 
 class Section(BaseModel):
-    """A table of a run file: frozen, every key known."""
+    """A table of a run file: frozen, every key known, every value of its own type (a whole number is a float too)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def changed(self, *names: str) -> str | None:
+        """The first of these keys that is not at its default."""
+        return next((name for name in names if getattr(self, name) != type(self).model_fields[name].default), None)
 
 
 class CorpusConfig(Section):
@@ -46,9 +50,9 @@ class DataConfig(Section):
     """Where the examples come from, and which are kept."""
 
     builder: str | None = None  # a data set of regard.corpora ("demo", "debian-en-de", ...) instead of files
-    train: tuple[CorpusConfig, ...] = ()
-    validation: tuple[CorpusConfig, ...] = ()
-    test: tuple[CorpusConfig, ...] = ()
+    train: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # TOML's arrays are lists
+    validation: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
+    test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
     language_tags: bool = False  # begin each source with its target language, >>de<<, as Marian does
     max_tokens: int = Field(default=128, ge=2)  # pairs with a longer side are dropped, and counted
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
@@ -58,6 +62,9 @@ class DataConfig(Section):
     def _some_data(self) -> Self:
         if bool(self.train) == (self.builder is not None):
             raise ValueError("data needs either builder or train, and not both")
+        beside = self.changed("validation", "test")
+        if self.builder is not None and beside is not None:
+            raise ValueError(f"data.{beside} cannot stand beside data.builder, which brings its own: leave it out")
         return self
 
 
@@ -69,6 +76,15 @@ class TokenizerConfig(Section):
     normalizer: Literal["none", "nfc", "nfkc"] = "nfc"
     coverage: float = Field(default=1.0, gt=0, le=1)  # share of the characters seen that get a token (unigram)
     path: str | None = None  # an existing tokenizer.json instead of training one
+
+    @model_validator(mode="after")
+    def _path_alone(self) -> Self:
+        beside = self.changed("algorithm", "vocab_size", "normalizer", "coverage")
+        if self.path is not None and beside is not None:
+            raise ValueError(
+                f"tokenizer.{beside} is for training a tokenizer, but tokenizer.path gives one: leave it out"
+            )
+        return self
 
 
 class ModelConfig(Section):
@@ -99,6 +115,12 @@ class OptimizerConfig(Section):
     epsilon: float = Field(default=1e-9, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)  # adamw; never on norms and biases
 
+    @model_validator(mode="after")
+    def _decay_of_adamw(self) -> Self:
+        if self.name == "adam" and self.weight_decay:
+            raise ValueError("optimizer.weight_decay is for adamw, but optimizer.name is 'adam'")
+        return self
+
 
 class ScheduleConfig(Section):
     """The learning rate by update (Vaswani et al. 2017, section 5.3, is `paper`)."""
@@ -115,6 +137,8 @@ class ScheduleConfig(Section):
             raise ValueError("schedule.peak is given for every schedule but paper, which derives it from the width")
         if self.name in ("paper", "inverse_sqrt") and self.warmup_steps < 1:
             raise ValueError(f"schedule.warmup_steps must be at least 1 for {self.name}, but is 0")
+        if self.name not in ("cosine", "linear") and self.final:
+            raise ValueError(f"schedule.final is for cosine and linear, but schedule.name is {self.name!r}")
         return self
 
 
@@ -206,7 +230,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
+        value = text.strip()
     *parents, last = path.strip().split(".")
     table = values
     for name in parents:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from regard.commands.engine import import_tensorflow, load_translator
 from regard.commands.evaluate import direction, evaluate_with_progress, held_out, print_scores
-from regard.commands.text import warn_of_unfinished
+from regard.commands.text import program, warn_of_unfinished
 from regard.commands.translate import one_line
 from regard.config import RunConfig, load_run, to_toml
 from regard.data.shards import PreparedData, write_file
@@ -37,7 +38,7 @@ def run_demo(directory: Path, overrides: Sequence[str] = (), seed: int | None = 
     run = load_run(RUN_FILE, [*overrides, *([] if seed is None else [f"seed={seed}"])])
     results = _finished(directory, run, asked=bool(overrides) or seed is not None)
     if results is None:
-        results = _make(directory, run)
+        results = _make(directory, run, _command(directory, overrides, seed))
     else:
         print(f"regard: {directory} is finished; to start over, remove it or give another --output", file=sys.stderr)
     _print(results, directory)
@@ -53,11 +54,18 @@ def _finished(directory: Path, run: RunConfig, asked: bool) -> Results | None:
     return results
 
 
-def _make(directory: Path, run: RunConfig) -> Results:
+def _command(directory: Path, overrides: Sequence[str], seed: int | None) -> str:
+    """What goes on with this very demo."""
+    chosen = [part for override in overrides for part in ("--set", override)]
+    seeded = [] if seed is None else ["--seed", str(seed)]
+    return shlex.join([program(), "demo", "-o", str(directory), *seeded, *chosen])
+
+
+def _make(directory: Path, run: RunConfig, command: str) -> Results:
     import_tensorflow()
     from regard.training.trainer import train
 
-    trained = train(run, directory)
+    trained = train(run, directory, command=command)
     translator = load_translator(trained.model)
     data = PreparedData.open(directory / "data")
     scores = evaluate_with_progress(translator, held_out(data, "test"))
@@ -141,7 +149,8 @@ def _print(results: Results, directory: Path) -> None:
         _print_translation(entry)
     print(f"\nModel: {directory / 'model'}")
     print(f"Page with curves and attention: {directory / 'report.html'}")
-    print(f'Try it: regard translate {directory} "July 3, 2021" --target-lang de')
+    command = shlex.join([program(), "translate", str(directory)])
+    print(f'Try it: {command} "July 3, 2021" --target-lang de')
 
 
 def _print_translation(entry: Mapping[str, Any]) -> None:

@@ -13,10 +13,14 @@ Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
 NormOrder = Literal["pre", "post"]
 
 
+MOST_LAYERS = 1024  # and a config may be hostile: rules are made for each
+MOST_POSITIONS = 2**15  # a table of them is kept
+
+
 def _require_positive(owner: str, **sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{owner}: {name} must be at least 1, but is {size}")
+        if type(size) is not int or size < 1:
+            raise ConfigError(f"{owner}: {name} must be a whole number of at least 1, but is {size!r}")
 
 
 def _require_rate(owner: str, **rates: float) -> None:
@@ -35,8 +39,8 @@ class PositionSpec:
 
     def __post_init__(self) -> None:
         _require_positive("positions", max_positions=self.max_positions)
-        if self.max_positions > 2**17:  # a table of them is kept, and a config may be hostile
-            raise ConfigError(f"positions: max_positions must be at most {2**17}, but is {self.max_positions}")
+        if self.max_positions > MOST_POSITIONS:
+            raise ConfigError(f"positions: max_positions must be at most {MOST_POSITIONS}, but is {self.max_positions}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class EmbeddingSpec:
     def __post_init__(self) -> None:
         _require_positive("embedding", vocab_size=self.vocab_size, width=self.width)
         _require_rate("embedding", dropout=self.dropout)
-        if not 0 <= self.pad_id < self.vocab_size:
+        if type(self.scale) is not bool:
+            raise ConfigError(f"embedding: scale must be true or false, but is {self.scale!r}")
+        if type(self.pad_id) is not int or not 0 <= self.pad_id < self.vocab_size:
             raise ConfigError(
                 f"embedding: pad_id must be an id below vocab_size ({self.vocab_size}), but is {self.pad_id}"
             )
@@ -75,7 +81,6 @@ class LayerSpec:
     dropout: float = 0.1  # on each sublayer's output
     attention_dropout: float = 0.0  # on attention weights
     activation_dropout: float = 0.0  # inside the feed-forward
-    causal: bool = False
     cross_attention: bool = False
 
     def __post_init__(self) -> None:
@@ -102,6 +107,8 @@ class StackSpec:
 
     def __post_init__(self) -> None:
         _require_positive("stack", depth=self.depth)
+        if self.depth > MOST_LAYERS:
+            raise ConfigError(f"stack: depth must be at most {MOST_LAYERS}, but is {self.depth}")
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,6 @@ class TokenIds:
 
     pad: int
     eos: int
-    unk: int | None = None
     bos: int | None = None
     decoder_start: int | None = None
 
@@ -139,6 +145,16 @@ class ModelSpec:
             raise ConfigError("model: the decoder has cross_attention exactly where there is an encoder")
         if self.encoder is not None and self.decoder is not None and self.tokens.decoder_start is None:
             raise ConfigError("model: an encoder-decoder needs tokens.decoder_start")
+        if self.tokens.pad != self.embedding.pad_id:
+            raise ConfigError(
+                f"model: tokens.pad must be embedding.pad_id ({self.embedding.pad_id}), but is {self.tokens.pad}"
+            )
+        for name, token in vars(self.tokens).items():
+            if token is not None and (type(token) is not int or not 0 <= token < self.embedding.vocab_size):
+                raise ConfigError(
+                    f"model: tokens.{name} must be an id below vocab_size ({self.embedding.vocab_size}), "
+                    f"but is {token!r}"
+                )
 
     @property
     def form(self) -> Literal["encoder", "decoder", "encoder-decoder"]:

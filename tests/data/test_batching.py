@@ -180,3 +180,12 @@ def test_batches_by_length_hold_each_index_once_within_the_budget(lengths, batch
         assert len(rows) == 1 or len(rows) * longest <= batch_tokens
     flat = [lengths[i] for rows in batches for i in rows]
     assert flat == sorted(lengths, reverse=True)
+
+
+@given(lengths=lengths_of_pairs, spare=st.integers(0, 3))
+@settings(deadline=None)
+def test_no_batch_is_padded_beyond_max_tokens(lengths, spare):
+    most = max(max(pair) for pair in lengths) + spare
+    batches = batches_of(lengths, 64, max_tokens=most)
+    assert batches.shapes.max() <= most
+    assert sum(len(batch["labels"]) for batch in batches.epoch()) == len(lengths)

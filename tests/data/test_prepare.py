@@ -1,16 +1,19 @@
 import io
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from regard.batch import Example
-from regard.config import parse_run
+from regard.config import TokenizerConfig, parse_run
 from regard.corpora.corpus import Corpora
 from regard.data import sampling
-from regard.data.prepare import prepare
+from regard.data.encode import Rules, _interrupts_blocked, _start_worker
+from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData
 from regard.errors import CheckpointError, ConfigError, DataError
 from regard.features.tokenizer import Tokenizer
@@ -66,7 +69,7 @@ def run_of(tmp_path, rows=None, tokenizer=None, **data):
         "tokenizer": {"vocab_size": 300, **(tokenizer or {})},
         "training": {"steps": 1},
     }
-    return parse_run({**values, "data": {key: value for key, value in values["data"].items() if value is not None}})
+    return parse_run({name: {k: v for k, v in table.items() if v is not None} for name, table in values.items()})
 
 
 def decoded(prepared, split):
@@ -318,12 +321,12 @@ def test_a_builders_splits_are_prepared_and_its_origin_is_noted(tmp_path, monkey
 def test_an_existing_tokenizer_is_taken_as_it_is(tmp_path):
     trained = prepare(run_of(tmp_path), tmp_path / "first").tokenizer
     path = str(tmp_path / "first" / "tokenizer.json")
-    run = run_of(tmp_path, rows=pairs(50, 5000), tokenizer={"path": path})
+    run = run_of(tmp_path, rows=pairs(50, 5000), tokenizer={"path": path, "vocab_size": None})
     prepared = prepare(run, tmp_path / "second")
     assert prepared.tokenizer.content_hash == trained.content_hash
     assert decoded(prepared, "train") == pairs(50, 5000)
     with pytest.raises((CheckpointError, DataError), match="missing"):
-        prepare(run_of(tmp_path, tokenizer={"path": str(tmp_path / "missing")}), tmp_path / "third")
+        prepare(run_of(tmp_path, tokenizer={"path": str(tmp_path / "missing"), "vocab_size": None}), tmp_path / "third")
 
 
 def test_a_tokenizer_that_adds_no_end_is_refused(tmp_path):
@@ -332,10 +335,56 @@ def test_a_tokenizer_that_adds_no_end_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({**state, "post_processor": None}), "utf-8")
     assert Tokenizer.load(tmp_path).encode("") == []
     with pytest.raises(ConfigError, match="must end every text with its eos token"):
-        prepare(run_of(tmp_path, tokenizer={"path": str(tmp_path)}), tmp_path / "data")
+        prepare(run_of(tmp_path, tokenizer={"path": str(tmp_path), "vocab_size": None}), tmp_path / "data")
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot prepare data in .*file"):
         prepare(run_of(tmp_path), tmp_path / "file" / "data")
+
+
+def stdin_of(content):
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
+
+
+def test_data_from_a_spent_stdin_is_opened_again_and_never_destroyed(tmp_path, monkeypatch):
+    run = run_of(tmp_path, train=[{"tsv": "-"}])
+    write_tsv(tmp_path / "train.tsv", pairs(400))
+    monkeypatch.setattr(sys, "stdin", stdin_of((tmp_path / "train.tsv").read_bytes()))
+    prepared = open_or_prepare(run, tmp_path / "data", begun=False)
+    before = stamps(tmp_path / "data")
+    monkeypatch.setattr(sys, "stdin", stdin_of(b""))
+    assert open_or_prepare(run, tmp_path / "data", begun=False).content_hash == prepared.content_hash
+    with pytest.raises(DataError, match=r"stdin \(-\) is empty"):
+        prepare(run, tmp_path / "data")
+    other = run_of(tmp_path, train=[{"tsv": "-"}], tokenizer={"vocab_size": 310})
+    with pytest.raises(DataError, match=r"was prepared from stdin by another tokenizer\.vocab_size"):
+        open_or_prepare(other, tmp_path / "data", begun=False)
+    assert stamps(tmp_path / "data") == before
+
+
+def test_a_run_that_has_begun_needs_its_corpus_no_more(tmp_path, capsys):
+    run = run_of(tmp_path)
+    prepared = prepare(run, tmp_path / "data")
+    write_tsv(tmp_path / "train.tsv", pairs(300))
+    assert open_or_prepare(run, tmp_path / "data", begun=True).content_hash == prepared.content_hash
+    assert open_or_prepare(run, tmp_path / "data", begun=False).content_hash != prepared.content_hash
+    (tmp_path / "data" / "train-00000.tokens.npy").write_bytes(b"")
+    open_or_prepare(run, tmp_path / "data", begun=True)
+    assert "is missing or damaged: run `regard prepare` again: preparing again" in capsys.readouterr().err
+
+
+def test_workers_leave_ctrl_c_to_their_parent(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    tokenizer = Tokenizer.train(["a b c"] * 9, TokenizerConfig(vocab_size=300))
+    with ProcessPoolExecutor(1, context, _start_worker, (tmp_path, tokenizer, Rules(9, None, False))) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+def test_ctrl_c_cannot_reach_a_worker_that_is_still_starting():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    with _interrupts_blocked():
+        started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (started.stdout, started.stderr) == ("alive\n", "")
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

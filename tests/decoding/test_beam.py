@@ -157,6 +157,37 @@ def test_one_beam_that_stops_at_its_first_end_is_greedy(scripted, seed):
         np.testing.assert_allclose(one, greedy, rtol=1e-5, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=30)
+@given(SEEDS, st.sampled_from([0.4, 1.7]))
+def test_sampled_beams_add_up_log_probabilities_over_the_temperature(scripted, found_in, seed, temperature):
+    """total = running + log_prob / T, as Transformers has it, without normalising again."""
+    model = scripted((1, 2), 6, seed)
+    options = beam_options(
+        do_sample=True, num_beams=3, num_return_sequences=3, top_k=0, temperature=temperature, seed=seed
+    ).merged(max_new_tokens=4, length_penalty=0.0)
+    found = model.search(options)
+    for row, name in enumerate(model.rows):
+        for n, sequence in enumerate(found_in(found, row)):
+            steps = [model.log_probs(name, sequence[:t])[token] / temperature for t, token in enumerate(sequence)]
+            np.testing.assert_allclose(found.token_scores[row, n, : len(steps)], steps, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(found.scores[row, n], sum(steps), rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(SEEDS)
+def test_renormalised_beams_add_up_the_log_probabilities_of_what_is_left(scripted, found_in, seed):
+    model = scripted((1, 2), 6, seed)
+    options = beam_options(num_beams=3, num_return_sequences=3, max_new_tokens=4, bad_words_ids=[[2], [5]])
+    found = model.search(options.merged(renormalize_logits=True, length_penalty=0.0))
+    for row, name in enumerate(model.rows):
+        for n, sequence in enumerate(found_in(found, row)):
+            total = 0.0
+            for t, token in enumerate(sequence):
+                log_probs = model.log_probs(name, sequence[:t])
+                total += log_probs[token] - np.log(np.exp(log_probs[[0, 1, 3, 4]]).sum())
+            np.testing.assert_allclose(found.scores[row, n], total, rtol=1e-5, atol=1e-5)
+
+
 def test_the_loop_ends_with_the_last_row(scripted):
     model = scripted((1, 2, 3), 5, 0, spread=3.0)
     calls = []

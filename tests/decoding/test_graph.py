@@ -10,6 +10,10 @@ from regard.decoding.loop import search
 from regard.decoding.noise import uniform
 from regard.decoding.options import GenerationOptions
 
+DRY = {  # four tokens are allowed, each of them once
+    "min_new_tokens": 9, "no_repeat_ngram_size": 1, "bad_words_ids": [[token] for token in range(1, 7)],
+    "return_scores": True,
+}  # fmt: skip
 CASES = {
     "greedy": {"return_scores": True},
     "samples": {
@@ -21,7 +25,14 @@ CASES = {
         "early_stopping": "never", "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "min_new_tokens": 2,
         "bad_words_ids": [[2], [5, 6], [7, 8]], "forced_eos_token_id": 0, "return_scores": True,
     },
-    "sampled beams": {"do_sample": True, "num_beams": 3, "num_return_sequences": 2, "seed": (4, 5, 6)},
+    "sampled beams": {
+        "do_sample": True, "num_beams": 3, "num_return_sequences": 2, "seed": (4, 5, 6), "temperature": 1.3,
+        "renormalize_logits": True,
+    },
+    "samples with no token left": {"do_sample": True, "num_return_sequences": 2, "top_p": 0.9, "seed": 1} | DRY,
+    "beams with no token left": {"num_beams": 3, "num_return_sequences": 2, "renormalize_logits": True} | DRY,
+    "beams with no token at all": {"num_beams": 3, "renormalize_logits": True, "min_new_tokens": 9}
+    | {"bad_words_ids": [[token] for token in range(1, 11)], "return_scores": True},
 }  # fmt: skip
 
 
@@ -75,6 +86,7 @@ def test_numpy_ops_mean_what_keras_ops_mean():
     random = np.random.default_rng(0)
     x = random.integers(0, 4, (3, 9)).astype("float32")  # ties
     x[1, ::2] = -np.inf
+    x[2] = -np.inf  # of which a softmax is NaN
     for ours, theirs in zip(numpy_ops.top_k(x, 7), keras.ops.top_k(x, 7), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(numpy_ops.argmax(x, axis=-1), keras.ops.argmax(x, axis=-1))

@@ -5,7 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from regard.decoding.options import GENERATION_CONFIG_KEYS, Generation, GenerationOptions
+from regard.decoding.options import (
+    GENERATION_CONFIG_KEYS,
+    Generation,
+    GenerationOptions,
+    unsupported_generation_keys,
+)
 from regard.errors import ConfigError
 
 REFUSED = [
@@ -28,6 +33,17 @@ REFUSED = [
     ({"eos_token_id": [1, "</s>"]}, "eos_token_id must be an integer, but is '</s>'"),
     ({"pad_token_id": -1}, "pad_token_id must be at least 0, but is -1"),
     ({"seed": "abc"}, "seed must be integers, but is 'abc'"),
+    ({"seed": 2**64}, f"seed must be at least 0 and below 2**64, but is {2**64}"),
+    ({"seed": (3, -1)}, "seed must be at least 0 and below 2**64, but is -1"),
+    ({"num_beams": 1025}, "num_beams must be at most 1024, but is 1025"),
+    ({"num_return_sequences": 9999, "do_sample": True}, "num_return_sequences must be at most 1024, but is 9999"),
+    ({"no_repeat_ngram_size": 1025}, "no_repeat_ngram_size must be at most 1024, but is 1025"),
+    ({"eos_token_id": -1}, "eos_token_id must be at least 0, but is -1"),
+    ({"forced_eos_token_id": [2, -1]}, "forced_eos_token_id must be at least 0, but is -1"),
+    ({"early_stopping": 2}, 'early_stopping must be True, False or "never", but is 2'),
+    ({"early_stopping": []}, 'early_stopping must be True, False or "never", but is []'),
+    ({"renormalize_logits": 1.0}, "renormalize_logits must be True or False, but is 1.0"),
+    ({"bad_words_ids": map(list, [[4], []])}, "bad_words_ids must be a list of non-empty lists of ids, but is [["),
 ]
 
 
@@ -61,6 +77,37 @@ def test_options_are_hashable_whatever_sequences_they_were_given():
     assert hash(options.static) == hash(options.merged(seed=9).static)
 
 
+def test_bad_words_may_come_from_an_iterator_which_can_be_read_but_once():
+    assert GenerationOptions(bad_words_ids=map(list, [(3,), (4, 5)])).bad_words_ids == ((3,), (4, 5))
+
+
+@pytest.mark.parametrize("truth", [1, np.True_, np.int64(1)])
+def test_early_stopping_is_true_whatever_says_so(truth):
+    options = GenerationOptions(early_stopping=truth)
+    assert options.early_stopping is True
+    assert GenerationOptions(early_stopping=0).early_stopping is False
+    assert GenerationOptions(early_stopping="never").early_stopping == "never"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"eos_token_id": 7}, "eos_token_id must be below the vocabulary's size (7), but is 7"),
+        ({"eos_token_id": (1, 9)}, "eos_token_id must be below the vocabulary's size (7), but has 9"),
+        ({"pad_token_id": 8}, "pad_token_id must be below the vocabulary's size (7), but is 8"),
+        ({"forced_bos_token_id": 7}, "forced_bos_token_id must be below the vocabulary's size (7), but is 7"),
+        ({"forced_eos_token_id": [7]}, "forced_eos_token_id must be below the vocabulary's size (7), but has 7"),
+        ({"bad_words_ids": [[1], [2, 99]]}, "bad_words_ids must be below the vocabulary's size (7), but has 99"),
+    ],
+)
+def test_an_id_beyond_the_vocabulary_is_refused_by_name(values, message):
+    options = GenerationOptions(**values)
+    with pytest.raises(ConfigError) as caught:
+        options.check_vocabulary(7)
+    assert message in str(caught.value)
+    options.check_vocabulary(100)
+
+
 def test_none_stands_for_the_default():
     assert GenerationOptions(top_k=None, bad_words_ids=None, temperature=None) == GenerationOptions()
 
@@ -80,7 +127,7 @@ def test_width_and_padding_follow_from_the_options(values, width, pad):
 
 def test_a_row_has_its_own_seed():
     np.testing.assert_array_equal(GenerationOptions(seed=2**32 - 1).row_seeds(2), [[2**32 - 1, 0], [0, 1]])
-    np.testing.assert_array_equal(GenerationOptions(seed=-1).row_seeds(1), [[2**32 - 1, 2**32 - 1]])
+    np.testing.assert_array_equal(GenerationOptions(seed=2**64 - 1).row_seeds(2), [[2**32 - 1, 2**32 - 1], [0, 0]])
     np.testing.assert_array_equal(GenerationOptions(seed=(5, 3)).row_seeds(2), [[5, 0], [3, 0]])
     assert (GenerationOptions().row_seeds(1) != GenerationOptions().row_seeds(1)).any()
     with pytest.raises(ConfigError, match=r"seed must be one int or one a row \(3\), but has 2"):
@@ -95,9 +142,11 @@ def test_generation_config_round_trips():
         bad_words_ids=[[3], [4, 5]],
         eos_token_id=(1, 2),
         min_p=0.1,
+        renormalize_logits=True,
     )
     config = json.loads(json.dumps(options.to_generation_config()))
     assert set(config) <= GENERATION_CONFIG_KEYS
+    assert config["renormalize_logits"] is True
     assert GenerationOptions.from_generation_config(config) == options
 
 
@@ -111,6 +160,51 @@ def test_total_lengths_of_a_generation_config_become_new_tokens():
     assert GenerationOptions.from_generation_config(config) == GenerationOptions(max_new_tokens=141, min_new_tokens=55)
     prompted = GenerationOptions.from_generation_config(config | {"max_new_tokens": 9}, prompt_length=100)
     assert (prompted.max_new_tokens, prompted.min_new_tokens) == (9, 0)
+
+
+WRONG_TYPES = [
+    ("max_length", "512"),
+    ("min_length", [5]),
+    ("max_new_tokens", 1.0),
+    ("num_beams", {}),
+    ("temperature", "1.0"),
+    ("top_p", True),
+    ("length_penalty", []),
+    ("repetition_penalty", 10**400),
+    ("do_sample", "true"),
+    ("early_stopping", 1.0),
+    ("renormalize_logits", "no"),
+    ("eos_token_id", "2"),
+    ("eos_token_id", {"a": 1}),
+    ("pad_token_id", [0]),
+    ("bad_words_ids", 5),
+    ("bad_words_ids", [5]),
+    ("bad_words_ids", [[5.0]]),
+    ("bad_words_ids", {"a": [1]}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_TYPES)
+def test_a_value_of_the_wrong_type_in_a_generation_config_is_refused_by_its_key(key, value):
+    with pytest.raises(ConfigError, match=rf"^{key} must be "):
+        GenerationOptions.from_generation_config({key: value})
+
+
+def test_what_a_generation_config_asks_and_no_search_does_is_told_apart_from_neutral_values():
+    neutral = {
+        "encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0.0,
+        "eta_cutoff": 0.0, "diversity_penalty": 0.0, "num_beam_groups": 1, "penalty_alpha": 0, "sequence_bias": None,
+        "force_words_ids": None, "guidance_scale": 1, "suppress_tokens": [], "stop_strings": None, "num_beams": 4,
+        "transformers_version": "4.0", "use_cache": True, "decoder_start_token_id": 3, "_from_model_config": True,
+    }  # fmt: skip
+    assert unsupported_generation_keys(neutral) == {}
+    asked = {
+        "typical_p": 0.9, "penalty_alpha": 0.6, "guidance_scale": 1.5, "num_beam_groups": 2, "diversity_penalty": 0.5,
+        "suppress_tokens": [1, 2], "stop_strings": "x", "max_time": 2.0, "forced_decoder_ids": [[1, 50259]],
+        "encoder_no_repeat_ngram_size": 3, "exponential_decay_length_penalty": [5, 1.1],
+    }  # fmt: skip
+    assert unsupported_generation_keys(neutral | asked) == asked
+    assert not set(asked) & GENERATION_CONFIG_KEYS
 
 
 def test_a_generation_is_cropped_to_its_longest_sequence():

@@ -113,6 +113,32 @@ def test_temperature_divides_the_logits(seed, temperature):
     np.testing.assert_allclose(probabilities(found), probabilities(scores / np.float32(temperature)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.3, 2.5])
+def test_temperature_only_divides_what_beams_add_up(temperature):
+    scores = scores_of(0, 1)[None, None]
+    options = GenerationOptions(do_sample=True, num_beams=2, top_k=0, temperature=temperature)
+    np.testing.assert_allclose(process(options, scores=scores), scores / temperature, rtol=1e-6)
+
+
+def test_renormalised_log_probabilities_of_beams_sum_to_1_after_all_other_rules():
+    scores = scores_of(0)[None, None]
+    options = GenerationOptions(num_beams=2, bad_words_ids=[[2], [5]], renormalize_logits=True)
+    found = process(options, scores=scores)
+    left = np.where(np.isin(np.arange(V), [2, 5]), -math.inf, scores[0, 0])
+    np.testing.assert_allclose(np.exp(found[0, 0]), probabilities(left), rtol=1e-5)
+    forced = options.merged(forced_bos_token_id=4)
+    assert kept(process(forced, scores=scores)) == {4}
+    assert process(forced, scores=scores)[0, 0, 4] == 0
+
+
+@pytest.mark.parametrize("values", [{}, {"do_sample": True, "temperature": 0.5, "top_p": 0.9, "min_p": 0.1}])
+def test_a_row_whose_tokens_are_all_banned_stays_so_without_nan(values):
+    for beams in (1, 2):
+        options = GenerationOptions(num_beams=beams, renormalize_logits=True, bad_words_ids=[[t] for t in range(V)])
+        found = process(options.merged(**values), scores=scores_of(0)[None, None])
+        np.testing.assert_array_equal(found, np.full((1, 1, V), -math.inf))
+
+
 def process(options, sequences=(), prompt=((1,),), mask=None, scores=None):
     prompt, mask = np.array(prompt, "int32"), None if mask is None else np.array(mask)
     aligned = processors.aligned_prompt(prompt, mask, processors.suffix_length(options), ops)

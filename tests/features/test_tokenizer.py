@@ -237,3 +237,23 @@ def test_a_config_that_does_not_fit_its_tokenizer_is_refused(config, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(config)
     with pytest.raises(CheckpointError, match="tokenizer"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("added", ["two words", "天气"])
+def test_an_added_token_of_a_foreign_byte_level_tokenizer_is_shown_as_it_is(added, tmp_path):
+    state = json.loads(tokenizer().content)
+    new = {**state["added_tokens"][-1], "id": tokenizer().vocab_size, "content": added, "special": False}
+    state["added_tokens"].append(new)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state), "utf-8")
+    assert Tokenizer.load(tmp_path).tokens([new["id"]]) == [added.replace(" ", "▁")]
+
+
+@pytest.mark.parametrize(("tags", "fits"), [(38, True), (39, True), (40, False)])
+def test_a_unigram_vocabulary_with_no_room_for_a_piece_is_refused(tags, fits):
+    config = TokenizerConfig(algorithm="unigram", vocab_size=300)
+    names = [f">>l{n}<<" for n in range(tags)]
+    if fits:
+        assert Tokenizer.train(LINES, config, names).vocab_size <= 300
+    else:
+        with pytest.raises(ConfigError, match=r"vocab_size must be at least 301 .* but is 300"):
+            Tokenizer.train(LINES, config, names)

@@ -122,8 +122,15 @@ def test_every_tensor_is_accounted_for(copy):
     ("changes", "complaint"),
     [
         ({"vocab_size": 10**12}, "another shape"),
-        ({"max_position_embeddings": 10**9}, "at most 131072"),
-        ({"d_model": -3}, "width must be at least 1|multiple"),
+        ({"vocab_size": 23.0}, "whole number"),
+        ({"max_position_embeddings": 10**9}, "at most 32768"),
+        ({"encoder_layers": 10**9}, "at most 1024"),
+        ({"encoder_layers": 1.0}, "whole number"),
+        ({"encoder_ffn_dim": 20.0}, "whole number"),
+        ({"scale_embedding": "false"}, "true or false"),
+        ({"decoder_start_token_id": 10**9}, "decoder_start must be an id below"),
+        ({"eos_token_id": -5}, "eos must be an id below"),
+        ({"d_model": -3}, "whole number of at least 1|multiple"),
         ({"encoder_layers": 2}, "tensors missing"),
         ({"model_type": "unheard"}, "unknown model_type"),
         ({"model_type": None}, "no model_type"),
@@ -154,6 +161,107 @@ def test_damaged_and_missing_files_are_named(copy, tmp_path):
     (copy / "config.json").unlink()
     with pytest.raises(CheckpointError, match="no model directory"):
         regard.load_model(copy)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\ud800", "[1]"])
+def test_json_that_is_none_is_refused_in_one_line(copy, text):
+    (copy / "config.json").write_text(text, "utf-8", "surrogatepass")
+    with pytest.raises(CheckpointError, match=r"config\.json") as error:
+        regard.load_model(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_that_is_a_device_or_too_large_is_not_read(copy):
+    (copy / "config.json").unlink()
+    (copy / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="must be a file of at most"):
+        regard.load_model(copy)
+    (copy / "config.json").unlink()
+    with open(copy / "config.json", "wb") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(CheckpointError, match="must be a file of at most"):
+        regard.load_model(copy)
+
+
+def test_tensors_that_are_no_floats_or_an_output_table_of_its_own_are_refused(copy):
+    tensors = load_file(copy / "model.safetensors")
+    save_file(tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1}, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match="an output table of its own"):
+        regard.load_model(copy)
+    name = "model.encoder.layers.0.fc1.bias"
+    save_file(tensors | {name: tensors[name].astype("int32")}, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"another type than F16, BF16, F32, F64: {name}"):
+        regard.load_model(copy)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_another_dtype_is_loaded_saved_and_named(saved, tmp_path, dtype):
+    model = regard.load_model(saved, dtype=dtype)
+    regard.save_model(model, tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "config.json").read_text())["dtype"] == dtype
+    assert {str(tensor.dtype) for tensor in load_file(tmp_path / "one" / "model.safetensors").values()} == {dtype}
+    again = regard.load_model(tmp_path / "one", dtype=dtype)
+    for ours, theirs in zip(model.trainable_variables, again.trainable_variables, strict=True):
+        np.testing.assert_array_equal(keras.ops.cast(ours, "float64"), keras.ops.cast(theirs, "float64"))
+
+
+def test_older_checkpoints_keep_their_way_of_decoding_in_config_json(copy):
+    (copy / "generation_config.json").unlink()
+    edit(copy / "config.json", num_beams=3, max_length=30, bad_words_ids=[[22]])
+    options = regard.load_model(copy).generation_options
+    assert (options.num_beams, options.max_new_tokens, options.bad_words_ids) == (3, 29, ((22,),))
+    assert (options.eos_token_id, options.pad_token_id) == (0, 22)
+
+
+def test_ways_of_decoding_that_are_unknown_here_are_named(copy, caplog):
+    edit(copy / "generation_config.json", typical_p=0.5, encoder_repetition_penalty=1.0)
+    regard.load_model(copy)
+    assert "typical_p" in caplog.text
+    assert "encoder_repetition_penalty" not in caplog.text
+    edit(copy / "generation_config.json", forced_eos_token_id=99)
+    with pytest.raises(CheckpointError, match="defaults of generation: forced_eos_token_id"):
+        regard.load_model(copy)
+
+
+def test_a_loaded_model_takes_its_tokenizer_and_its_record_along(copy, tmp_path):
+    (copy / "tokenizer.json").write_text("{}")
+    model = regard.load_model(copy)
+    for target in (tmp_path / "other", copy):
+        regard.save_model(model, target)
+        assert (target / "tokenizer.json").read_text() == "{}"
+        assert json.loads((target / "regard.json").read_text())["scores"] == {"bleu": 12.5}
+
+
+def test_what_is_no_model_is_never_replaced(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.txt").write_text("years")
+    with pytest.raises(CheckpointError, match="saving would empty it"):
+        regard.save_model(fresh(), work)
+    with pytest.raises(CheckpointError, match="is a file"):
+        regard.save_model(fresh(), work / "thesis.txt")
+    assert (work / "thesis.txt").read_text() == "years"
+
+
+def test_a_link_to_a_model_stays_a_link(copy, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(copy)
+    regard.save_model(fresh(seed=5), link)
+    assert link.is_symlink()
+    assert (copy / "model.safetensors").read_bytes() == (link / "model.safetensors").read_bytes()
+
+
+def test_what_the_layout_cannot_say_is_refused_by_name(tmp_path):
+    spec = fresh().spec
+    layer = replace(spec.decoder.layer, activation="silu")
+    for other, named in (
+        (replace(spec, decoder=replace(spec.decoder, layer=layer)), "decoder"),
+        (replace(spec, encoder=replace(spec.encoder, layer=replace(spec.encoder.layer, norm_epsilon=1e-6))), "encoder"),
+    ):
+        with pytest.raises(ConfigError, match=f"cannot say this model's {named}"):
+            regard.save_model(build_model(other), tmp_path / "model")
+    with pytest.raises(ConfigError, match="is an encoder: it cannot be saved"):
+        regard.save_model(build_model(replace(spec, decoder=None)), tmp_path / "model")
 
 
 def test_saving_over_a_model_replaces_it_whole_and_leaves_nothing_beside_it(copy, monkeypatch):

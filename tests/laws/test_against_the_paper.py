@@ -71,7 +71,13 @@ def parameters_of(model, dtype):
 def test_logits_attention_and_loss_equal_the_papers(tiny, order, activation, layout, dtype, bound):
     spec = tiny.spec("encoder-decoder", order, activation=activation)
     positions = replace(spec.embedding.positions, layout=layout)
-    model = tiny.shake(build_model(replace(spec, embedding=replace(spec.embedding, positions=positions)), dtype))
+    embedding = replace(spec.embedding, positions=positions, scale=activation != "silu")
+    epsilon = 0.1 if activation == "gelu" else 1e-5
+    sides = {
+        side: replace(getattr(spec, side), layer=replace(getattr(spec, side).layer, norm_epsilon=epsilon))
+        for side in ("encoder", "decoder")
+    }
+    model = tiny.shake(build_model(replace(spec, embedding=embedding, **sides), dtype))
     rng = np.random.default_rng(4)
     source, target = rng.integers(0, 22, (3, 7)), rng.integers(0, 22, (3, 5))
     source_real, target_real = np.ones((3, 7), int), np.ones((3, 5), int)
@@ -82,7 +88,7 @@ def test_logits_attention_and_loss_equal_the_papers(tiny, order, activation, lay
     batch = {"input_ids": source, "attention_mask": source_real}
     batch |= {"decoder_input_ids": target, "decoder_attention_mask": target_real}
     output = model({key: value.astype("int32") for key, value in batch.items()}, return_attention=True)
-    settings = naive.Settings(order, layout, activation, 1e-5)
+    settings = naive.Settings(order, layout, activation, epsilon, embedding.scale)
     logits, cross = naive.transformer(source, source_real, target, target_real, parameters_of(model, dtype), settings)
 
     np.testing.assert_allclose(output.logits, logits, atol=bound)

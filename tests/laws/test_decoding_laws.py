@@ -117,6 +117,18 @@ def test_prompts_padded_left_and_right_continue_alike(network):
         np.testing.assert_array_equal(model.generate(padded, max_new_tokens=6, num_beams=2).sequences, plain)
 
 
+def test_a_prompt_goes_on_in_the_segment_of_its_last_token(network):
+    model = network("decoder")
+    packed = {"input_ids": np.array([[9, 8, 3, 4, 5]]), "segment_ids": np.array([[1, 1, 2, 2, 2]])}
+    alone = model.generate({"input_ids": np.array([[3, 4, 5]])}, max_new_tokens=6).sequences
+    np.testing.assert_array_equal(model.generate(packed, max_new_tokens=6).sequences, alone)
+
+
+def test_padding_does_not_count_towards_the_bound(network):
+    text = {"input_ids": np.full((1, 60), 3), "attention_mask": (np.arange(60) > 56).astype(int)[None]}
+    assert network("decoder").generate(text, max_new_tokens=10).sequences.shape == (1, 1, 10)
+
+
 def test_a_second_request_of_any_size_uses_the_same_graph(network):
     model = network("encoder-decoder")
     model.generate(source(), max_new_tokens=7)
@@ -132,6 +144,12 @@ def test_what_cannot_be_generated_is_refused_by_name(network):
         model.generate(source(), max_new_tokens=65)
     with pytest.raises(InputError, match=r"vocab_size \(23\), but hold 23"):
         model.generate({"input_ids": np.array([[23]])})
+    with pytest.raises(InputError, match="but hold -1"):
+        model.generate({"input_ids": np.array([[-1, 5]])})
+    with pytest.raises(InputError, match="decoder_input_ids is not supported"):
+        model.generate({**source(), "decoder_input_ids": np.ones((3, 1), int)})
+    with pytest.raises(InputError, match="attention_mask must have the shape of input_ids"):
+        model.generate({"input_ids": np.ones((3, 4), int), "attention_mask": np.ones((1, 4), int)})
     with pytest.raises(InputError, match="at least one row"):
         model.generate({"input_ids": np.zeros((0, 3))})
     with pytest.raises(ConfigError, match="did you mean num_beams"):

@@ -150,6 +150,24 @@ def test_lists_do_for_arrays_and_none_for_an_absent_key(network):
     np.testing.assert_array_equal(model({**batch, "attention_mask": None}).logits, plain)
 
 
+def test_the_decoder_begins_with_its_own_start_token(network, logits):
+    spec = network("encoder-decoder").spec
+    model = build_model(replace(spec, tokens=replace(spec.tokens, decoder_start=5)))
+    source, labels = ids(np.random.default_rng(3), 1, 4), np.array([[7, 8]])
+    explicit = logits(model, input_ids=source, decoder_input_ids=[[5, 7]])
+    np.testing.assert_allclose(logits(model, input_ids=source, labels=labels), explicit, atol=1e-6)
+
+
+def test_ids_outside_the_vocabulary_are_refused_where_they_can_be_seen(network):
+    for batch in ({"input_ids": [[23]], "labels": [[1]]}, {"input_ids": [[1]], "decoder_input_ids": [[-100]]}):
+        with pytest.raises(InputError, match=r"ids below vocab_size \(23\), but hold (23|-100)"):
+            network("encoder-decoder")(batch)
+
+
+def test_a_batch_without_a_real_label_has_a_loss_of_zero(network):
+    assert float(network("encoder-decoder")({"input_ids": [[1]], "labels": [[-100]]}).loss) == 0
+
+
 def test_a_language_model_predicts_the_next_token_of_its_own_input(network):
     text = ids(np.random.default_rng(2), 2, 5)
     output = network("decoder")({"input_ids": text, "labels": text})
@@ -198,15 +216,15 @@ def test_the_padding_row_gets_no_gradient_in_training(network):
     assert (np.abs(slope[1:22]).sum(1) > 0).all()
 
 
-def test_dropout_acts_in_training_alone(network):
-    model = build_model(replace_dropout(network("encoder-decoder").spec, 0.5))
+@pytest.mark.parametrize("kind", ["dropout", "attention_dropout", "activation_dropout", "embedding"])
+def test_each_dropout_acts_in_training_alone(network, kind):
+    spec = network("encoder-decoder").spec
+    if kind == "embedding":
+        model = build_model(replace(spec, embedding=replace(spec.embedding, dropout=0.5)))
+    else:
+        layer = replace(spec.decoder.layer, **{kind: 0.5})
+        model = build_model(replace(spec, decoder=replace(spec.decoder, layer=layer)))
     batch = {"input_ids": ids(np.random.default_rng(8), 1, 4), "labels": ids(np.random.default_rng(9), 1, 4)}
     np.testing.assert_array_equal(model(batch).logits, model(batch).logits)
     first, second = (np.asarray(model(batch, training=True).logits) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
-
-
-def replace_dropout(spec, rate):
-    sides = {side: replace(getattr(spec, side), layer=replace(getattr(spec, side).layer, dropout=rate))
-             for side in ("encoder", "decoder")}  # fmt: skip
-    return replace(spec, **sides)

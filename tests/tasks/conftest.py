@@ -29,7 +29,7 @@ class ScriptedEngine:
 
     @property
     def spec(self):
-        ids = {"vocab_size": self.tokenizer.vocab_size, "pad_id": self.tokenizer.pad_id, "eos_id": 0, "unk_id": 1}
+        ids = {"vocab_size": self.tokenizer.vocab_size, "pad_id": self.tokenizer.pad_id, "eos_id": 0}
         return spec("tiny", **ids, max_positions=self.max_positions)
 
     @staticmethod

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 
@@ -13,7 +14,12 @@ def checkpoint(run, step, *, complete=True, best_step=None):
     (directory / "config.json").write_text("{}")
     (directory / "state.json").write_text(json.dumps({"state": {"best_step": best_step}}))
     if complete:
-        (directory / "manifest.json").write_text("{}")
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+        hashes = {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        }
+        (directory / "manifest.json").write_text(json.dumps({"files": hashes}))
     return directory
 
 
@@ -57,3 +63,21 @@ def test_a_place_without_a_model_is_refused_by_what_it_is(tmp_path):
     checkpoint(tmp_path / "run", 10, complete=False)
     with pytest.raises(CheckpointError, match=r"no config.json, no model/ and no complete checkpoint"):
         model_directory(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("damaged", "taken"), [((10,), 30), ((30,), 10), ((20, 30), 10), ((10, 30), 20)])
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, caplog, damaged, taken):
+    directories = {step: checkpoint(tmp_path, step, best_step=10) for step in (10, 20, 30)}
+    for step in damaged:
+        (directories[step] / "config.json").write_text("[]")
+    with caplog.at_level(logging.INFO):
+        assert model_directory(tmp_path) == directories[taken]
+    for step in damaged:
+        if step != 20 or taken != 30:
+            assert f"{directories[step] / 'config.json'} is damaged" in caplog.text
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
+    (checkpoint(tmp_path, 10) / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="all of its checkpoints are damaged"):
+        model_directory(tmp_path)

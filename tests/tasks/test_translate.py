@@ -192,6 +192,56 @@ def test_settings_are_checked_before_the_first_text_is_read(translator):
             translator.stream(iter(()), **settings_)
 
 
+def seeds_by_source(translator, texts, **settings_):
+    """The seed that each source was given: a dict from ids to seeds, in the order of the batches."""
+    seeds = {}
+
+    def spying(batch, options):
+        for ids, real, words in zip(*batch.values(), options.row_seeds(len(batch["input_ids"])).tolist(), strict=True):
+            seeds.setdefault(tuple(ids[real == 1].tolist()), []).append(words[0] + words[1] * 2**32)
+        return type(translator.engine).generate(translator.engine, batch, options)
+
+    translator.engine.generate = spying
+    try:
+        list(translator.stream(texts, do_sample=True, **settings_))
+    finally:
+        del translator.engine.generate
+    return {translator.tokenizer.decode(list(ids)): found for ids, found in seeds.items()}
+
+
+@pytest.mark.parametrize(("window", "budget"), [(1, 4096), (2, 4096), (5, 4096), (5, 1), (5, 12)])
+def test_a_text_has_its_own_seed_whatever_its_batch_mates(translator, window, budget):
+    texts = ["abcd", "", "a", "abcdefg", "abc"]
+    cut = {"window": window, "batch_tokens": budget}
+    counted = seeds_by_source(translator, iter(texts), seed=7, **cut)
+    assert counted == {"abcd": [7], "a": [9], "abcdefg": [10], "abc": [11]}
+    given = seeds_by_source(translator, iter(texts), seed=(5, 0, 2**64 - 1, 5, 1), **cut)
+    assert given == {"abcd": [5], "a": [2**64 - 1], "abcdefg": [5], "abc": [1]}
+
+
+def test_pieces_of_a_text_have_seeds_of_their_own_and_the_first_has_the_texts(make_translator):
+    translator = make_translator(max_positions=8)
+    seeds = seeds_by_source(translator, ["x", "12. 34. 12.", "y"], seed=2**64 - 2, long="split")
+    assert (seeds["x"], seeds["y"]) == ([2**64 - 2], [0])
+    (first, third), (second,) = sorted(seeds["12."], reverse=True), seeds["34."]
+    assert first == 2**64 - 1
+    assert len({first, second, third, *range(100), *range(2**64 - 100, 2**64 - 1)}) == 202
+    alone = seeds_by_source(translator, ["12. 34. 12."], seed=2**64 - 1, long="split")
+    assert alone == {"12.": seeds["12."], "34.": seeds["34."]}
+
+
+def test_seeds_that_are_not_one_a_text_are_refused(translator):
+    with pytest.raises(ConfigError, match=r"seed must be one int or one a text \(2\), but has 3"):
+        translator(["a", "b"], do_sample=True, seed=(1, 2, 3))
+    with pytest.raises(ConfigError, match=r"seed must be one int or one a text \(1\), but has 2"):
+        translator("a", do_sample=True, seed=(1, 2))
+    assert translator.engine.batches == []
+    for count in (1, 4):
+        stream = translator.stream(iter(["a"] * count), do_sample=True, seed=(1, 2, 3), window=2)
+        with pytest.raises(ConfigError, match=rf"one a text \({count}\), but has 3"):
+            list(stream)
+
+
 def test_the_checkpoints_options_hold_until_a_call_overrides_them(translator):
     seen = []
     generate = translator.engine.generate

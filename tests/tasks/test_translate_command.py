@@ -1,6 +1,12 @@
+import gzip
 import json
 
 import pytest
+
+from regard.commands.evaluate import print_scores
+from regard.commands.inspect import print_architecture
+from regard.commands.text import table_console
+from regard.models.catalog import spec
 
 
 def test_each_text_gives_a_line_in_the_order_of_the_arguments(command, translator):
@@ -166,3 +172,30 @@ def test_evaluate_refuses_files_of_unequal_length_empty_ones_and_one_without_the
     assert "is empty: there is nothing to evaluate" in err
     code, _, err = command("evaluate", "m", *files[:2], translator=translator)
     assert (code, err) == (2, "regard: --source and --reference belong together: give both\n")
+
+
+def test_n_best_of_one_by_greedy_search_shows_its_score(command, translator):
+    code, out, _ = command("translate", "m", "--n-best", "1", "--num-beams", "1", "ab", translator=translator)
+    assert (code, out) == (0, "1\t-1.5000\tAB\n")
+
+
+def test_a_window_of_zero_is_refused(command, translator):
+    code, _, err = command("translate", "m", "--window", "0", "a", translator=translator)
+    assert (code, err) == (2, "regard: window must be at least 1, but is 0\n")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line_and_gzip_is_named(command, translator, tmp_path):
+    assert command("translate", "m", stdin=b"\xef\xbb\xbfab\nc\n", translator=translator)[1] == "AB\nC\n"
+    (tmp_path / "in.gz").write_bytes(gzip.compress(b"text\n"))
+    code, _, err = command("translate", "m", "-f", str(tmp_path / "in.gz"), translator=translator)
+    assert code == 2
+    assert f"{tmp_path / 'in.gz'} is compressed by gzip: unpack it first" in err
+
+
+def test_brackets_in_names_are_text_and_no_markup(capsys):
+    scores = {"bleu": 1.0, "bleu_interval": None, "chrf": 1.0, "chrf_interval": None, "exact_match": 1.0}
+    signatures = {"bleu_signature": "b", "chrf_signature": "c"}
+    print_scores([{"source_lang": "[red]", "target_lang": "[/x]", "count": 1, **scores, **signatures}])
+    assert "[red] → [/x]" in capsys.readouterr().out
+    print_architecture(table_console(), "runs/[/x]", spec("tiny", vocab_size=9, pad_id=8, eos_id=0), "F32", False)
+    assert "runs/[/x]" in capsys.readouterr().out

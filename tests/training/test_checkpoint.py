@@ -87,7 +87,7 @@ class Killed(BaseException):
     """Stands for a kill: no handler runs after it."""
 
 
-@pytest.mark.parametrize("moment", ["sync", "_fingerprint", "_discard", "sync_directory", "_seal"])
+@pytest.mark.parametrize("moment", ["sync", "_fingerprint", "sync_directory", "_seal"])
 def test_a_kill_at_any_moment_of_writing_leaves_the_previous_checkpoint_in_force(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -191,3 +191,66 @@ def test_a_checkpoint_between_validations_stays_only_while_it_is_the_newest() ->
     entries = [Entry(1, rank=1.0), Entry(2, regular=False)]
     assert plan_kept(entries, 1, 1) == {1: ["last", "best"], 2: ["newest"]}
     assert plan_kept([*entries, Entry(3, rank=2.0)], 1, 1) == {1: ["best"], 3: ["last"]}
+
+
+@pytest.mark.parametrize("moment", ["sync", "_fingerprint", "sync_directory", "_seal"])
+def test_a_step_that_cannot_be_written_again_keeps_its_checkpoint_and_nothing_else_stays(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path = store.write(5, filling("a"), 0)
+    calls = iter([True])
+
+    def full(*arguments: object) -> None:
+        if next(calls, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, moment, full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write(5, filling("b"), 0)
+    verify(path)
+    assert (path / "weights").read_text() == "a" * 100
+    assert names(store) == ["step-00000005"]
+
+
+def test_a_new_step_that_cannot_be_sealed_leaves_nothing(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_seal", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write(5, filling("a"), 0)
+    assert names(store) == []
+
+
+@pytest.mark.parametrize("successor", ["none", "unsealed", "whole"])
+def test_what_stood_aside_when_a_kill_came_is_put_back_unless_its_successor_is_whole(
+    store: CheckpointStore, successor: str
+) -> None:
+    path = store.write(5, filling("a"), 0)
+    path.rename(path.with_name(path.name + ".old"))
+    if successor != "none":
+        shutil.copytree(path.with_name(path.name + ".old"), path)
+        (path / "weights").write_text("a" * 100 if successor == "whole" else "b")
+    if successor == "unsealed":
+        (path / MANIFEST).unlink()
+    assert store.newest_good() == (path, [])
+    assert (path / "weights").read_text() == "a" * 100
+    assert names(store) == ["step-00000005"]
+
+
+def test_thinning_out_removes_what_has_no_manifest(store: CheckpointStore) -> None:
+    (store.write(1, filling("a"), 0) / MANIFEST).unlink()
+    store.write(2, filling("a"), 0)
+    store.thin_out([1, 2])
+    assert names(store) == ["step-00000002"]
+
+
+@pytest.mark.parametrize("entry", [None, 5, "abc", [], {}])
+def test_a_manifest_with_an_entry_that_says_nothing_is_damaged(store: CheckpointStore, entry: object) -> None:
+    path = store.write(1, filling("a"), 0)
+    (path / MANIFEST).write_text(json.dumps({"files": {"weights": entry}}))
+    with pytest.raises(CheckpointError, match="weights is damaged"):
+        verify(path)

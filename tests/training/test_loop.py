@@ -81,7 +81,14 @@ def loop_of(
     scores = iter(losses or [])
     validator = None if losses is None else SimpleNamespace(measure=lambda stop: {"loss": next(scores)})
     return Loop(
-        run, RunState(), FakeStep(bad or set()), FakeBatches(), validator, FakeSaver(fails), FakeReport(), Path("run")
+        run,
+        RunState(),
+        FakeStep(bad or set()),
+        FakeBatches(),
+        validator,
+        FakeSaver(fails),
+        FakeReport(),
+        "regard train run",
     )
 
 

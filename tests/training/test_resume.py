@@ -91,3 +91,11 @@ def test_other_data_are_refused() -> None:
     refuse_other_data("abc", "abc", Path("c"))
     with pytest.raises(CheckpointError, match="was trained on other data"):
         refuse_other_data("abc", "abd", Path("c"))
+
+
+def test_a_key_that_the_checkpoint_s_version_did_not_know_was_at_its_default() -> None:
+    before = saved()
+    del before["training"]["label_smoothing"]
+    refuse_another_run(before, run(), Path("c"))
+    with pytest.raises(ConfigError, match=r"training\.label_smoothing cannot change .*: it was 0\.1"):
+        refuse_another_run(before, run(training__label_smoothing=0.2), Path("c"))

@@ -24,7 +24,7 @@ KEYS = ("input_ids", "attention_mask", "labels")
 def fresh(seed: int, accumulation: int = 1) -> TrainStep:
     keras.utils.set_random_seed(seed)
     sizes = {"width": 8, "heads": 2, "ffn_width": 16, "encoder_depth": 1, "decoder_depth": 1, "dropout": 0.2}
-    model = build_model(spec("tiny", vocab_size=11, pad_id=10, eos_id=0, unk_id=1, **sizes))
+    model = build_model(spec("tiny", vocab_size=11, pad_id=10, eos_id=0, **sizes))
     optimizer = build_optimizer(OptimizerConfig(name="adamw", weight_decay=0.01), model.trainable_variables)
     return TrainStep(model, optimizer, keys=KEYS, label_smoothing=0.1, clip_norm=1.0, accumulation=accumulation)
 

@@ -20,9 +20,10 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from regard.config import RunConfig, parse_run, to_toml
-from regard.errors import CheckpointError, ConfigError, TrainingInterrupted
+from regard.errors import CheckpointError, ConfigError, RegardError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
 from regard.training.checkpoint import CheckpointStore
+from regard.training.lock import locked
 from regard.training.trainer import TrainingResult, train
 
 WORDS = {"red": "rot", "cat": "Katze", "dog": "Hund", "runs": "rennt", "two": "zwei", "the": "der"}
@@ -283,3 +284,60 @@ def test_a_source_longer_than_the_model_s_positions_is_refused_by_name(
     values["model"]["max_positions"] = 64
     with pytest.raises(ConfigError, match=r"data\.max_tokens must be at most model\.max_positions \(64\), but is 128"):
         train(parse_run(values), begun, console=quiet())
+
+
+def test_positions_that_are_no_multiple_of_a_batch_s_step_are_enough(
+    toy_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    values = toy_run(steps=2, score_examples=5, average="none").model_dump(exclude_none=True)
+    rows = "".join(f"{'cat ' * n}\t{'Katze ' * n}\n" for n in range(1, 60))
+    (tmp_path / "train.tsv").write_text(rows, "utf-8")
+    values["data"]["train"] = values["data"]["validation"] = [{"tsv": str(tmp_path / "train.tsv")}]
+    values["data"]["max_tokens"] = values["model"]["max_positions"] = 50
+    result = train(parse_run(values), tmp_path / "run", console=quiet())
+    assert result.step == 2
+
+
+def test_a_second_process_in_the_same_directory_is_refused(
+    toy_run: Callable[..., RunConfig], done: Path, undisturbed: Path
+) -> None:
+    with locked(done), pytest.raises(RegardError, match=f"another process prepares or trains in {done}"):
+        train(toy_run(), done, console=quiet())
+    assert_as_if_nothing_had_happened(done, undisturbed)
+
+
+def test_a_last_save_that_fails_is_said_and_the_model_names_its_own_step(
+    toy_run: Callable[..., RunConfig], begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = CheckpointStore.write
+
+    def full_at_the_end(store: CheckpointStore, step: int, *arguments: Any) -> Path:
+        if step == STEPS:
+            raise OSError(28, "No space left on device")
+        return write(store, step, *arguments)
+
+    monkeypatch.setattr(CheckpointStore, "write", full_at_the_end)
+    output = io.StringIO()
+    train(toy_run(), begun, console=Console(file=output))
+    assert f"WARNING: the last step, {STEPS}, is not saved" in output.getvalue()
+    record = json.loads((begun / "model" / "regard.json").read_text("utf-8"))
+    assert (record["step"], record["model_step"]) == (STEPS, 9)
+    assert records(begun)[-1]["model_step"] == 9
+
+
+def test_who_stops_a_run_is_told_the_command_that_he_gave(toy_run: Callable[..., RunConfig], begun: Path) -> None:
+    with pytest.raises(TrainingInterrupted, match=r"go on with: regard demo -o x$"):
+        train(toy_run(), begun, stop=lambda: True, console=quiet(), command="regard demo -o x")
+
+
+def test_run_toml_is_replaced_as_a_whole(
+    toy_run: Callable[..., RunConfig], done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = (done / "run.toml").read_bytes()
+    monkeypatch.setattr("regard.data.shards.os.fsync", full)
+    with pytest.raises(RegardError, match=r"cannot write .*run\.toml: No space left"):
+        train(toy_run(log_every=1), done, console=quiet())
+    assert (done / "run.toml").read_bytes() == before

@@ -79,8 +79,8 @@ def test_validation_stops_when_asked_to(toy: Callable[..., Any], random_batch: C
         validator(toy(), [random_batch(), random_batch()], examples=2).measure(lambda: next(asked))
 
 
-def test_sources_are_padded_right_to_a_multiple_of_eight() -> None:
+def test_sources_are_padded_right_to_the_longest_and_not_beyond() -> None:
     batch = padded([[5, 6, 0], [1] * 9], pad_id=7)
-    assert batch["input_ids"].shape == (2, 16)
-    assert batch["input_ids"][0].tolist() == [5, 6, 0] + [7] * 13
+    assert batch["input_ids"].shape == (2, 9)
+    assert batch["input_ids"][0].tolist() == [5, 6, 0] + [7] * 6
     assert batch["attention_mask"].sum(axis=1).tolist() == [3, 9]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -96,7 +97,7 @@ def print_scores(records: Iterable[Record]) -> None:
     records = list(records)
     for record in records:
         table.add_row(
-            direction(record),
+            escape(direction(record)),
             f"{record['count']:,}",
             f"{record['bleu']:.2f}",
             _interval(record["bleu_interval"]),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from safetensors import safe_open
 
@@ -57,14 +58,14 @@ def inspect_model(model: str, *, vocab_size: int, weights: bool) -> None:
         hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(PRESETS)}"
         raise ConfigError(f"{model!r} is neither a directory nor a preset: {hint}")
     else:
-        preset = spec(model, vocab_size=vocab_size, pad_id=vocab_size - 1, eos_id=0, unk_id=1)
+        preset = spec(model, vocab_size=vocab_size, pad_id=vocab_size - 1, eos_id=0)
         print_architecture(console, f"preset {model}", preset, "F32", weights)
 
 
 def print_architecture(console: Console, name: str, model: ModelSpec, stored: str, weights: bool) -> None:
     """The network in words, then its modules, or all its variables."""
     rules = family(model.family).rules(model)
-    for line in (f"[bold]{name}[/bold]", *_described(model)):
+    for line in (f"[bold]{escape(name)}[/bold]", *_described(model)):
         console.print(line)
     console.print()
     console.print(_weights_table(rules) if weights else _modules_table(modules(rules)))
@@ -148,7 +149,7 @@ def _print_tokenizer(console: Console, directory: Path) -> None:
     console.print(f"\n[bold]tokenizer[/bold]: {algorithm}, {tokenizer.vocab_size:,} tokens; {special}")
     console.print(f"example: {pieces}", markup=False)
     if tokenizer.tags:
-        console.print(f"target languages: {', '.join(tag.strip('<>') for tag in tokenizer.tags)}")
+        console.print(f"target languages: {', '.join(tag.strip('<>') for tag in tokenizer.tags)}", markup=False)
 
 
 def _print_record(console: Console, directory: Path) -> None:

@@ -1,5 +1,6 @@
 """What the verbs share of reading and writing: lines of text, tables, the note on unfinished translations."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ _TABLE_WIDTH = 110  # characters; a narrower terminal wraps a table, and nothing
 def open_lines(path: Path | None) -> Iterator[str]:
     """The lines of a UTF-8 file, or of stdin where `path` is None or "-", one after the other as they are asked for.
 
-    Only line feeds end a line, so that one line in is one line out. Raises InputError for a file that cannot be read,
-    at once, and for invalid UTF-8, with its line.
+    Only line feeds end a line, so that one line in is one line out; a byte order mark at the start is skipped. Raises
+    InputError for a file that cannot be read, at once, and for gzip and invalid UTF-8, with its line.
     """
     if path is None or str(path) == "-":
         return _decoded(sys.stdin.buffer, "stdin")
@@ -29,12 +30,24 @@ def open_lines(path: Path | None) -> Iterator[str]:
 def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
     with stream:
         for number, line in enumerate(stream, 1):
+            if number == 1 and line.startswith(b"\x1f\x8b"):
+                raise InputError(f"{name} is compressed by gzip: unpack it first, as in `gzip -dc FILE | regard ...`")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
             try:
                 yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{name}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x} at {error.start})"
                 ) from error
+
+
+def program() -> str:
+    """The command as it was started: `regard` where the search path finds it, else its path."""
+    started, found = Path(sys.argv[0]), shutil.which("regard")
+    if started.name != "regard" or started.parent == Path() or (found and Path(found).resolve() == started.resolve()):
+        return "regard"
+    return str(started)
 
 
 def table_console() -> Console:

@@ -1,19 +1,31 @@
 """`regard prepare` and `regard train`: a run file, or a run directory to go on with."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from regard.commands.engine import import_tensorflow
+from regard.commands.text import program
 from regard.config import RunConfig, load_run
-from regard.data.prepare import prepare
+from regard.data.prepare import open_or_prepare, prepare
 from regard.errors import ConfigError
+from regard.interop.directory import read_json
+from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.lock import locked
+from regard.training.resume import refuse_another_run
 
 
 def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -> None:
     """Prepare the data of a run under its run directory, where `train_run` finds it."""
     run = load_run(run_file, overrides)
     directory = _run_directory(run_file, output)
-    prepared = prepare(run, directory / "data", progress=True)
+    with locked(directory):
+        checkpoints = CheckpointStore(directory / "checkpoints").complete()
+        if checkpoints:
+            refuse_another_run(read_json(checkpoints[-1], STATE, required=True)["run"], run, checkpoints[-1])
+            prepared = open_or_prepare(run, directory / "data", begun=True, progress=True)
+        else:
+            prepared = prepare(run, directory / "data", progress=True)
     print(f"{directory / 'data'}: ready, {len(prepared.split('train'))} pairs to train on")
 
 
@@ -23,7 +35,7 @@ def train_run(run: Path, output: Path | None, overrides: Sequence[str]) -> None:
     import_tensorflow()
     from regard.training.trainer import train
 
-    train(config, directory)
+    train(config, directory, command=shlex.join([program(), "train", str(directory)]))
     print(directory / "model")
 
 

@@ -30,8 +30,8 @@ def translate_texts(
     typed = not texts and file is None and sys.stdin.isatty()
     translations = translator.stream(
         lines,
-        window=window or (1 if typed else _READ_AHEAD),
-        return_scores=as_json or options.get("num_return_sequences", 1) > 1,
+        window=window if window is not None else 1 if typed else _READ_AHEAD,
+        return_scores=as_json or "num_return_sequences" in options,
         **settings,
         **options,
     )

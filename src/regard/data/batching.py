@@ -18,7 +18,7 @@ from regard.batch import IGNORED_LABEL
 from regard.data.shards import PairShards
 from regard.errors import DataError
 
-MULTIPLE = 4  # sizes are multiples of it
+MULTIPLE = 4  # sizes are multiples of it, but for one that stops at max_tokens
 MAX_SHAPES = 16
 LEAST_GAIN = 0.005  # one shape more must save this share of all cells, and a batch of cells
 PREFETCH = 4  # batches made ahead, in a thread
@@ -74,7 +74,7 @@ class BucketedBatches:
         seed: with the epoch's number, what the order depends on.
         pad_id: fills `input_ids` after the end of a source.
         shuffle: False keeps the order within each shape, and the shapes in order.
-        max_tokens: DataError if a side is longer; absent: any length.
+        max_tokens: DataError if a side is longer, and no batch is padded beyond it; absent: any length.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class BucketedBatches:
                 f"the data holds a side of {longest} tokens, above max_tokens = {max_tokens}: prepare it with "
                 f"data.max_tokens = {max_tokens}"
             )
-        self.shapes = choose_shapes(shards.lengths, batch_tokens)
+        self.shapes = choose_shapes(shards.lengths, batch_tokens, max_tokens)
         self._bucket = assign_shapes(shards.lengths, self.shapes)
         self._rows = np.maximum(1, batch_tokens // self.shapes.max(1))
         self._cached_plan = lru_cache(maxsize=2)(self._make_plan)
@@ -167,13 +167,17 @@ class BucketedBatches:
         return ids, real
 
 
-def choose_shapes(lengths: NDArray[np.int32], batch_tokens: int) -> Rows:
+def choose_shapes(lengths: NDArray[np.int32], batch_tokens: int, max_tokens: int | None = None) -> Rows:
     """A few (S, T), smallest first, that hold all `lengths` (n, 2) with little padding. -> (shapes, 2).
+
+    max_tokens: no size goes beyond it, for the model may have no more positions.
 
     Greedy: from the shape that holds every pair, add the one that saves most cells, as long as it saves enough.
     """
     sizes = _sizes(int(lengths.max()))
     largest = -(-lengths.max(0).astype(np.int64) // MULTIPLE) * MULTIPLE
+    if max_tokens is not None:
+        largest = np.minimum(largest, max_tokens)
     candidates = np.minimum(np.stack(np.meshgrid(sizes, sizes, indexing="ij"), -1).reshape(-1, 2), largest)
     nearest = np.searchsorted(sizes, lengths) @ [len(sizes), 1]
     counts = np.bincount(nearest, minlength=len(candidates))
@@ -206,7 +210,7 @@ def assign_shapes(lengths: NDArray[np.int32], shapes: Rows) -> NDArray[np.int8]:
 
 
 def _sizes(longest: int) -> Rows:
-    """Multiples of 8 up to `longest` rounded up, about an eighth apart where they are large."""
+    """Multiples of MULTIPLE up to `longest` rounded up, about an eighth apart where they are large."""
     sizes = [MULTIPLE]
     while sizes[-1] < longest:
         sizes.append(sizes[-1] + MULTIPLE * max(1, sizes[-1] // (8 * MULTIPLE)))

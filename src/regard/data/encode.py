@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -93,7 +95,8 @@ def encode_shards(
         pending: deque[Future[ShardRecord]] = deque()
         try:
             for job in _chain(first, jobs):
-                pending.append(pool.submit(_work, job))
+                with _interrupts_blocked():
+                    pending.append(pool.submit(_work, job))
                 if len(pending) > workers:
                     yield pending.popleft().result()
             while pending:
@@ -186,8 +189,19 @@ _worker_arguments: tuple[Any, ...] = ()
 def _start_worker(directory: Path, tokenizer: Tokenizer, rules: Rules) -> None:
     global _worker_arguments
     _worker_arguments = (directory, tokenizer, rules)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, and with it this process ends
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A process that is started within inherits the block: Ctrl-C cannot reach it before it ignores it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

@@ -14,6 +14,7 @@ from regard.data.sources import STDIN, STDIN_COPY, corpus_files, hash_files
 from regard.errors import DataError
 
 _FILES = ("source", "target", "tsv", "jsonl")
+_SETTINGS = ("data", "tokenizer", "given")
 
 
 def made_of(data: DataConfig, tokenizer: TokenizerConfig, pairs_per_shard: int) -> dict[str, Any]:
@@ -21,11 +22,17 @@ def made_of(data: DataConfig, tokenizer: TokenizerConfig, pairs_per_shard: int) 
     origin = {
         "format": {"version": FORMAT, "pairs_per_shard": pairs_per_shard},
         "inputs": _builder_code() if data.builder else {s: [_corpus(c) for c in getattr(data, s)] for s in SPLITS},
+        **_settings(data, tokenizer),
+    }
+    return dict(json.loads(json.dumps(origin)))
+
+
+def _settings(data: DataConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
+    return {
         "data": data.model_dump(exclude={*SPLITS, "workers"}),
         "tokenizer": tokenizer.model_dump(exclude={"path"}),
         "given": {"tokenizer.path": _given(tokenizer.path)},
     }
-    return dict(json.loads(json.dumps(origin)))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -41,7 +48,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 @contextmanager
 def stdin_copied(data: DataConfig, directory: Path) -> Iterator[DataConfig]:
     """The same data with `-` replaced by a copy of stdin, which can be read twice; the copy goes at the end."""
-    users = [c for split in SPLITS for c in getattr(data, split) if STDIN in (getattr(c, name) for name in _FILES)]
+    users = _stdin_users(data)
     if not users:
         yield data
         return
@@ -51,9 +58,26 @@ def stdin_copied(data: DataConfig, directory: Path) -> Iterator[DataConfig]:
     try:
         with copy.open("wb") as stream:
             shutil.copyfileobj(sys.stdin.buffer, stream)
+        if not copy.stat().st_size:
+            raise DataError("stdin (-) is empty, but the run reads a corpus from it: pipe the corpus in")
         yield data.model_copy(update={s: tuple(_from(c, copy) for c in getattr(data, s)) for s in SPLITS})
     finally:
         copy.unlink(missing_ok=True)
+
+
+def reads_stdin(data: DataConfig) -> bool:
+    """Whether a corpus comes from stdin, which a later process cannot read again."""
+    return bool(_stdin_users(data))
+
+
+def changed_settings(old: dict[str, Any], data: DataConfig, tokenizer: TokenizerConfig) -> list[str]:
+    """As `differences`, by the settings alone: no corpus is read."""
+    return differences({section: old.get(section, {}) for section in _SETTINGS}, _settings(data, tokenizer))
+
+
+def _stdin_users(data: DataConfig) -> list[CorpusConfig]:
+    corpora = [corpus for split in SPLITS for corpus in getattr(data, split)]
+    return [corpus for corpus in corpora if STDIN in (getattr(corpus, name) for name in _FILES)]
 
 
 def _from(corpus: CorpusConfig, copy: Path) -> CorpusConfig:

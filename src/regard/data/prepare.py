@@ -15,7 +15,7 @@ from typing import Any
 from regard import __version__
 from regard.config import DataConfig, RunConfig
 from regard.data.encode import Job, Rules, ShardRecord, encode_shards, in_parts, language_tag
-from regard.data.fingerprint import differences, made_of, stdin_copied
+from regard.data.fingerprint import changed_settings, differences, made_of, reads_stdin, stdin_copied
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
 from regard.data.shards import FORMAT, MANIFEST, SPLITS, PreparedData, damaged_files, read_manifest, write_file
@@ -64,6 +64,34 @@ def prepare(
     except OSError as error:
         raise DataError(f"cannot prepare data in {directory}: {error}") from error
     return PreparedData(directory, manifest)
+
+
+def open_or_prepare(run: RunConfig, directory: str | Path, *, begun: bool, progress: bool = False) -> PreparedData:
+    """What is prepared already, where that must do; else `prepare`.
+
+    It must do once training has begun, which needs its corpus no more, and where the corpus came through stdin, which
+    is spent. Damaged data is prepared again. Raises DataError where data from stdin was prepared by other settings.
+    """
+    directory = Path(directory)
+    if begun or (reads_stdin(run.data) and (directory / MANIFEST).exists()):
+        try:
+            prepared = PreparedData.open(directory)
+        except DataError as error:
+            Narrator(bar=False).say(f"WARNING: {error}: preparing again")
+        else:
+            if not begun:
+                _require_same_settings(prepared, run)
+            return prepared
+    return prepare(run, directory, progress=progress)
+
+
+def _require_same_settings(prepared: PreparedData, run: RunConfig) -> None:
+    changed = changed_settings(prepared.manifest["made_of"], run.data, run.tokenizer)
+    if changed:
+        raise DataError(
+            f"{prepared.directory} was prepared from stdin by another {', '.join(changed)}: set it back, or pipe the "
+            "corpus into `regard prepare` again"
+        )
 
 
 def _current_manifest(directory: Path, origin: dict[str, Any], narrator: Narrator) -> dict[str, Any] | None:

@@ -38,7 +38,10 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """W beams that compete for the W best hypotheses."""
+    """W beams that compete for the W best hypotheses.
+
+    A beam for which every token is banned dies: all of its continuations have -inf, and none becomes a hypothesis.
+    """
 
     options: GenerationOptions
     process: Processors

@@ -65,9 +65,9 @@ def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def log_softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The logarithm of `softmax`, in the dtype of `x`."""
-    shifted = x - np.maximum(x.max(axis=axis, keepdims=True), np.finfo(x.dtype).min)
-    with np.errstate(divide="ignore"):  # all of a row may be banned
+    """The logarithm of `softmax`, in the dtype of `x`; NaN, as TensorFlow has it, where a row is -inf throughout."""
+    with np.errstate(invalid="ignore"):
+        shifted = x - x.max(axis=axis, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 

@@ -17,12 +17,45 @@ Array = Any  # a NumPy array, or a tensor of the engine whose `ops` are in use
 
 _LEAST = {"max_new_tokens": 1, "min_new_tokens": 0, "num_beams": 1, "num_return_sequences": 1}
 _LEAST |= {"top_k": 0, "no_repeat_ngram_size": 0}
+# A checkpoint's file may say anything, and the graph of a search grows with these: arrays of (B, W, V) for W beams or
+# samples, and one comparison for each token of an n-gram.
+_MOST = {"num_beams": 1024, "num_return_sequences": 1024, "no_repeat_ngram_size": 1024}
 _RATES = ("top_p", "min_p")
 _ABOVE_ZERO = ("temperature", "repetition_penalty")
 _TOKEN_IDS = ("pad_token_id", "forced_bos_token_id")
 _TOKEN_SETS = ("eos_token_id", "forced_eos_token_id")
+_FLAGS = ("do_sample", "renormalize_logits", "return_scores")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # what do_sample alone reads
 _OURS = ("length_penalty_form", "seed", "return_scores")  # what generation_config.json does not know
+_SEEDS = 2**64  # how many there are: a seed is two words of 32 bits
+_UNSUPPORTED: Mapping[str, tuple[Any, ...]] = MappingProxyType(  # what generation_config.json knows and we do not
+    {  # key: the values besides None that change nothing
+        "begin_suppress_tokens": ([],),
+        "constraints": ([],),
+        "diversity_penalty": (0,),
+        "dola_layers": ([],),
+        "encoder_no_repeat_ngram_size": (0,),
+        "encoder_repetition_penalty": (1,),
+        "epsilon_cutoff": (0,),
+        "eta_cutoff": (0,),
+        "exponential_decay_length_penalty": (),
+        "force_words_ids": ([],),
+        "forced_decoder_ids": ([],),
+        "guidance_scale": (1,),
+        "max_time": (),
+        "num_beam_groups": (1,),
+        "penalty_alpha": (0,),
+        "prompt_lookup_num_tokens": (),
+        "remove_invalid_values": (False,),
+        "sequence_bias": ([], {}),
+        "stop_strings": ([], ""),
+        "suppress_tokens": ([],),
+        "token_healing": (False,),
+        "top_h": (),
+        "typical_p": (1,),
+        "watermarking_config": ({},),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +80,7 @@ class GenerationOptions:
     repetition_penalty: float = 1.0  # above 1 makes tokens of the history less likely
     no_repeat_ngram_size: int = 0  # no n-gram of this size comes twice; 0: no such rule
     bad_words_ids: tuple[tuple[int, ...], ...] = ()  # sequences that are never completed
+    renormalize_logits: bool = False  # beams add up log-probabilities of what the rules left, not of all tokens
     seed: int | tuple[int, ...] | None = None  # s: s + i for row i; or one a row; None: another one each time
     return_scores: bool = False  # token_scores, and scores for greedy search and sampling
     eos_token_id: int | tuple[int, ...] | None = None
@@ -62,8 +96,6 @@ class GenerationOptions:
         self._check_pairs()
 
     def _check_choices(self) -> None:
-        if self.early_stopping not in (True, False, "never"):
-            raise ConfigError(f'early_stopping must be True, False or "never", but is {self.early_stopping!r}')
         if self.length_penalty_form not in ("transformers", "gnmt"):
             raise ConfigError(
                 f'length_penalty_form must be "transformers" or "gnmt", but is {self.length_penalty_form!r}'
@@ -120,8 +152,20 @@ class GenerationOptions:
                 raise ConfigError(f"{name} is for sampling, so it needs do_sample=True, but do_sample is False")
         return merged
 
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise ConfigError, with the option's name, for an id that a vocabulary of this size does not have."""
+        for name in (*_TOKEN_IDS, *_TOKEN_SETS):
+            self._check_ids(name, _as_tuple(getattr(self, name)), vocab_size)
+        self._check_ids("bad_words_ids", [token for word in self.bad_words_ids for token in word], vocab_size)
+
+    def _check_ids(self, name: str, ids: Sequence[int], vocab_size: int) -> None:
+        for token in ids:
+            if token >= vocab_size:
+                verb = "is" if isinstance(getattr(self, name), int) else "has"
+                raise ConfigError(f"{name} must be below the vocabulary's size ({vocab_size}), but {verb} {token}")
+
     def row_seeds(self, rows: int) -> np.ndarray:
-        """The seed of each row as two words: (rows, 2) uint32, the low one first."""
+        """The seed of each row, modulo 2**64, as two words: (rows, 2) uint32, the low one first."""
         if isinstance(self.seed, tuple):
             if len(self.seed) != rows:
                 raise ConfigError(f"seed must be one int or one a row ({rows}), but has {len(self.seed)}")
@@ -141,7 +185,7 @@ class GenerationOptions:
         values = {name: config[name] for name in _DEFAULTS if name not in _OURS and config.get(name) is not None}
         for length, tokens in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
             if config.get(length) is not None and tokens not in values:
-                values[tokens] = max(config[length] - prompt_length, _LEAST[tokens])
+                values[tokens] = max(_int(length, config[length]) - prompt_length, _LEAST[tokens])
         return cls(**values)
 
     def to_generation_config(self) -> dict[str, Any]:
@@ -154,10 +198,17 @@ _DEFAULTS = MappingProxyType({field.name: field.default for field in fields(Gene
 GENERATION_CONFIG_KEYS = frozenset(_DEFAULTS) - frozenset(_OURS) | {"max_length", "min_length"}
 
 
+def unsupported_generation_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a generation_config.json (or an older config.json) asks of a search that no search here does."""
+    asked = {key: config[key] for key in _UNSUPPORTED if config.get(key) is not None}
+    return {key: value for key, value in asked.items() if value not in _UNSUPPORTED[key]}
+
+
 class Generation(NamedTuple):
     """What a search found, best first for beams.
 
-    A hypothesis that does not exist (a beam wider than the number of sequences) has score -inf and length 0.
+    A hypothesis that does not exist (a beam wider than the number of sequences, or all tokens banned from the start)
+    has score -inf and length 0.
     """
 
     sequences: Array  # (B, N, T) int32: generated ids alone, with eos, then padding
@@ -180,7 +231,7 @@ class Generation(NamedTuple):
 def _plain(name: str, value: Any) -> Any:
     """`value` as plain, hashable Python, checked against the bounds of the field `name`."""
     if name in _LEAST:
-        return _at_least(name, _int(name, value), _LEAST[name])
+        return _at_most(name, _at_least(name, _int(name, value), _LEAST[name]))
     if name in _TOKEN_IDS:
         return _at_least(name, _int(name, value), 0)
     if name in _TOKEN_SETS:
@@ -188,24 +239,28 @@ def _plain(name: str, value: Any) -> Any:
     if name == "bad_words_ids":
         return _words(name, value)
     if name == "seed":
-        return _ints(name, value) if isinstance(value, Iterable) else _int(name, value)
-    if name in ("do_sample", "return_scores"):
-        return _flag(name, value)
+        return tuple(map(_seed, _ints(name, value))) if isinstance(value, Iterable) else _seed(_int(name, value))
+    if name in _FLAGS:
+        return _flag(name, value, "True or False")
+    if name == "early_stopping":
+        return value if isinstance(value, str) and value == "never" else _flag(name, value, 'True, False or "never"')
     if name in _RATES or name in _ABOVE_ZERO or name == "length_penalty":
         return _real(name, value)
     return value
 
 
-def _flag(name: str, value: Any) -> bool:
-    if value not in (True, False):
-        raise ConfigError(f"{name} must be True or False, but is {value!r}")
+def _flag(name: str, value: Any, choices: str) -> bool:
+    if not isinstance(value, (int, np.integer, np.bool_)) or value not in (0, 1):
+        raise ConfigError(f"{name} must be {choices}, but is {value!r}")
     return bool(value)
 
 
 def _real(name: str, value: Any) -> float:
+    if isinstance(value, (str, bool)):  # float() would take them
+        raise ConfigError(f"{name} must be a number, but is {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{name} must be a number, but is {value!r}") from None
     if not math.isfinite(number):
         raise ConfigError(f"{name} must be finite, but is {number}")
@@ -232,6 +287,18 @@ def _at_least(name: str, value: int, least: int) -> int:
     return value
 
 
+def _at_most(name: str, value: int) -> int:
+    if value > _MOST.get(name, value):
+        raise ConfigError(f"{name} must be at most {_MOST[name]}, but is {value}")
+    return value
+
+
+def _seed(value: int) -> int:
+    if not 0 <= value < _SEEDS:
+        raise ConfigError(f"seed must be at least 0 and below 2**64, but is {value}")
+    return value
+
+
 def _ints(name: str, values: Iterable[Any], least: int | None = None) -> tuple[int, ...]:
     if isinstance(values, str):
         raise ConfigError(f"{name} must be integers, but is {values!r}")
@@ -240,9 +307,10 @@ def _ints(name: str, values: Iterable[Any], least: int | None = None) -> tuple[i
 
 
 def _words(name: str, words: Any) -> tuple[tuple[int, ...], ...]:
-    if not isinstance(words, Iterable) or not all(isinstance(word, Sequence) and len(word) for word in words):
-        raise ConfigError(f"{name} must be a list of non-empty lists of ids, but is {words!r}")
-    return tuple(_ints(name, word, least=0) for word in words)
+    listed = list(words) if isinstance(words, Iterable) else None  # an iterator can be read but once
+    if listed is None or not all(isinstance(word, Sequence) and len(word) for word in listed):
+        raise ConfigError(f"{name} must be a list of non-empty lists of ids, but is {listed or words!r}")
+    return tuple(_ints(name, word, least=0) for word in listed)
 
 
 def _as_tuple(ids: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """What changes the scores of the next token before one is chosen: Transformers' logits processors, in its order.
 
-Scores are (B, W, V) float32, logits or log-probabilities; a banned token has -inf. A history is (B, W, L) int32, the
-prompt, then what was generated; -1 stands for no token (before a short prompt, and from `end` on).
+Scores are (B, W, V) float32, logits or log-probabilities; a banned token has -inf, and the rules together may ban all
+of them. A history is (B, W, L) int32, the prompt, then what was generated; -1 stands for no token (before a short
+prompt, and from `end` on).
 """
 
 import math
@@ -39,7 +40,10 @@ class Processors:
             scores = force_where(step < 1, scores, (options.forced_bos_token_id,), ops)
         if options.forced_eos_ids:
             scores = force_where(step >= options.max_new_tokens - 1, scores, options.forced_eos_ids, ops)
-        return self._for_sampling(scores) if options.do_sample else scores
+        if options.do_sample:
+            scores = self._for_sampling(scores)
+        # Alone, a hypothesis chooses the same token without it, and its log-probabilities are normalised anyway.
+        return normalise(scores, ops) if options.renormalize_logits and options.num_beams > 1 else scores
 
     def _by_history(self, scores: Array, history: Array, end: Array) -> Array:
         options, ops = self.options, self.ops
@@ -51,9 +55,11 @@ class Processors:
 
     def _for_sampling(self, scores: Array) -> Array:
         options, ops = self.options, self.ops
-        keep = len(options.eos_ids) + 1 if options.num_beams > 1 else 1  # a beam needs a way on besides the end
-        if options.temperature != 1:
-            scores = scale_by_temperature(scores, options.temperature, ops)
+        beams = options.num_beams > 1
+        keep = len(options.eos_ids) + 1 if beams else 1  # a beam needs a way on besides the end
+        if options.temperature != 1:  # beams add up what comes out, so theirs cannot be shifted
+            temperature = options.temperature
+            scores = scores / temperature if beams else scale_by_temperature(scores, temperature, ops)
         if options.top_k:
             scores = keep_top_k(scores, max(options.top_k, keep), ops)
         if options.top_p < 1:
@@ -144,7 +150,7 @@ def force_where(condition: Array, scores: Array, ids: Sequence[int], ops: Module
 
 
 def scale_by_temperature(scores: Array, temperature: float, ops: ModuleType) -> Array:
-    """Scores over the temperature; the largest goes to 0 first, so that one near 0 cannot overflow."""
+    """Scores over the temperature, up to a constant: the largest goes to 0, so that one near 0 cannot overflow."""
     return (scores - ops.maximum(ops.max(scores, axis=-1, keepdims=True), _LOWEST)) / temperature
 
 
@@ -165,6 +171,11 @@ def keep_min_p(scores: Array, share: float, keep: int, ops: ModuleType) -> Array
     """Only those with `share` of the likeliest one's probability, at least `keep` of them (Nguyen et al. 2024)."""
     threshold = ops.max(scores, axis=-1, keepdims=True) + math.log(share)
     return _keep_from(scores, ops.minimum(threshold, _kth_largest(scores, keep, ops)), ops)
+
+
+def normalise(scores: Array, ops: ModuleType) -> Array:
+    """Log-probabilities; where every token is banned, every one keeps -inf, for which a log_softmax has NaN."""
+    return ops.where(scores == -math.inf, -math.inf, ops.log_softmax(scores, axis=-1))
 
 
 _LOWEST = float(np.finfo("float32").min)

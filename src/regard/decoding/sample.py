@@ -1,5 +1,6 @@
 """Greedy search and sampling: each hypothesis goes its own way, and only once."""
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -19,7 +20,10 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Takes the likeliest token, or with noise a sample; W hypotheses differ by their noise alone."""
+    """Takes the likeliest token, or with noise a sample; W hypotheses differ by their noise alone.
+
+    A hypothesis for which every token is banned ends before it; with no token at all it does not exist (score -inf).
+    """
 
     options: GenerationOptions
     process: Processors
@@ -36,12 +40,14 @@ class Sampler:
         ops, options = self.ops, self.options
         logits = self.process(logits, samples.tracks[0], step)
         ids = ops.cast(ops.argmax(self._noisy(logits, step), axis=-1), "int32")
-        values: Tracks = (ops.where(samples.open, ids, -1),)
+        possible = ops.take_along_axis(logits, ids[..., None], axis=-1)[..., 0] != -math.inf
+        taken = ops.logical_and(samples.open, possible)
+        values: Tracks = (ops.where(taken, ids, -1),)
         if options.return_scores:
             chosen = ops.take_along_axis(ops.log_softmax(logits, axis=-1), ids[..., None], axis=-1)
-            values += (ops.where(samples.open, chosen[..., 0], 0.0),)
+            values += (ops.where(taken, chosen[..., 0], 0.0),)
         tracks = write(samples.tracks, step, values, ops)
-        still_open = ops.logical_and(samples.open, not_among(ids, options.eos_ids, ops))
+        still_open = ops.logical_and(taken, not_among(ids, options.eos_ids, ops))
         return ids, own_parents(ids, ops), Samples(tracks, still_open)
 
     def _noisy(self, logits: Array, step: Array) -> Array:
@@ -58,8 +64,9 @@ class Sampler:
         found = generation(samples.tracks, None, self.options, self.ops)
         if not self.options.return_scores:
             return found
-        divisor = length_divisor(found.lengths, self.options, self.ops)
-        return found._replace(scores=self.ops.sum(found.token_scores, axis=-1) / divisor)
+        ops = self.ops
+        scores = ops.sum(found.token_scores, axis=-1) / length_divisor(ops.maximum(found.lengths, 1), self.options, ops)
+        return found._replace(scores=ops.where(found.lengths > 0, scores, -math.inf))
 
 
 def own_parents(ids: Array, ops: ModuleType) -> Array:

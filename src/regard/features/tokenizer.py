@@ -159,7 +159,8 @@ class Tokenizer:
         piece = self._tokenizer.id_to_token(token_id)
         if piece is None:
             return f"<{token_id}?>"
-        if token_id in self._special_ids or not self._is_byte_level:
+        as_text = token_id in self._special_ids or not self._is_byte_level
+        if as_text or not _BYTE_OF_CHARACTER.keys() >= set(piece):  # an added token may be text in byte-level BPE too
             return piece.replace(" ", "▁")
         raw = bytes(_BYTE_OF_CHARACTER[character] for character in piece)
         return raw.decode("utf-8", "backslashreplace").replace(" ", "▁")
@@ -173,11 +174,12 @@ def _special_tokens(tags: Sequence[str], config: TokenizerConfig) -> list[str]:
         raise ConfigError(f"language tags must differ from each other, but are {', '.join(tags)}")
     if config.coverage < 1 and config.algorithm == "bpe":
         raise ConfigError("tokenizer.coverage is for unigram: byte-level bpe covers every character; leave it out")
-    least = len(_BYTE_PIECES) + len(tags) + len(_DEFAULT_ROLES) + 1
+    learned = 1 if config.algorithm == "bpe" else 2  # unigram's trainer overshoots if it has room for one alone
+    least = len(_BYTE_PIECES) + len(tags) + len(_DEFAULT_ROLES) + learned
     if config.vocab_size < least:
         raise ConfigError(
             f"tokenizer.vocab_size must be at least {least} (256 bytes, {len(tags)} language tags, 3 special "
-            f"tokens and a learned one), but is {config.vocab_size}"
+            f"tokens and {learned} to learn), but is {config.vocab_size}"
         )
     return [EOS, UNK, *tags]
 

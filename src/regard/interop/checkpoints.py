@@ -4,16 +4,19 @@ Regard's own knowledge of a model (recipe, data hashes, scores, versions) goes i
 """
 
 import logging
+import shutil
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from regard.decoding.options import GenerationOptions
-from regard.errors import CheckpointError
+from regard.decoding.options import GenerationOptions, unsupported_generation_keys
+from regard.errors import CheckpointError, ConfigError
 from regard.interop.directory import CONFIG, GENERATION, REGARD, WEIGHTS, read_json, replacing, write_json
 from regard.models.catalog import family
 from regard.models.forms import Transformer, build_model
@@ -21,6 +24,12 @@ from regard.models.weights import Rule
 from regard.specs import ModelSpec
 
 log = logging.getLogger(__name__)
+
+FLOATS = ("F16", "BF16", "F32", "F64")
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "source.spm", "target.spm", "spiece.model", "chat_template.jinja"),
+)
 
 
 class SavesItself(Protocol):
@@ -44,7 +53,8 @@ def load_model(path: str | Path, dtype: str = "float32") -> Transformer:
     tensors.check(spec, directory)
     model = build_model(spec, dtype)
     assign_weights(model, tensors)
-    _take_generation_defaults(model, directory)
+    model.generation_options = _generation_options(config, spec, directory)
+    model.source = directory
     return model
 
 
@@ -55,11 +65,21 @@ def save_model(
     tokenizer: SavesItself | None = None,
     regard: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what Transformers loads as it is; an existing directory is replaced in one step, never half written."""
+    """Write what Transformers loads as it is; an existing model is replaced in one step, never half written.
+
+    tokenizer, regard: absent, a loaded model takes along those it was loaded with. Raises ConfigError where the
+    family's layout cannot say what the model is, CheckpointError where `path` holds something else than a model.
+    """
     if model.generation_options.length_penalty_form != "transformers":
         log.warning("length_penalty_form is kept in regard.json alone: Transformers would score these beams otherwise")
     with replacing(Path(path)) as directory:
+        if regard is None and model.source is not None:
+            regard = read_json(model.source, REGARD)
         write_model(model, directory, tokenizer=tokenizer, regard=regard)
+        if tokenizer is None and model.source is not None:
+            for name in TOKENIZER_FILES:
+                if (model.source / name).is_file():
+                    shutil.copyfile(model.source / name, directory / name)
 
 
 def write_model(
@@ -70,11 +90,9 @@ def write_model(
     regard: Mapping[str, Any] | None = None,
 ) -> None:
     """The files of a checkpoint, into a directory that the caller looks after."""
-    known = family(model.spec.family)
+    config = _said_in_full(model.spec)
     tensors = weights_of(model)
-    config = known.config(model.spec)
-    dtype = str(next(iter(tensors.values())).dtype)
-    write_json(directory, CONFIG, {**config, "dtype": dtype})
+    write_json(directory, CONFIG, {**config, "dtype": _weight_dtype(model)})
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     defaults = model.generation_options.to_generation_config()
     own = {"decoder_start_token_id": model.spec.tokens.decoder_start}
@@ -89,7 +107,9 @@ def weights_of(model: Transformer) -> dict[str, np.ndarray]:
     """Every weight under its Hugging Face name, sorted by name."""
     known = family(model.spec.family)
     variables = {variable.path: variable for variable in model.variables}
-    tensors = {name: constant() for name, constant in known.constants(model.spec).items()}
+    dtype = _weight_dtype(model)
+    constants = known.constants(model.spec)
+    tensors = {name: constant().astype(dtype) for name, constant in constants.items()}
     for rule in known.rules(model.spec):
         tensors |= rule.split(np.asarray(variables[rule.path].value))
     return dict(sorted(tensors.items()))
@@ -100,6 +120,22 @@ def assign_weights(model: Transformer, tensors: Mapping[str, np.ndarray]) -> Non
     variables = {variable.path: variable for variable in model.variables}
     for rule in family(model.spec.family).rules(model.spec):
         variables[rule.path].assign(rule.join([tensors[name] for name in rule.names]))
+
+
+def _weight_dtype(model: Transformer) -> str:
+    """float32, float64, or bfloat16 (NumPy knows that one through ml_dtypes)."""
+    return str(keras.backend.standardize_dtype(model.embedding.table.dtype))
+
+
+def _said_in_full(spec: ModelSpec) -> dict[str, Any]:
+    """The spec as config.json; what the family's layout has no word for is refused, for it would load as another."""
+    known = family(spec.family)
+    config = known.config(spec)
+    read_back = replace(known.from_config(config), logits_bias=spec.logits_bias)
+    if read_back != spec:
+        parts = [part.name for part in fields(spec) if getattr(spec, part.name) != getattr(read_back, part.name)]
+        raise ConfigError(f"{spec.family}'s layout cannot say this model's {' and '.join(parts)}: it cannot be saved")
+    return config
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -120,8 +156,14 @@ class Tensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
             raise KeyError(name)
-        tensor: np.ndarray = self.file.get_tensor(name)
+        try:
+            tensor: np.ndarray = self.file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.path} is damaged: {name} cannot be read: {error}") from error
         return tensor
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.file.get_slice(name).get_shape())
 
     def __iter__(self) -> Any:
         return iter(sorted(self.names))
@@ -137,16 +179,18 @@ class Tensors(Mapping[str, np.ndarray]):
         missing = sorted(expected.keys() - self.names)
         unexpected = sorted(self.names - expected.keys() - known.redundant - known.constants(spec).keys())
         misshapen = [self._shapes(name, rule) for name, rule in expected.items() if name in self.names]
+        mistyped = [name for name in sorted(self.names) if self.file.get_slice(name).get_dtype() not in FLOATS]
         complaints = [
             _listed("missing", missing),
             _listed("unexpected", unexpected),
             _listed("of another shape than config.json says", [text for text in misshapen if text]),
+            _listed(f"of another type than {', '.join(FLOATS)}", mistyped),
         ]
         if any(complaints):
             raise CheckpointError(f"{directory / WEIGHTS}: " + "; ".join(text for text in complaints if text))
 
     def _shapes(self, name: str, rule: Rule) -> str:
-        stored = tuple(self.file.get_slice(name).get_shape())
+        stored = self.shape(name)
         return "" if stored == rule.stored_shape() else f"{name} {stored} for {rule.stored_shape()}"
 
 
@@ -169,10 +213,17 @@ def _spec(config: dict[str, Any], tensors: Tensors, directory: Path) -> ModelSpe
         raise CheckpointError(f"{directory / CONFIG} has a value of the wrong type: {error}") from error
 
 
-def _take_generation_defaults(model: Transformer, directory: Path) -> None:
-    values = read_json(directory, GENERATION)
-    if values:
-        model.generation_options = GenerationOptions.from_generation_config(values)
-    form = read_json(directory, REGARD).get("length_penalty_form")
-    if form is not None:
-        model.generation_options = model.generation_options.merged(length_penalty_form=form)
+def _generation_options(config: dict[str, Any], spec: ModelSpec, directory: Path) -> GenerationOptions:
+    """The checkpoint's own way of decoding: generation_config.json, or as in older checkpoints config.json's keys."""
+    written = read_json(directory, GENERATION) or config
+    ignored = unsupported_generation_keys(written)
+    if ignored:
+        log.warning("%s: decoding does not know, and leaves out: %s", directory, ", ".join(sorted(ignored)))
+    try:
+        values = {"eos_token_id": spec.tokens.eos, "pad_token_id": spec.tokens.pad, **written}
+        options = GenerationOptions.from_generation_config(values)
+        options.check_vocabulary(spec.embedding.vocab_size)
+        form = read_json(directory, REGARD).get("length_penalty_form")
+        return options if form is None else options.merged(length_penalty_form=form)
+    except ConfigError as error:
+        raise CheckpointError(f"{directory}: the defaults of generation: {error}") from error

@@ -1,8 +1,10 @@
 """The files of a Hugging Face directory: read with suspicion, written whole or not at all."""
 
+import ctypes
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 
 from regard.errors import CheckpointError
 
+LARGEST_JSON = 16 * 2**20  # bytes
 CONFIG, WEIGHTS, GENERATION, REGARD = "config.json", "model.safetensors", "generation_config.json", "regard.json"
 
 
@@ -18,6 +21,9 @@ def read_json(directory: Path, name: str, required: bool = False) -> dict[str, A
     """One JSON object of the directory; {} where the file is absent and not required."""
     path = directory / name
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_JSON:
+            raise CheckpointError(f"{path} must be a file of at most {LARGEST_JSON:,} bytes")
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         if not required:
@@ -25,7 +31,9 @@ def read_json(directory: Path, name: str, required: bool = False) -> dict[str, A
         raise CheckpointError(f"{directory} is no model directory: it has no {name}") from None
     except NotADirectoryError:
         raise CheckpointError(f"{directory} is a file: a model directory is needed") from None
-    except (OSError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold a JSON object, but holds a {type(values).__name__}")
@@ -38,7 +46,15 @@ def write_json(directory: Path, name: str, values: dict[str, Any]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a directory beside `path`, then put it in its place: whoever looks sees the old one or the new one."""
+    """Write a directory beside `path`, then put it in its place: whoever looks sees the old one or the new one.
+
+    Raises CheckpointError where `path` is a file, or a directory that holds something else than a model.
+    """
+    path = path.resolve()  # a link stays one, and what it points to is replaced
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path} is a file: a model is saved to a directory")
+    if path.exists() and any(path.iterdir()) and not (path / CONFIG).exists():
+        raise CheckpointError(f"{path} is no model directory (it has no {CONFIG}), and saving would empty it")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-new-", dir=path.parent))
     try:
@@ -54,11 +70,28 @@ def replacing(path: Path) -> Iterator[Path]:
 def _swap(fresh: Path, path: Path) -> None:
     if not path.exists():
         fresh.rename(path)
-        return
-    old = fresh.with_name(fresh.name.replace("-new-", "-old-"))
-    path.rename(old)
-    fresh.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    elif _exchange(fresh, path):
+        shutil.rmtree(fresh, ignore_errors=True)  # the old one, by now
+    else:
+        old = fresh.with_name(fresh.name.replace("-new-", "-old-"))
+        path.rename(old)
+        try:
+            fresh.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step, where the system can (Linux): a kill leaves the one state or the other."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    done: int = rename(here, os.fsencode(one), here, os.fsencode(other), exchange)
+    return done == 0
 
 
 def sync(directory: Path) -> None:

@@ -1,12 +1,12 @@
 """The weight names that BART gave to a line of encoder-decoders: Marian and Pegasus write them too."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from regard.models.weights import Rule, linear, norm
+from regard.errors import CheckpointError
+from regard.models.weights import Rule, StoredTensors, linear, norm
 from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, StackSpec
 
 # Tied to model.shared.weight, or recomputed: read past.
@@ -32,10 +32,23 @@ def rules(spec: ModelSpec) -> list[Rule]:
     return found + _stack("encoder", spec.encoder) + _stack("decoder", spec.decoder)
 
 
-def adapt(spec: ModelSpec, tensors: Mapping[str, Any]) -> ModelSpec:
-    """What the tensors say and the config does not: whether there is a bias on the logits that is one."""
-    bias = tensors.get("final_logits_bias")
-    return replace(spec, logits_bias=bias is not None and bool(np.any(np.asarray(bias) != 0)))
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """What the tensors say and the config does not: whether there is a bias on the logits that is one.
+
+    Raises CheckpointError where the output layer has a table of its own, which no spec of ours can say.
+    """
+    _require_tied(spec, tensors)
+    stored = "final_logits_bias" in tensors and tensors.shape("final_logits_bias") == (1, spec.embedding.vocab_size)
+    return replace(spec, logits_bias=stored and bool(tensors["final_logits_bias"].any()))
+
+
+def _require_tied(spec: ModelSpec, tensors: StoredTensors) -> None:
+    table, head = "model.shared.weight", "lm_head.weight"
+    shape = (spec.embedding.vocab_size, spec.embedding.width)
+    if not (table in tensors and head in tensors and tensors.shape(table) == shape):
+        return
+    if tensors.shape(head) != shape or not np.array_equal(tensors[head], tensors[table]):
+        raise CheckpointError(f"{head} is not {table}: a model with an output table of its own is not supported")
 
 
 def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:

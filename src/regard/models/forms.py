@@ -1,14 +1,16 @@
 """The forms that build every family: encoder, decoder, encoder-decoder. A form reads a spec, never a family's name."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
 from regard.decoding.options import Generation, GenerationOptions
 from regard.errors import InputError
-from regard.models.generation import Generator
+from regard.models.generation import Generator, check_ids
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
 from regard.nn.losses import cross_entropy
 from regard.nn.output import Output, Tensor
@@ -19,6 +21,7 @@ class Transformer(keras.Model):
     """What the forms share. `model(batch)` gives an `Output`; every variable exists once the model does."""
 
     generation_options: GenerationOptions
+    source: Path | None = None  # the directory it was loaded from
 
     def __init__(self, spec: ModelSpec, dtype: str = "float32") -> None:
         # Keras would cast a batch's float arrays to the compute dtype (labels, pixels); the layers cast for themselves.
@@ -31,8 +34,14 @@ class Transformer(keras.Model):
 
     def __call__(self, batch: Batch, *args: Any, **kwargs: Any) -> Output:
         """A batch's values may be tensors, arrays or nested lists; keys with None count as absent."""
-        given = {key: ops.convert_to_tensor(value) for key, value in batch.items() if value is not None}
+        given = {key: ops.convert_to_tensor(self._checked(key, v)) for key, v in batch.items() if v is not None}
         return super().__call__(given, *args, **kwargs)
+
+    def _checked(self, key: str, value: Any) -> Any:
+        """Token ids that are at hand, not in a graph: a lookup would wrap or zero those outside the table."""
+        if key in ("input_ids", "decoder_input_ids") and isinstance(value, (list, tuple, np.ndarray)):
+            check_ids(key, np.asarray(value), self.spec)
+        return value
 
     @property
     def embedding(self) -> Any:
@@ -93,7 +102,7 @@ class DecoderModel(Transformer):
         loss = None
         if batch.get("labels") is not None:
             total, count = cross_entropy(logits[:, :-1], batch["labels"][:, 1:])
-            loss = total / count
+            loss = total / ops.maximum(count, 1)
         weights = decoded.self_weights if return_attention else None
         return Output(loss=loss, logits=logits, last_hidden_state=decoded.hidden, attentions=weights)
 
@@ -126,7 +135,7 @@ class EncoderDecoderModel(Transformer):
         loss = None
         if batch.get("labels") is not None:
             total, count = cross_entropy(logits, batch["labels"])
-            loss = total / count
+            loss = total / ops.maximum(count, 1)
         return Output(
             loss=loss,
             logits=logits,

@@ -147,6 +147,8 @@ class Decoder(Stack):
         last = ops.max(ops.where(real > 0, place, ops.zeros_like(place)), axis=1, keepdims=True)
         positions = prompt.places()
         known = ops.logical_and(real > 0, place != last)
+        if prompt.segments is not None:  # the text goes on in the segment that its last token is of
+            known = ops.logical_and(known, prompt.segments == ops.take_along_axis(prompt.segments, last, axis=1))
         owners = ops.where(known, ops.zeros_like(real), ops.full_like(real, -1))
         free = ops.full((batch, capacity), -1, dtype="int32")
         owners = ops.concatenate([owners, free], axis=1)

@@ -66,7 +66,6 @@ def preset(
             dropout=dropout,
             attention_dropout=attention_dropout,
             activation_dropout=activation_dropout,
-            causal=decoder,
             cross_attention=decoder,
         )
         return StackSpec(layer, depth, final_norm=norm_order == "pre")
@@ -88,8 +87,8 @@ def preset(
 
 def config(spec: ModelSpec) -> dict[str, Any]:
     """The spec as Hugging Face's config.json for Marian or Pegasus."""
-    assert spec.encoder is not None
-    assert spec.decoder is not None
+    if spec.encoder is None or spec.decoder is None:
+        raise ConfigError(f"{spec.family} is an encoder-decoder, but this model is an {spec.form}: it cannot be saved")
     if spec.embedding.positions.layout != "halves":
         raise ConfigError(
             f"{spec.family}'s layout has its sinusoids in halves, but this model's are "
@@ -114,6 +113,7 @@ def config(spec: ModelSpec) -> dict[str, Any]:
         "pad_token_id": spec.tokens.pad,
         "eos_token_id": spec.tokens.eos,
         "decoder_start_token_id": spec.tokens.decoder_start,
+        **({} if spec.tokens.bos is None else {"bos_token_id": spec.tokens.bos}),
         "forced_eos_token_id": spec.tokens.eos,
         "tie_word_embeddings": True,
         **({"decoder_vocab_size": spec.embedding.vocab_size, "share_encoder_decoder_embeddings": True}
@@ -159,7 +159,6 @@ def from_config(values: dict[str, Any]) -> ModelSpec:
             dropout=values.get("dropout", 0.1),
             attention_dropout=values.get("attention_dropout", 0.0),
             activation_dropout=values.get("activation_dropout", 0.0),
-            causal=decoder,
             cross_attention=decoder,
         )
         return StackSpec(layer, values[f"{side}_layers"], final_norm=order == "pre")

@@ -1,8 +1,21 @@
 """How a checkpoint's tensors become ours: one rule a variable, and each rule works in both directions."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+
+class StoredTensors(Protocol):
+    """The tensors of a checkpoint, which are on disk until one is asked for."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __getitem__(self, name: str) -> np.ndarray: ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor that is there; nothing is read."""
+        ...
 
 
 @dataclass(frozen=True)

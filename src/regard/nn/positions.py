@@ -26,7 +26,7 @@ def count_positions(real: Tensor, segments: Tensor | None = None) -> Tensor:
 
     real: (B, S), segments: (B, S) or None -> (B, S) int32.
     """
-    real = ops.cast(real, "int32")
+    real = ops.cast(ops.cast(real, "bool"), "int32")
     if segments is None:
         return ops.maximum(ops.cumsum(real, axis=1) - 1, 0)
     place = ops.arange(ops.shape(real)[1])

@@ -1,11 +1,12 @@
 """Where the model of a path is: a model directory itself, or what a run directory has to offer."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from regard.errors import CheckpointError
 from regard.interop.directory import CONFIG, read_json
-from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.checkpoint import STATE, CheckpointStore, verify
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +15,8 @@ def model_directory(path: str | Path) -> Path:
     """The directory with config.json that `path` stands for.
 
     A run directory stands for the model that it hands over; without one yet, for its best complete checkpoint, or the
-    newest where none has been validated, and the choice is logged. Raises CheckpointError where there is none.
+    newest where none has been validated, and the choice is logged, as is each damaged one that it passes over. Raises
+    CheckpointError where there is none.
     """
     path = Path(path)
     if not path.exists():
@@ -32,9 +34,25 @@ def _checkpoint(run: Path) -> Path:
     complete = store.complete()
     if not complete:
         raise CheckpointError(f"no model at {run}: it has no {CONFIG}, no model/ and no complete checkpoint of a run")
-    newest = complete[-1]
+    newest = _first_good(reversed(complete))
+    if newest is None:
+        raise CheckpointError(f"no model at {run}: all of its checkpoints are damaged")
     best_step = read_json(newest, STATE).get("state", {}).get("best_step")
     best = None if best_step is None else store.path(best_step)
-    chosen, why = (best, "best") if best in complete else (newest, "newest")
+    if best is not None and best != newest:
+        best = _first_good([best] if best in complete else [])
+    chosen, why = (newest, "newest") if best is None else (best, "best")
     log.info("%s is not finished: taking its %s checkpoint, %s", run, why, chosen.name)
     return chosen
+
+
+def _first_good(checkpoints: Iterable[Path]) -> Path | None:
+    """The first checkpoint whose files are what its manifest says; each one before it is complained about."""
+    for path in checkpoints:
+        try:
+            verify(path)
+        except CheckpointError as error:
+            log.warning("%s; looking for another checkpoint", error)
+        else:
+            return path
+    return None

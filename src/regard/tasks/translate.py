@@ -1,6 +1,6 @@
 """The translation task: texts in, translations out, in the order they came (Vaswani et al. 2017, section 6.1)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, overload
@@ -10,12 +10,14 @@ import numpy as np
 from regard.batch import Batch
 from regard.data.batching import batches_by_length
 from regard.decoding.options import Generation, GenerationOptions
-from regard.errors import InputError
+from regard.errors import ConfigError, InputError
 from regard.features.tokenizer import Tokenizer
 from regard.specs import ModelSpec
 from regard.tasks.sentences import join_sentences, split_sentences
 
 Long = Literal["refuse", "split"]
+
+_BETWEEN_PIECES = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: far from the seeds of the texts nearby
 
 
 class Engine(Protocol):
@@ -107,7 +109,9 @@ class Translator:
 
         `long` says what happens to a text of more than `max_source_tokens`: an InputError, or a split at its sentence
         ends. `batch_tokens` bounds rows * longest row of a batch. `options` are those of GenerationOptions, over the
-        checkpoint's own. Blank texts give empty translations.
+        checkpoint's own, but for `seed`: an int s means s + i for text i, counted from 0 over the whole stream, blank
+        texts included; a tuple has one seed a text. So a text's sample does not depend on its batch-mates. Blank texts
+        give empty translations.
         """
         if long not in ("refuse", "split"):
             raise InputError(f"long must be 'refuse' or 'split', but is {long!r}")
@@ -116,6 +120,8 @@ class Translator:
                 raise InputError(f"{name} must be at least 1, but is {value}")
         language = self._language(target_lang)
         merged = self.defaults.merged(**options)
+        if isinstance(texts, Sized):
+            _check_seeds(merged.seed, len(texts))
         request = _Request(self._tag(language), language, merged, long, batch_tokens)
         return self._stream(texts, request, window)
 
@@ -141,15 +147,19 @@ class Translator:
 
     def _stream(self, texts: Iterable[str], request: _Request, window: int) -> Iterator[Translation]:
         remaining = iter(texts)
-        first = 1
+        seed, first = request.options.seed, 1
         while block := list(islice(remaining, window)):
+            if isinstance(seed, tuple) and len(seed) < first - 1 + len(block):
+                _check_seeds(seed, first - 1 + len(block))
             yield from self._translate_window(block, first, request)
             first += len(block)
+        _check_seeds(seed, first - 1)
 
     def _translate_window(self, texts: Sequence[str], first: int, request: _Request) -> Iterator[Translation]:
         sources, refusal = self._encode(texts, first, request)
         pieces = [ids for source in sources for ids in source]
-        translated = iter(self._translate_pieces(pieces, request))
+        seeds = _piece_seeds(request.options.seed, first - 1, sources)
+        translated = iter(self._translate_pieces(pieces, seeds, request))
         for source in sources:
             yield _joined(list(islice(translated, len(source))), request.target_lang)
         if refusal is not None:
@@ -188,11 +198,16 @@ class Translator:
             )
         return pieces
 
-    def _translate_pieces(self, pieces: Sequence[list[int]], request: _Request) -> list[list[Translation]]:
+    def _translate_pieces(
+        self, pieces: Sequence[list[int]], seeds: Sequence[int] | None, request: _Request
+    ) -> list[list[Translation]]:
         """The hypotheses of each piece, best first."""
         hypotheses: list[list[Translation]] = [[] for _ in pieces]
         for rows in batches_by_length([len(ids) for ids in pieces], request.batch_tokens):
-            generation = self.engine.generate(self._batch([pieces[row] for row in rows]), request.options)
+            options = request.options
+            if seeds is not None:
+                options = replace(options, seed=tuple(seeds[row] for row in rows))
+            generation = self.engine.generate(self._batch([pieces[row] for row in rows]), options)
             for place, row in enumerate(rows):
                 hypotheses[row] = self._hypotheses(generation, place, request)
         return hypotheses
@@ -226,6 +241,25 @@ class Translator:
             target_lang=request.target_lang,
             finished=_is_finished(ids, request.options),
         )
+
+
+def _check_seeds(seed: int | tuple[int, ...] | None, texts: int) -> None:
+    if isinstance(seed, tuple) and len(seed) != texts:
+        raise ConfigError(f"seed must be one int or one a text ({texts}), but has {len(seed)}")
+
+
+def _piece_seeds(
+    seed: int | tuple[int, ...] | None, first: int, sources: Sequence[Sequence[list[int]]]
+) -> list[int] | None:
+    """A seed for each piece of each text, text `first` of the stream first; None: the engine draws them."""
+    if seed is None:
+        return None
+    own = seed[first:] if isinstance(seed, tuple) else range(seed + first, seed + first + len(sources))
+    return [
+        (start + piece * _BETWEEN_PIECES) % 2**64
+        for start, pieces in zip(own, sources, strict=False)
+        for piece in range(len(pieces))
+    ]
 
 
 def _is_finished(ids: Sequence[int], options: GenerationOptions) -> bool:

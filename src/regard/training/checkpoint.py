@@ -4,7 +4,7 @@
 
 A checkpoint grows in a temporary sibling, is brought to the disk, renamed, and only then gets its manifest with the
 SHA-256 of every file. So a directory without a manifest is what a kill left behind, and one whose files differ from
-it is damaged.
+it is damaged. A checkpoint that is written again stands aside until its successor is whole.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from regard.interop.directory import read_json, sync, sync_directory, write_json
 log = logging.getLogger(__name__)
 
 MANIFEST, STATE = "manifest.json", "state.json"
-_TEMPORARY, _DAMAGED = ".tmp", ".damaged"
+_TEMPORARY, _DAMAGED, _ASIDE = ".tmp", ".damaged", ".old"
 _SPARE_BYTES = 64 * 2**20  # tokenizer, configs, and the file system's own needs
 
 
@@ -51,32 +51,46 @@ class CheckpointStore:
         """Make the checkpoint of `step`: `fill` writes its files into the directory that it is given.
 
         Whatever stood under that name is replaced. Raises OSError where the disk is too full or fails; then nothing of
-        it stays, and the other checkpoints are as they were.
+        it stays, and every checkpoint is as it was, an earlier one of this step too.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         _require_space(self.directory, needed_bytes + _SPARE_BYTES)
         target = self.path(step)
         temporary = target.with_name(target.name + _TEMPORARY)
+        placed = False
         try:
+            _recover(target)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             fill(temporary)
             sync(temporary)
             hashes = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-            _discard(target)
+            if target.exists():
+                target.rename(_aside(target))
+            placed = True
             temporary.rename(target)
             sync_directory(self.directory)
             _seal(target, hashes)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
+            if placed or _aside(target).exists():
+                (target / MANIFEST).unlink(missing_ok=True)
+                _recover(target)
             raise
+        shutil.rmtree(_aside(target), ignore_errors=True)
         return target
+
+    def recover(self) -> None:
+        """Put back what stood aside when a kill came before its successor was whole."""
+        for aside in sorted(self.directory.glob(f"step-*{_ASIDE}")):
+            _recover(aside.with_name(aside.name.removesuffix(_ASIDE)))
 
     def newest_good(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint whose files are what its manifest says, and complaints about the newer ones.
 
         A damaged one is set aside under another name, so that training can write its step again.
         """
+        self.recover()
         complaints = []
         for path in reversed(self.complete()):
             try:
@@ -104,6 +118,9 @@ class CheckpointStore:
         """Remove what a kill left behind, and every complete checkpoint but those of the steps `kept`."""
         for leftover in self.directory.glob(f"step-*{_TEMPORARY}"):
             shutil.rmtree(leftover, ignore_errors=True)
+        for path in self.directory.glob("step-*"):
+            if _step(path) is not None and not _sealed(path):
+                shutil.rmtree(path, ignore_errors=True)
         steps = set(kept)
         for path in self.complete():
             if _step(path) not in steps:
@@ -139,7 +156,8 @@ def verify(path: Path) -> None:
             raise CheckpointError(f"{path} is damaged: {name} is missing")
         found = _fingerprint(file)
         if found != expected:
-            what = "size" if found["bytes"] != expected.get("bytes") else "SHA-256"
+            same_size = isinstance(expected, dict) and found["bytes"] == expected.get("bytes")
+            what = "SHA-256" if same_size else "size"
             raise CheckpointError(f"{file} is damaged: its {what} is not what {MANIFEST} says")
 
 
@@ -160,6 +178,22 @@ def _seal(path: Path, files: dict[str, Any]) -> None:
 
 def _sealed(path: Path) -> bool:
     return (path / MANIFEST).is_file()
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + _ASIDE)
+
+
+def _recover(path: Path) -> None:
+    """Leave one checkpoint of a step: the one that stands aside, unless its successor is whole."""
+    aside = _aside(path)
+    if _sealed(path):
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+        if aside.exists():
+            aside.rename(path)
+            sync_directory(path.parent)
 
 
 def _discard(path: Path) -> None:

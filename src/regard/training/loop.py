@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -40,11 +39,11 @@ class Loop:
         validator: Validator | None,
         saver: Saver,
         report: Report,
-        directory: Path,
+        command: str,
     ) -> None:
         self.run, self.config, self.state, self.step = run, run.training, state, step
         self.batches, self.validator, self.saver, self.report = batches, validator, saver, report
-        self.directory = directory
+        self.command = command  # that goes on
         self._width = step.model.spec.embedding.width
         self._attempts: list[Attempt] = []
         self._saved_step = state.step
@@ -200,7 +199,7 @@ class Loop:
         return saved
 
     def _interrupt(self) -> NoReturn:
-        step, command = self.state.step, f"regard train {self.directory}"
+        step, command = self.state.step, self.command
         if step == self._saved_step or self._save():
             raise TrainingInterrupted(f"training stopped at step {step} and is saved; go on with: {command}")
         raise TrainingInterrupted(

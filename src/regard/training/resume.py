@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from regard.config import RunConfig
 from regard.errors import CheckpointError, ConfigError
 
@@ -32,7 +34,7 @@ CHANGEABLE = frozenset(
 
 def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path) -> None:
     """Raise ConfigError for the first key that differs from the checkpoint's run and may not."""
-    before, now = _flat(saved), _flat(run.model_dump(mode="json"))
+    before, now = _flat(_completed(saved)), _flat(run.model_dump(mode="json"))
     fixed = CHANGEABLE - _bound_to_the_schedule(run)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key) and key not in fixed:
@@ -49,6 +51,14 @@ def refuse_other_data(saved_hash: str, content_hash: str, checkpoint: Path) -> N
             f"{checkpoint} was trained on other data (content hash {saved_hash[:12]}, now {content_hash[:12]}): "
             "bring the data back, or train in a new directory"
         )
+
+
+def _completed(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of the keys that an earlier version did not know."""
+    try:
+        return RunConfig.model_validate(saved).model_dump(mode="json")
+    except ValidationError:
+        return saved
 
 
 def _bound_to_the_schedule(run: RunConfig) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """Train a translator by a run file, and go on by itself where an earlier process stopped."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,15 +10,16 @@ from rich.console import Console
 
 from regard.config import RunConfig, to_toml
 from regard.data.batching import BucketedBatches
-from regard.data.prepare import prepare
-from regard.data.shards import PreparedData
-from regard.errors import ConfigError, DataError
+from regard.data.prepare import open_or_prepare
+from regard.data.shards import PreparedData, write_file
+from regard.errors import ConfigError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
 from regard.models.catalog import spec as preset_spec
 from regard.models.forms import Transformer, build_model
 from regard.training.averaging import mean_weights
 from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
 from regard.training.optimizer import build_optimizer
 from regard.training.precision import resolve_dtype
@@ -49,28 +51,39 @@ def train(
     *,
     stop: Callable[[], bool] | None = None,
     console: Console | None = None,
+    command: str | None = None,
 ) -> TrainingResult:
     """Train as `run` says, in a run directory; prepare the data if that is not done, resume if training has begun.
 
     Writes run.toml, data/, checkpoints/, metrics.jsonl and, at the end, model/. `stop` is asked before each step;
-    Ctrl-C and SIGTERM count as a yes. console: where progress goes; absent: stderr. Sets the global seeds of Python,
-    NumPy and TensorFlow to `run.seed`.
+    Ctrl-C and SIGTERM count as a yes. console: where progress goes; absent: stderr. command: what a user who stopped
+    it types to go on; absent: `regard train DIRECTORY`. Sets the global seeds of Python, NumPy and TensorFlow to
+    `run.seed`.
 
-    Raises ConfigError where `run` is not the run of the directory, CheckpointError where checkpoints cannot be
-    written, TrainingInterrupted after saving where it was told to stop.
+    Raises ConfigError where `run` is not the run of the directory, RegardError where another process is at work in it,
+    CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop.
     """
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
         require_tensorboard()
+    with locked(directory):
+        command = command or shlex.join(["regard", "train", str(directory)])
+        return _train(run, directory, stop, console, command)
+
+
+def _train(
+    run: RunConfig, directory: Path, stop: Callable[[], bool] | None, console: Console, command: str
+) -> TrainingResult:
     store = CheckpointStore(directory / "checkpoints")
     checkpoint, complaints = store.newest_good()
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
-    prepared = _data(run, directory / "data", console, begun=checkpoint is not None)
+    begun = checkpoint is not None
+    prepared = open_or_prepare(run, directory / "data", begun=begun, progress=console.is_terminal)
     if checkpoint is not None:
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
-    (directory / "run.toml").write_text(to_toml(run), "utf-8")
+    write_file(directory / "run.toml", to_toml(run).encode())
     # On another machine "auto" could mean another dtype, and another result.
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
     keras.utils.set_random_seed(run.seed)
@@ -82,20 +95,10 @@ def train(
         saver.thin_out()
         validator = _validator(run, prepared, step.model)
         batches = _batches(run, prepared, "train", shuffle=True)
-        loop = Loop(run, state, step, batches, validator, saver, report, directory)
+        loop = Loop(run, state, step, batches, validator, saver, report, command)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
         return _finish(directory, state, saver, validator, report, reason)
-
-
-def _data(run: RunConfig, directory: Path, console: Console, *, begun: bool) -> PreparedData:
-    """Prepared data; a run that has begun needs its corpus no more, as long as what was prepared is whole."""
-    if begun:
-        try:
-            return PreparedData.open(directory)
-        except DataError as error:
-            console.print(f"WARNING: {error}: preparing again", markup=False, soft_wrap=True, style="bold red")
-    return prepare(run, directory, progress=console.is_terminal)
 
 
 def _network(run: RunConfig, prepared: PreparedData, dtype: str) -> Transformer:
@@ -106,7 +109,6 @@ def _network(run: RunConfig, prepared: PreparedData, dtype: str) -> Transformer:
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad_id,
         eos_id=tokenizer.eos_id,
-        unk_id=tokenizer.unk_id,
         **run.model.overrides(),
     )
     bound = spec.embedding.positions.max_positions
@@ -168,6 +170,8 @@ def _finish(
     directory: Path, state: RunState, saver: Saver, validator: Validator | None, report: Report, reason: str
 ) -> TrainingResult:
     """Write model/: the best checkpoint, or the mean of several."""
+    if saver.store.path(state.step) not in saver.store.complete():
+        report.warn(f"the last step, {state.step}, is not saved: the model is made of what was saved before it")
     chosen, model = saver.chosen(report.warn), saver.step.model
     assign_weights(model, mean_weights(chosen))
     if len(chosen) == 1:
@@ -175,8 +179,11 @@ def _finish(
     else:
         score = None if validator is None else finite_or_none(validator.measure())
     made_of = [path.name for path in chosen]
-    facts = {**saver.facts(), "step": state.step, "tokens": state.tokens, "score": score, "checkpoints": made_of}
+    model_step = max(read_json(path, STATE, required=True)["state"]["step"] for path in chosen)
+    progress = {"step": state.step, "model_step": model_step, "tokens": state.tokens}
+    facts = {**saver.facts(), **progress, "score": score, "checkpoints": made_of}
     target = directory / "model"
     save_model(model, target, tokenizer=saver.prepared.tokenizer, regard=facts)
-    report.final({"kind": "final", "step": state.step, "checkpoints": made_of, "reason": reason, **(score or {})})
+    ending = {"step": state.step, "model_step": model_step, "checkpoints": made_of, "reason": reason}
+    report.final({"kind": "final", **ending, **(score or {})})
     return TrainingResult(target, state.step, state.tokens, state.seconds, score, reason)

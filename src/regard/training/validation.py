@@ -17,7 +17,6 @@ from regard.training.step import batch_signature
 Score = dict[str, float | None]  # loss (nats a token), perplexity, bleu, chrf (0..100)
 
 _SOURCE_TOKENS = 1024  # of one translated batch
-_LENGTH_STEP = 8  # source lengths are padded to multiples of it
 
 
 class Stopped(Exception):
@@ -89,8 +88,8 @@ class Validator:
 
 
 def padded(sources: Sequence[Sequence[int]], pad_id: int) -> Batch:
-    """Token ids of several sources -> a batch, padded right to a multiple of eight tokens."""
-    length = -(-max(len(ids) for ids in sources) // _LENGTH_STEP) * _LENGTH_STEP
+    """Token ids of several sources -> a batch, padded right to the longest."""
+    length = max(len(ids) for ids in sources)
     input_ids = np.full((len(sources), length), pad_id, np.int32)
     attention_mask = np.zeros((len(sources), length), np.int32)
     for row, ids in enumerate(sources):
