@@ -120,7 +120,7 @@ def test_the_continuous_integration_runs_make_test(clone):
     finished = subprocess.run(
         [str(clone / ".ci" / "run")], cwd="/", env={"PATH": f"{clone}:/usr/bin:/bin"}, capture_output=True, text=True
     )
-    assert finished.stdout == f"1 {clone} --no-print-directory test\n"
+    assert finished.stdout == f"1 {clone} test\n"
 
 
 def test_test_comes_last_and_ends_with_the_test_runner(clone):

@@ -29,7 +29,7 @@ def saved() -> dict[str, Any]:
 
 
 def test_the_same_run_goes_on() -> None:
-    refuse_another_run(saved(), run(), Path("c"))
+    assert refuse_another_run(saved(), run(), Path("c")) is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_same_run_goes_on() -> None:
     ],
 )
 def test_budgets_reports_and_keeping_may_change(changes: dict[str, Any]) -> None:
-    refuse_another_run(saved(), run(**changes), Path("c"))
+    assert refuse_another_run(saved(), run(**changes), Path("c")) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_more_steps_are_refused_where_the_schedule_ends_at_the_last_one() -> Non
 def test_more_steps_are_fine_where_the_schedule_does_not_know_the_last_one() -> None:
     schedule = {"name": "constant", "peak": 0.1}
     before = run(training__schedule=schedule)
-    refuse_another_run(before.model_dump(mode="json"), run(training__schedule=schedule, training__steps=20), Path("c"))
+    longer = run(training__schedule=schedule, training__steps=20)
+    assert refuse_another_run(before.model_dump(mode="json"), longer, Path("c")) is None
 
 
 def test_every_key_that_may_change_is_a_key_of_the_run_file() -> None:
