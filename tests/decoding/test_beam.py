@@ -12,6 +12,7 @@ from regard.decoding.beam import BeamSearch
 from regard.decoding.loop import search
 from regard.decoding.options import GenerationOptions
 from regard.decoding.processors import Processors
+from regard.decoding.rows import Rows
 from regard.errors import ConfigError
 
 PAD = 99
@@ -148,7 +149,8 @@ def test_one_beam_that_stops_at_its_first_end_is_greedy(scripted, seed):
     model = scripted((1, 2, 3), 9, seed)
     options = beam_options(max_new_tokens=8, early_stopping=True)
     ids, state = model.start(1)
-    beam = BeamSearch(options, Processors(options, ids, numpy_ops), None, numpy_ops)
+    rows = Rows(ids)
+    beam = BeamSearch(options, Processors(options, rows, numpy_ops), rows, numpy_ops)
     beams, parents = beam.start(3), np.zeros((3, 1), "int32")
     for t in range(8):
         logits, state = model.step(numpy_ops)(ids, parents, state)

@@ -43,6 +43,27 @@ REFUSED = [
     ({"early_stopping": 2}, 'early_stopping must be True, False or "never", but is 2'),
     ({"early_stopping": []}, 'early_stopping must be True, False or "never", but is []'),
     ({"renormalize_logits": 1.0}, "renormalize_logits must be True or False, but is 1.0"),
+    ({"typical_p": 0.0}, "typical_p must be above 0 and at most 1, but is 0.0"),
+    ({"top_h": 1.5}, "top_h must be above 0 and at most 1, but is 1.5"),
+    ({"epsilon_cutoff": 1.0}, "epsilon_cutoff must be at least 0 and below 1, but is 1.0"),
+    ({"eta_cutoff": -0.1}, "eta_cutoff must be at least 0 and below 1, but is -0.1"),
+    ({"diversity_penalty": -1}, "diversity_penalty must be at least 0, but is -1.0"),
+    ({"frequency_penalty": float("inf")}, "frequency_penalty must be finite, but is inf"),
+    ({"num_beam_groups": 65}, "num_beam_groups must be at most 64, but is 65"),
+    ({"num_beams": 4, "num_beam_groups": 3, "diversity_penalty": 1}, "num_beams must be a multiple of num_beam_groups"),
+    ({"num_beams": 4, "num_beam_groups": 2}, "diversity_penalty must be above 0 where num_beam_groups is above 1"),
+    (
+        {"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 1.0, "do_sample": True},
+        "num_beam_groups is for beams that do not sample: set do_sample=False, or leave it at 1",
+    ),
+    ({"suppress_tokens": 5}, "suppress_tokens must be integers, but is 5"),
+    ({"suppress_tokens": (3,), "forced_bos_token_id": 3}, "forced_bos_token_id must not be among suppress_tokens"),
+    ({"sequence_bias": [[[1, 2]]]}, "sequence_bias must be a list of [ids, bias], but is [[[1, 2]]]"),
+    ({"sequence_bias": 3}, "sequence_bias must be a list of [ids, bias], but is 3"),
+    ({"sequence_bias": [[[1, 2], "much"]]}, "sequence_bias must be a number, but is 'much'"),
+    ({"exponential_decay_length_penalty": 5}, "must be a start, in tokens, and a factor, but is 5"),
+    ({"exponential_decay_length_penalty": (5, 0)}, "must have a factor above 0, but has 0.0"),
+    ({"stop_sequences": [[]]}, "stop_sequences must be a list of non-empty lists of ids, but is [[]]"),
     ({"bad_words_ids": map(list, [[4], []])}, "bad_words_ids must be a list of non-empty lists of ids, but is [["),
 ]
 
@@ -67,6 +88,21 @@ def test_what_only_sampling_reads_is_refused_where_nothing_samples():
     sampled = GenerationOptions().merged(do_sample=True, temperature=0.7)
     assert sampled.merged(do_sample=False).temperature == 0.7  # a checkpoint's default, not said here
     assert GenerationOptions().merged(top_k=0, temperature=1.0).top_k == 0
+    with pytest.raises(ConfigError, match=r"top_h is for sampling, so it needs do_sample=True"):
+        GenerationOptions().merged(top_h=0.5)
+
+
+def test_a_diversity_penalty_without_groups_is_refused_where_it_is_asked_for():
+    with pytest.raises(ConfigError, match=r"diversity_penalty is between groups, so it needs num_beam_groups above 1"):
+        GenerationOptions().merged(diversity_penalty=0.5)
+    assert GenerationOptions(diversity_penalty=0.5).merged(num_beams=2).num_beams == 2  # a checkpoint's own
+
+
+def test_biases_are_read_from_pairs_and_from_a_table_alike():
+    pairs = GenerationOptions(sequence_bias=[[[3], 1], [[4, 5], -2.5]])
+    assert pairs.sequence_bias == (((3,), 1.0), ((4, 5), -2.5))
+    assert GenerationOptions(sequence_bias={(3,): 1.0, (4, 5): -2.5}) == pairs
+    assert hash(pairs.static) == hash(pairs)
 
 
 def test_options_are_hashable_whatever_sequences_they_were_given():
@@ -97,6 +133,9 @@ def test_early_stopping_is_true_whatever_says_so(truth):
         ({"pad_token_id": 8}, "pad_token_id must be below the vocabulary's size (7), but is 8"),
         ({"forced_bos_token_id": 7}, "forced_bos_token_id must be below the vocabulary's size (7), but is 7"),
         ({"forced_eos_token_id": [7]}, "forced_eos_token_id must be below the vocabulary's size (7), but has 7"),
+        ({"suppress_tokens": [1, 7]}, "suppress_tokens must be below the vocabulary's size (7), but has 7"),
+        ({"stop_sequences": [[1, 7]]}, "stop_sequences must be below the vocabulary's size (7), but has 7"),
+        ({"sequence_bias": [[[1, 8], 1.0]]}, "sequence_bias must be below the vocabulary's size (7), but has 8"),
         ({"bad_words_ids": [[1], [2, 99]]}, "bad_words_ids must be below the vocabulary's size (7), but has 99"),
     ],
 )
@@ -143,6 +182,10 @@ def test_generation_config_round_trips():
         eos_token_id=(1, 2),
         min_p=0.1,
         renormalize_logits=True,
+        sequence_bias=[[[3, 4], -1.5]],
+        suppress_tokens=[5],
+        exponential_decay_length_penalty=[3, 1.1],
+        typical_p=0.9,
     )
     config = json.loads(json.dumps(options.to_generation_config()))
     assert set(config) <= GENERATION_CONFIG_KEYS
@@ -151,7 +194,14 @@ def test_generation_config_round_trips():
 
 
 def test_what_transformers_does_not_know_stays_out_of_generation_config():
-    options = GenerationOptions(seed=3, return_scores=True, length_penalty_form="gnmt")
+    options = GenerationOptions(
+        seed=3,
+        return_scores=True,
+        length_penalty_form="gnmt",
+        frequency_penalty=1,
+        presence_penalty=2,
+        stop_sequences=[[3]],
+    )  # fmt: skip
     assert options.to_generation_config() == {}
 
 
@@ -198,10 +248,10 @@ def test_what_a_generation_config_asks_and_no_search_does_is_told_apart_from_neu
         "transformers_version": "4.0", "use_cache": True, "decoder_start_token_id": 3, "_from_model_config": True,
     }  # fmt: skip
     assert unsupported_generation_keys(neutral) == {}
+    assert GenerationOptions.from_generation_config(neutral) == GenerationOptions(num_beams=4)
     asked = {
-        "typical_p": 0.9, "penalty_alpha": 0.6, "guidance_scale": 1.5, "num_beam_groups": 2, "diversity_penalty": 0.5,
-        "suppress_tokens": [1, 2], "stop_strings": "x", "max_time": 2.0, "forced_decoder_ids": [[1, 50259]],
-        "encoder_no_repeat_ngram_size": 3, "exponential_decay_length_penalty": [5, 1.1],
+        "penalty_alpha": 0.6, "guidance_scale": 1.5, "stop_strings": "x", "max_time": 2.0, "token_healing": True,
+        "forced_decoder_ids": [[1, 50259]], "force_words_ids": [[3]], "watermarking_config": {"bias": 2.5},
     }  # fmt: skip
     assert unsupported_generation_keys(neutral | asked) == asked
     assert not set(asked) & GENERATION_CONFIG_KEYS

@@ -1,20 +1,18 @@
-"""Each processor against a naive one, a row at a time, written from its definition."""
+"""The rules together, as options ask for them."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from regard.decoding import numpy_ops as ops
-from regard.decoding import processors
+from regard.decoding.histories import aligned
 from regard.decoding.options import GenerationOptions
+from regard.decoding.processors import Processors, margin
+from regard.decoding.rows import Rows
 from regard.errors import ConfigError
 
 V = 7
-HISTORIES = st.lists(st.integers(0, V - 1), max_size=9)
-SEEDS = st.integers(0, 10_000)
 
 
 def scores_of(seed, banned=0):
@@ -24,48 +22,8 @@ def scores_of(seed, banned=0):
     return scores
 
 
-def padded(history, length=12, before=4):
-    """One row, one beam: (1, 1, before + length), and where its tokens end."""
-    row = [-1] * before + history + [-1] * (length - len(history))
-    return np.array([[row]], "int32"), before + len(history)
-
-
 def banned_by(scores):
     return {token for token in range(V) if scores[0, 0, token] == -math.inf}
-
-
-@given(HISTORIES, SEEDS, st.sampled_from([0.7, 1.3, 5.0]))
-def test_repetition_penalty_moves_each_token_of_the_history_once(history, seed, penalty):
-    scores, (row, _) = scores_of(seed), padded(history)
-    expected = [
-        score if token not in history else score * penalty if score < 0 else score / penalty
-        for token, score in enumerate(scores)
-    ]
-    found = processors.penalise_repetition(scores[None, None], row, penalty, ops)
-    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
-
-
-@settings(max_examples=200)
-@given(HISTORIES, st.integers(1, 4))
-def test_no_ngram_is_completed_twice(history, size):
-    ngrams = [tuple(history[i : i + size]) for i in range(len(history) - size + 1)]
-    suffix = tuple(history[len(history) - size + 1 :]) if size > 1 else ()
-    expected = {token for token in range(V) if (*suffix, token) in ngrams}
-    found = processors.ban_repeated_ngrams(np.zeros((1, 1, V), "float32"), *padded(history), size, ops)
-    assert banned_by(found) == expected
-
-
-@settings(max_examples=200)
-@given(HISTORIES, st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_size=4), min_size=1, max_size=8))
-def test_no_bad_word_is_completed(history, words):
-    expected = {word[-1] for word in words if len(word) == 1 or history[-len(word) + 1 :] == word[:-1]}
-    found = processors.ban_words(np.zeros((1, 1, V), "float32"), *padded(history), [tuple(w) for w in words], ops)
-    assert banned_by(found) == expected
-
-
-def test_a_bad_word_beyond_the_vocabulary_is_refused():
-    with pytest.raises(ConfigError, match=r"bad_words_ids must be below the vocabulary's size \(7\), but has 9"):
-        processors.ban_words(np.zeros((1, 1, V), "float32"), None, 0, [(2, 9)], ops)
 
 
 def probabilities(scores):
@@ -75,42 +33,6 @@ def probabilities(scores):
 
 def kept(scores):
     return set(np.flatnonzero(scores[0, 0] > -math.inf).tolist())
-
-
-@given(SEEDS, st.integers(0, 3), st.integers(1, 9))
-def test_top_k_keeps_the_k_likeliest(seed, banned, count):
-    scores = scores_of(seed, banned)
-    order = sorted(range(V), key=lambda token: -scores[token])
-    expected = {token for token in order[:count] if scores[token] > -math.inf}
-    assert kept(processors.keep_top_k(scores[None, None], count, ops)) == expected
-
-
-@given(SEEDS, st.integers(0, 3), st.floats(0.01, 0.99), st.integers(1, 3))
-def test_top_p_keeps_the_smallest_set_that_holds_the_mass(seed, banned, mass, keep):
-    scores = scores_of(seed, banned)
-    p = probabilities(scores)
-    expected, held = set(), 0.0
-    for token in sorted(range(V), key=lambda token: -p[token]):
-        if p[token] and (held < mass or len(expected) < keep):
-            expected.add(token)
-        held += p[token]
-    assert kept(processors.keep_top_p(scores[None, None], mass, keep, ops)) == expected
-
-
-@given(SEEDS, st.integers(0, 3), st.floats(0.01, 1.0), st.integers(1, 3))
-def test_min_p_keeps_what_has_its_share_of_the_likeliest(seed, banned, share, keep):
-    scores = scores_of(seed, banned)
-    p = probabilities(scores)
-    likeliest = sorted(range(V), key=lambda token: -p[token])
-    expected = {token for n, token in enumerate(likeliest) if p[token] and (n < keep or p[token] >= share * p.max())}
-    assert kept(processors.keep_min_p(scores[None, None], share, keep, ops)) == expected
-
-
-@given(SEEDS, st.sampled_from([0.3, 1.0, 2.5]))
-def test_temperature_divides_the_logits(seed, temperature):
-    scores = scores_of(seed, 1)
-    found = processors.scale_by_temperature(scores[None, None], temperature, ops)[0, 0]
-    np.testing.assert_allclose(probabilities(found), probabilities(scores / np.float32(temperature)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.5])
@@ -139,13 +61,15 @@ def test_a_row_whose_tokens_are_all_banned_stays_so_without_nan(values):
         np.testing.assert_array_equal(found, np.full((1, 1, V), -math.inf))
 
 
-def process(options, sequences=(), prompt=((1,),), mask=None, scores=None):
+def process(options, sequences=(), prompt=((1,),), mask=None, scores=None, source=None, rule=None):
     prompt, mask = np.array(prompt, "int32"), None if mask is None else np.array(mask)
-    aligned = processors.aligned_prompt(prompt, mask, processors.suffix_length(options), ops)
+    known = Rows(aligned(prompt, mask, margin(options), ops))
+    if source is not None:
+        known = known._replace(source=aligned(np.array([source]), None, margin(options), ops))
     length, step = options.max_new_tokens, len(sequences)
     rows = np.array([[[*sequences, *[-1] * (length - step)]]] * len(prompt), "int32")
     scores = np.zeros((len(prompt), 1, V), "float32") if scores is None else scores
-    return processors.Processors(options, aligned, ops)(scores, rows, np.int32(step))
+    return Processors(options, known, ops, rule)(scores, rows, np.int32(step))
 
 
 def test_eos_waits_for_min_new_tokens():
@@ -200,3 +124,82 @@ def test_sampling_processors_stay_away_from_greedy_search():
 def test_a_sampled_beam_keeps_a_way_on_besides_the_end():
     options = GenerationOptions(do_sample=True, num_beams=2, top_k=1, top_p=0.01, min_p=1.0, eos_token_id=(0, 3))
     assert len(kept(process(options, scores=scores_of(0)[None, None]))) == 3
+
+
+def test_a_repetition_penalty_of_the_encoder_favours_the_tokens_of_the_source():
+    scores = np.array([[[1.0, -1.0, 2.0, -2.0, 3.0, 0.5, -0.5]]], "float32")
+    found = process(GenerationOptions(encoder_repetition_penalty=2.0), scores=scores, source=[3, 0, 0])
+    np.testing.assert_allclose(found[0, 0], [2.0, -1.0, 2.0, -1.0, 3.0, 0.5, -0.5])
+
+
+def test_ngrams_of_the_source_are_banned_whatever_was_written():
+    options = GenerationOptions(encoder_no_repeat_ngram_size=2)
+    assert banned_by(process(options, [5], source=[1, 2, 5, 4, 5, 6])) == {4, 6}
+    assert banned_by(process(options, [], source=[1, 2, 5, 4])) == {2}  # the start id counts
+
+
+@pytest.mark.parametrize("rule", [{"encoder_repetition_penalty": 2.0}, {"encoder_no_repeat_ngram_size": 2}])
+def test_a_rule_on_the_source_without_a_source_is_refused(rule):
+    with pytest.raises(ConfigError, match=r"need the ids of the source, but there are none: leave them at 1 and 0"):
+        process(GenerationOptions(**rule))
+
+
+def test_frequency_counts_what_was_generated_and_not_the_prompt():
+    options = GenerationOptions(frequency_penalty=0.5, presence_penalty=0.25)
+    found = process(options, [5, 6, 5], prompt=((1, 2, 5),))
+    np.testing.assert_allclose(found[0, 0], [0, 0, 0, 0, 0, -1.25, -0.75])
+
+
+def test_a_decay_raises_the_score_of_eos_from_its_start_on():
+    options = GenerationOptions(max_new_tokens=5, eos_token_id=(0, 3), exponential_decay_length_penalty=(1, 1.5))
+    scores = np.array([[[2.0, 1.0, 1.0, -2.0, 1.0, 1.0, 1.0]]], "float32")
+    found = [process(options, [5] * step, scores=scores)[0, 0] for step in range(4)]
+    assert [row[0].tolist() for row in found] == [2.0, 2.0, 3.0, 4.5]
+    assert [row[3].tolist() for row in found] == [-2.0, -2.0, -1.0, 0.5]
+    assert all(row[4] == 1.0 for row in found)
+
+
+def test_a_decay_brings_no_banned_eos_back():
+    options = GenerationOptions(eos_token_id=0, min_new_tokens=4, exponential_decay_length_penalty=(0, 2.0))
+    assert banned_by(process(options, [5, 5])) == {0}
+
+
+def test_suppressed_tokens_never_come_and_some_only_not_at_the_beginning():
+    options = GenerationOptions(max_new_tokens=3, suppress_tokens=(2, 4), begin_suppress_tokens=(6,))
+    assert [banned_by(process(options, [5] * step)) for step in range(3)] == [{2, 4, 6}, {2, 4}, {2, 4}]
+
+
+def test_the_beginning_comes_after_a_forced_first_token():
+    options = GenerationOptions(max_new_tokens=3, begin_suppress_tokens=(6,), forced_bos_token_id=6)
+    assert [banned_by(process(options, [6] * step)) for step in range(3)] == [set(range(6)), {6}, set()]
+
+
+def test_a_prompt_beyond_the_start_token_takes_the_place_of_a_forced_first_token():
+    options = GenerationOptions(max_new_tokens=3, begin_suppress_tokens=(5,), forced_bos_token_id=6)
+    found = process(options, [], prompt=((1, 2), (3, 1)), mask=((1, 1), (0, 1)), scores=np.zeros((2, 1, V), "float32"))
+    assert kept(found[:1]) == {0, 1, 2, 3, 4, 6}
+    assert kept(found[1:]) == {6}
+
+
+def test_invalid_scores_become_numbers_only_if_asked():
+    scores = np.array([[[math.nan, math.inf, -math.inf, 1.0, 2.0, 3.0, 4.0]]], "float32")
+    largest = np.finfo("float32").max
+    found = process(GenerationOptions(remove_invalid_values=True, suppress_tokens=(6,)), scores=scores)
+    np.testing.assert_array_equal(found[0, 0], [0.0, largest, -largest, 1.0, 2.0, 3.0, -math.inf])
+    np.testing.assert_array_equal(process(GenerationOptions(), scores=scores), scores)
+
+
+def test_a_rule_of_ones_own_sees_what_was_generated_before_sampling_narrows_it_down():
+    def no_second_time(scores, generated, step, ops):
+        last = generated[:, :, max(int(step) - 1, 0)]
+        return np.where(np.arange(V) == last[..., None], -math.inf, scores)
+
+    options = GenerationOptions(do_sample=True, top_k=1)
+    scores = np.arange(V, dtype="float32")[None, None]
+    assert kept(process(options, [3, 6], scores=scores, rule=no_second_time)) == {5}
+    assert kept(process(options, [6, 3], scores=scores, rule=no_second_time)) == {6}
+
+
+def test_a_rule_that_is_off_leaves_the_scores_alone_themselves():
+    scores = scores_of(0)[None, None]
+    assert process(GenerationOptions(), scores=scores) is scores

@@ -12,9 +12,12 @@ from typing import NamedTuple
 from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
-from regard.decoding.sample import not_among
+from regard.decoding.rows import Rows, States
+from regard.decoding.sample import goes_on
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, pick, write
 from regard.errors import ConfigError
+
+_NOTHING = -1e9  # below it Transformers takes nothing for a hypothesis
 
 
 class Beams(NamedTuple):
@@ -25,6 +28,7 @@ class Beams(NamedTuple):
     finished: Tracks  # (B, W, T) each
     finished_scores: Array  # (B, W): penalised, falling; -inf: no such hypothesis
     open: Array  # (B,) bool: the row may still find something better
+    states: States = ()  # (B, W) each, of the running beams
 
 
 class Candidates(NamedTuple):
@@ -33,7 +37,8 @@ class Candidates(NamedTuple):
     scores: Array  # (B, K): sums of log-probabilities
     parents: Array  # (B, K) int32
     values: Tracks  # (B, K) each, a column of the tracks
-    ends: Array  # (B, K) bool
+    ends: Array  # (B, K) bool: eos or another stop
+    states: States  # (B, K) each
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class BeamSearch:
 
     options: GenerationOptions
     process: Processors
-    seeds: Array | None  # (B, 2) uint32, where the options sample
+    rows: Rows
     ops: ModuleType
 
     def start(self, batch: Array) -> Beams:
@@ -54,35 +59,46 @@ class BeamSearch:
         first = ops.broadcast_to(ops.arange(width, dtype="int32")[None, :] == 0, (batch, width))
         tracks = empty_tracks(batch, self.options, ops)
         none = ops.full((batch, width), -math.inf, dtype="float32")
-        return Beams(tracks, ops.where(first, 0.0, none), tracks, none, ops.full((batch,), True, dtype="bool"))
+        all_open, states = ops.full((batch,), True, dtype="bool"), self.rows.start(batch, width, ops)
+        return Beams(tracks, ops.where(first, 0.0, none), tracks, none, all_open, states)
 
-    def advance(self, logits: Array, beams: Beams, step: Array) -> tuple[Array, Array, Beams]:
-        """Choose from logits (B, W, V): the next ids (B, W), the beams (B, W) they extend, and all so far."""
+    def advance(
+        self, logits: Array, beams: Beams, step: Array, crowd: Array | None = None
+    ) -> tuple[Array, Array, Beams]:
+        """Choose from logits (B, W, V): the next ids (B, W), the beams (B, W) they extend, and all so far. `crowd`
+        (B, V) counts the beams of former groups that take each token."""
         ops, width = self.ops, self.options.width
-        candidates = self._candidates(logits, beams, step)
+        candidates = self._candidates(logits, beams, step, crowd)
         running_scores, chosen = ops.top_k(ops.where(candidates.ends, -math.inf, candidates.scores), width)
         parents = ops.take_along_axis(candidates.parents, chosen, axis=1)
-        values = tuple(ops.take_along_axis(value, chosen, axis=1) for value in candidates.values)
+        values, states = (
+            tuple(ops.take_along_axis(value, chosen, axis=1) for value in of)
+            for of in (candidates.values, candidates.states)
+        )
         running = write(pick(beams.running, parents, ops), step, values, ops)
         finished, finished_scores = self._finished(candidates, beams, step)
         still_open = ops.logical_and(beams.open, self._may_improve(running_scores, finished_scores, step + 1))
-        return values[0], parents, Beams(running, running_scores, finished, finished_scores, still_open)
+        return values[0], parents, Beams(running, running_scores, finished, finished_scores, still_open, states)
 
-    def _candidates(self, logits: Array, beams: Beams, step: Array) -> Candidates:
+    def _candidates(self, logits: Array, beams: Beams, step: Array, crowd: Array | None) -> Candidates:
         ops, options = self.ops, self.options
         vocab_size, count = logits.shape[-1], max(2, 1 + len(options.eos_ids)) * options.width
         if options.width * vocab_size < count:
             raise ConfigError(f"beam search needs a token besides eos, but the vocabulary's size is {vocab_size}")
-        log_probs = self.process(ops.log_softmax(logits, axis=-1), beams.running[0], step)
+        log_probs = self.process(ops.log_softmax(logits, axis=-1), beams.running[0], step, beams.states, crowd)
         totals = ops.reshape(log_probs + beams.running_scores[:, :, None], (-1, options.width * vocab_size))
+        if options.remove_invalid_values:  # so that the lowest of numbers ends no search
+            totals = ops.where(totals < _NOTHING, -math.inf, totals)
         scores, index = self._best(totals, step, count, vocab_size)
         ids, parents = index % vocab_size, index // vocab_size
         values: Tracks = (ids,)
         if options.return_scores:
             flat = ops.reshape(log_probs, (-1, options.width * vocab_size))
             values += (ops.take_along_axis(flat, index, axis=1),)
-        goes_on = ops.logical_and(not_among(ids, options.eos_ids, ops), step < options.max_new_tokens - 1)
-        return Candidates(scores, parents, values, ops.logical_not(goes_on))
+        before = tuple(ops.take_along_axis(state, parents, axis=1) for state in beams.states)
+        states, stopped = self.rows.follow(before, ids, ops)
+        on = goes_on(ids, stopped, options.eos_ids, ops)
+        return Candidates(scores, parents, values, ops.logical_not(on), states)
 
     def _best(self, totals: Array, step: Array, count: int, vocab_size: int) -> tuple[Array, Array]:
         """The `count` best of totals (B, W * V), or where the options sample, drawn without replacement."""
@@ -90,14 +106,15 @@ class BeamSearch:
         if not self.options.do_sample:
             scores, index = ops.top_k(totals, count)
             return scores, index
-        noise = ops.reshape(gumbel(self.seeds, width, step, vocab_size, ops), (-1, width * vocab_size))
+        noise = ops.reshape(gumbel(self.rows.seeds, width, step, vocab_size, ops), (-1, width * vocab_size))
         _, index = ops.top_k(totals + noise, count)
         return ops.take_along_axis(totals, index, axis=1), index
 
     def _finished(self, candidates: Candidates, beams: Beams, step: Array) -> tuple[Tracks, Array]:
         """The hypotheses, with those of the W best candidates that end here."""
         ops, width = self.ops, self.options.width
-        ends = ops.logical_and(candidates.ends[:, :width], beams.open[:, None])
+        ends = ops.logical_or(candidates.ends[:, :width], step >= self.options.max_new_tokens - 1)
+        ends = ops.logical_and(ends, beams.open[:, None])
         penalised = candidates.scores[:, :width] / length_divisor(step + 1, self.options, ops)
         scores = ops.concatenate([beams.finished_scores, ops.where(ends, penalised, -math.inf)], axis=1)
         # Of equal scores the first is taken, so what does not exist is never preferred to an empty slot.

@@ -1,16 +1,135 @@
 """The one search loop: whatever predicts tokens, and whatever chooses among them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from regard.decoding.beam import BeamSearch
+from regard.decoding.groups import DiverseBeamSearch
+from regard.decoding.histories import aligned
 from regard.decoding.options import Array, Generation, GenerationOptions
-from regard.decoding.processors import Processors, aligned_prompt, suffix_length
+from regard.decoding.processors import Processors, Rule, margin, needs_source
+from regard.decoding.rows import Rows
 from regard.decoding.sample import Sampler, own_parents
+from regard.decoding.stops import StopTable, stop_sequences_table
+from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError
 
 Step = Callable[[Array, Array, Any], tuple[Array, Any]]
+
+
+class Given(TypedDict, total=False):
+    """What a search may be given besides logits; None is as good as absent."""
+
+    prompt: Array  # (B, P) int32: what the rules on repetition, words and stops count besides the generated tokens;
+    # absent, they count the start id, as Transformers does for an encoder-decoder
+    prompt_mask: Array  # (B, P), where the prompt is padded
+    source: Array  # (B, S) int32: what the rules on the encoder's ids read; for a language model, the prompt again
+    source_mask: Array  # (B, S), where the source is padded
+    seeds: Array  # (B, 2) uint32: `options.row_seeds(B)`, for a traced search, whose graph should not hold the seed
+    trie: TokenTrie  # what may be generated
+    stops: StopTable  # what ends a hypothesis, besides eos and options.stop_sequences
+
+
+class SearchState(NamedTuple):
+    """A search between two steps. A nest of arrays, so a compiled function may take and return it."""
+
+    step: Array  # scalar int32: tokens generated so far
+    ids: Array  # (B, W) int32: what the model reads next
+    parents: Array  # (B, W) int32: the hypotheses that they extend
+    hypotheses: Any  # of the strategy
+    state: Any  # of the model
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search in parts: `start`, then `run` to the end or from segment to segment, then `result`.
+
+    `step(ids (B,W), parents (B,W), state) -> (logits (B,W,V) float32, state)`: hypothesis w now extends the one that
+    was at parents[b, w] a step before, by ids[b, w]. At first all hypotheses of a row are equal. `state` is a nest of
+    arrays, without None; its structure, shapes and dtypes stay. V and W are static; B need not be.
+
+    `rule(scores (B,W,V), generated (B,W,T), step, ops) -> scores` is a rule of the caller's own, after all others but
+    those of sampling; -1 stands where nothing is generated yet.
+    """
+
+    step: Step
+    options: GenerationOptions
+    ops: ModuleType
+    rule: Rule | None = None
+
+    def start(self, state: Any, start_ids: Array, **given: Unpack[Given]) -> SearchState:
+        """Before the first token: start_ids are (B, W) int32, W = options.width."""
+        options, ops = self.options, self.ops
+        if start_ids.shape[1] != options.width:
+            raise ConfigError(
+                f"start_ids must have {options.width} columns, one a hypothesis, but has {start_ids.shape[1]}"
+            )
+        start_ids = ops.cast(start_ids, "int32")
+        rows = self._rows(start_ids, given)
+        hypotheses = self._strategy(rows).start(ops.shape(start_ids)[0])
+        parents = own_parents(start_ids, ops)
+        return SearchState(ops.zeros((), dtype="int32"), start_ids, parents, hypotheses, state, rows)
+
+    def _rows(self, start_ids: Array, given: Given) -> Rows:
+        options, ops = self.options, self.ops
+        prompt, source, seeds = (given.get(name) for name in ("prompt", "source", "seeds"))
+        if options.do_sample and seeds is None:
+            seeds = ops.convert_to_tensor(options.row_seeds(start_ids.shape[0]))
+        known, room = start_ids[:, :1] if prompt is None else prompt, margin(options)
+        return Rows(
+            prompt=aligned(known, given.get("prompt_mask"), room, ops),
+            source=() if source is None or not needs_source(options) else aligned(source, given.get("source_mask"), room, ops),
+            seeds=() if seeds is None else seeds,
+            trie=given.get("trie") or (),
+            stops=(given["stops"],) if given.get("stops") else (),
+        )
+
+    def run(self, search: SearchState, until: Array | None = None) -> SearchState:
+        """Go on until every row is done, or `until` tokens are generated.
+
+        Greedy search and sampling write a token for good, so `result` may be asked between segments. Of beams nothing
+        is final before the end: raises ConfigError.
+        """
+        options, ops = self.options, self.ops
+        if until is not None and options.num_beams > 1:
+            raise ConfigError(
+                f"a search by segments needs num_beams=1, for beams agree on no token before the end, "
+                f"but num_beams is {options.num_beams}"
+            )
+        last = options.max_new_tokens if until is None else ops.minimum(until, options.max_new_tokens)
+        strategy = self._strategy(search.rows)
+
+        def is_open(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> Array:
+            return ops.logical_and(t < last, strategy.is_open(hypotheses))
+
+        def extend(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> tuple[Any, ...]:
+            logits, state = self.step(ids, parents, state)
+            ids, parents, hypotheses = strategy.advance(logits, hypotheses, t)
+            return t + 1, ids, parents, hypotheses, state
+
+        t, ids, parents, hypotheses, state = ops.while_loop(is_open, extend, tuple(search[:5]))
+        return SearchState(t, ids, parents, hypotheses, state, search.rows)
+
+    def is_open(self, search: SearchState) -> Array:
+        """Scalar bool: whether `run` would find anything more."""
+        more = self._strategy(search.rows).is_open(search.hypotheses)
+        return self.ops.logical_and(search.step < self.options.max_new_tokens, more)
+
+    def result(self, search: SearchState) -> Generation:
+        """What was found, so far for greedy search and sampling."""
+        return self._strategy(search.rows).result(search.hypotheses)
+
+    def _strategy(self, rows: Rows) -> Any:
+        options, ops = self.options, self.ops
+        if options.stop_sequences:
+            rows = rows._replace(stops=(*rows.stops, stop_sequences_table(options.stop_sequences)))
+        strategy: Any = Sampler
+        if options.num_beams > 1:
+            strategy = BeamSearch if options.num_beam_groups == 1 else DiverseBeamSearch
+        return strategy(options, Processors(options, rows, ops, self.rule), rows, ops)
 
 
 def search(
@@ -20,39 +139,9 @@ def search(
     options: GenerationOptions,
     ops: ModuleType,
     *,
-    prompt: Array | None = None,
-    prompt_mask: Array | None = None,
-    seeds: Array | None = None,
+    rule: Rule | None = None,
+    **given: Unpack[Given],
 ) -> Generation:
-    """Extend `start_ids` (B, W) int32, W = options.width, token by token until every row is done.
-
-    `step(ids (B,W), parents (B,W), state) -> (logits (B,W,V) float32, state)`: hypothesis w now extends the one that
-    was at parents[b, w] a step before, by ids[b, w]. At first all hypotheses of a row are equal. `state` is a nest of
-    arrays, without None; its structure, shapes and dtypes stay. V and W are static; B need not be.
-
-    `prompt` (B, P), with prompt_mask (B, P) where it is padded, is what the rules on repetition and on bad words count
-    besides the generated tokens; absent, they count the start id, as Transformers does for an encoder-decoder.
-    `seeds` (B, 2) uint32 is `options.row_seeds(B)`; give it to a traced search, whose graph should not hold the seed.
-    """
-    if start_ids.shape[1] != options.width:
-        raise ConfigError(
-            f"start_ids must have {options.width} columns, one a hypothesis, but has {start_ids.shape[1]}"
-        )
-    if options.do_sample and seeds is None:
-        seeds = ops.convert_to_tensor(options.row_seeds(start_ids.shape[0]))
-    known = start_ids[:, :1] if prompt is None else prompt
-    process = Processors(options, aligned_prompt(known, prompt_mask, suffix_length(options), ops), ops)
-    strategy = (BeamSearch if options.num_beams > 1 else Sampler)(options, process, seeds, ops)
-
-    def is_open(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> Array:
-        return ops.logical_and(t < options.max_new_tokens, strategy.is_open(hypotheses))
-
-    def extend(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> tuple[Any, ...]:
-        logits, state = step(ids, parents, state)
-        ids, parents, hypotheses = strategy.advance(logits, hypotheses, t)
-        return t + 1, ids, parents, hypotheses, state
-
-    start_ids = ops.cast(start_ids, "int32")
-    hypotheses = strategy.start(ops.shape(start_ids)[0])
-    start = (ops.zeros((), dtype="int32"), start_ids, own_parents(start_ids, ops), hypotheses, state)
-    return strategy.result(ops.while_loop(is_open, extend, start)[3])
+    """Extend `start_ids` (B, W) int32, W = options.width, token by token until every row is done."""
+    whole = Search(step, options, ops, rule)
+    return whole.result(whole.run(whole.start(state, start_ids, **given)))

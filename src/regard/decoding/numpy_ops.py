@@ -7,6 +7,7 @@ import numpy as np
 
 from regard.decoding.options import Array
 
+abs = np.abs
 all = np.all
 any = np.any
 arange = np.arange
@@ -17,23 +18,30 @@ broadcast_to = np.broadcast_to
 concatenate = np.concatenate
 convert_to_tensor = np.asarray
 cumsum = np.cumsum
+exp = np.exp
 full = np.full
+isnan = np.isnan
 log = np.log
 log1p = np.log1p
 logical_and = np.logical_and
 logical_not = np.logical_not
+logical_or = np.logical_or
 max = np.max
 maximum = np.maximum
 min = np.min
 minimum = np.minimum
+ones_like = np.ones_like
+power = np.power
 reshape = np.reshape
 right_shift = np.right_shift
+searchsorted = np.searchsorted
 shape = np.shape
 sort = np.sort
 take = np.take
 take_along_axis = np.take_along_axis
 where = np.where
 zeros = np.zeros
+zeros_like = np.zeros_like
 
 
 class TopK(NamedTuple):

@@ -1,58 +1,49 @@
 """GenerationOptions in, Generation out: the names are those of Transformers' `generate`."""
 
 import difflib
-import math
-import operator
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
+from regard.decoding.options_checks import (
+    LEAST,
+    TOKEN_IDS,
+    TOKEN_LISTS,
+    TOKEN_SETS,
+    WORD_LISTS,
+    Word,
+    integer,
+    plain,
+)
 from regard.errors import ConfigError
 
 Array = Any  # a NumPy array, or a tensor of the engine whose `ops` are in use
 
-_LEAST = {"max_new_tokens": 1, "min_new_tokens": 0, "num_beams": 1, "num_return_sequences": 1}
-_LEAST |= {"top_k": 0, "no_repeat_ngram_size": 0}
-# A checkpoint's file may say anything, and the graph of a search grows with these: arrays of (B, W, V) for W beams or
-# samples, and one comparison for each token of an n-gram.
-_MOST = {"num_beams": 1024, "num_return_sequences": 1024, "no_repeat_ngram_size": 1024}
-_RATES = ("top_p", "min_p")
-_ABOVE_ZERO = ("temperature", "repetition_penalty")
-_TOKEN_IDS = ("pad_token_id", "forced_bos_token_id")
-_TOKEN_SETS = ("eos_token_id", "forced_eos_token_id")
-_FLAGS = ("do_sample", "renormalize_logits", "return_scores")
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p")  # what do_sample alone reads
-_OURS = ("length_penalty_form", "seed", "return_scores")  # what generation_config.json does not know
-_SEEDS = 2**64  # how many there are: a seed is two words of 32 bits
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
+_OURS = (  # what generation_config.json does not know
+    "length_penalty_form",
+    "frequency_penalty",
+    "presence_penalty",
+    "stop_sequences",
+    "seed",
+    "return_scores",
+)
 _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = MappingProxyType(  # what generation_config.json knows and we do not
     {  # key: the values besides None that change nothing
-        "begin_suppress_tokens": ([],),
         "constraints": ([],),
-        "diversity_penalty": (0,),
         "dola_layers": ([],),
-        "encoder_no_repeat_ngram_size": (0,),
-        "encoder_repetition_penalty": (1,),
-        "epsilon_cutoff": (0,),
-        "eta_cutoff": (0,),
-        "exponential_decay_length_penalty": (),
         "force_words_ids": ([],),
         "forced_decoder_ids": ([],),
         "guidance_scale": (1,),
         "max_time": (),
-        "num_beam_groups": (1,),
         "penalty_alpha": (0,),
         "prompt_lookup_num_tokens": (),
-        "remove_invalid_values": (False,),
-        "sequence_bias": ([], {}),
-        "stop_strings": ([], ""),
-        "suppress_tokens": ([],),
+        "stop_strings": ([], ""),  # text: a task turns it into a StopTable
         "token_healing": (False,),
-        "top_h": (),
-        "typical_p": (1,),
         "watermarking_config": ({},),
     }
 )
@@ -72,34 +63,45 @@ class GenerationOptions:
     length_penalty: float = 1.0  # the exponent of the length; below 0 favours short sequences
     length_penalty_form: Literal["transformers", "gnmt"] = "transformers"  # length**a, or ((5 + length) / 6)**a
     early_stopping: bool | Literal["never"] = False  # True: at num_beams hypotheses; "never": once none can improve
+    num_beam_groups: int = 1  # equal parts of the beams, one decoded after the other, each kept off the former's tokens
+    diversity_penalty: float = 0.0  # what a token loses for each beam of former groups that takes it at the same step
     do_sample: bool = False
     temperature: float = 1.0
     top_k: int = 50  # sample among the k likeliest; 0: among all
     top_p: float = 1.0  # sample among the likeliest that hold this much probability
     min_p: float = 0.0  # sample among those with at least this share of the likeliest one's probability
+    typical_p: float = 1.0  # sample among those whose information is nearest the entropy and that hold this much
+    top_h: float | None = None  # sample among the likeliest, of 100, that hold this share of their entropy
+    epsilon_cutoff: float = 0.0  # sample among those with at least this probability
+    eta_cutoff: float = 0.0  # the same, with a bound that falls with the entropy
     repetition_penalty: float = 1.0  # above 1 makes tokens of the history less likely
+    encoder_repetition_penalty: float = 1.0  # above 1 makes tokens of the source more likely
+    frequency_penalty: float = 0.0  # what a generated token's logit loses each time it comes
+    presence_penalty: float = 0.0  # what it loses once it has come
     no_repeat_ngram_size: int = 0  # no n-gram of this size comes twice; 0: no such rule
-    bad_words_ids: tuple[tuple[int, ...], ...] = ()  # sequences that are never completed
+    encoder_no_repeat_ngram_size: int = 0  # no n-gram of the source comes
+    bad_words_ids: tuple[Word, ...] = ()  # sequences that are never completed
+    sequence_bias: tuple[tuple[Word, float], ...] = ()  # what is added to the score of the token that completes each
+    suppress_tokens: Word = ()  # never generated
+    begin_suppress_tokens: Word = ()  # not the first to be chosen freely
+    # (start, factor): t tokens after the start, eos gains |score| (factor**t - 1)
+    exponential_decay_length_penalty: tuple[int, float] | None = None
+    remove_invalid_values: bool = False  # NaN becomes 0, and infinities the largest numbers
     renormalize_logits: bool = False  # beams add up log-probabilities of what the rules left, not of all tokens
     seed: int | tuple[int, ...] | None = None  # s: s + i for row i; or one a row; None: another one each time
     return_scores: bool = False  # token_scores, and scores for greedy search and sampling
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
-    forced_bos_token_id: int | None = None  # the first generated token
+    stop_sequences: tuple[Word, ...] = ()  # a hypothesis ends with each of them, as with eos
+    forced_bos_token_id: int | None = None  # the first generated token, unless a prompt is longer than a start token
     forced_eos_token_id: int | tuple[int, ...] | None = None  # the only tokens allowed at max_new_tokens
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            object.__setattr__(self, field.name, field.default if value is None else _plain(field.name, value))
-        self._check_choices()
+            object.__setattr__(self, field.name, field.default if value is None else plain(field.name, value))
         self._check_pairs()
-
-    def _check_choices(self) -> None:
-        if self.length_penalty_form not in ("transformers", "gnmt"):
-            raise ConfigError(
-                f'length_penalty_form must be "transformers" or "gnmt", but is {self.length_penalty_form!r}'
-            )
+        self._check_groups()
 
     def _check_pairs(self) -> None:
         if self.min_new_tokens > self.max_new_tokens:
@@ -112,6 +114,21 @@ class GenerationOptions:
                 f"num_beams must be at least num_return_sequences ({self.num_return_sequences}), "
                 f"but is {self.num_beams}" + ("" if self.num_beams > 1 else " (or set do_sample=True)")
             )
+
+        for name in ("forced_bos_token_id", "forced_eos_token_id"):
+            forced = _as_tuple(getattr(self, name))
+            if forced and set(forced) <= set(self.suppress_tokens):
+                raise ConfigError(f"{name} must not be among suppress_tokens, but {forced[0]} is")
+
+    def _check_groups(self) -> None:
+        if self.num_beams % self.num_beam_groups:
+            raise ConfigError(
+                f"num_beams must be a multiple of num_beam_groups ({self.num_beam_groups}), but is {self.num_beams}"
+            )
+        if self.num_beam_groups > 1 and self.do_sample:
+            raise ConfigError("num_beam_groups is for beams that do not sample: set do_sample=False, or leave it at 1")
+        if self.num_beam_groups > 1 and not self.diversity_penalty:
+            raise ConfigError("diversity_penalty must be above 0 where num_beam_groups is above 1, but is 0.0")
 
     @property
     def width(self) -> int:
@@ -150,13 +167,18 @@ class GenerationOptions:
         for name in _SAMPLING:
             if name in overrides and not merged.do_sample and getattr(merged, name) not in (_DEFAULTS[name], 0):
                 raise ConfigError(f"{name} is for sampling, so it needs do_sample=True, but do_sample is False")
+        if overrides.get("diversity_penalty") and merged.num_beam_groups == 1:
+            raise ConfigError("diversity_penalty is between groups, so it needs num_beam_groups above 1, which is 1")
         return merged
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise ConfigError, with the option's name, for an id that a vocabulary of this size does not have."""
-        for name in (*_TOKEN_IDS, *_TOKEN_SETS):
+        for name in (*TOKEN_IDS, *TOKEN_SETS, *TOKEN_LISTS):
             self._check_ids(name, _as_tuple(getattr(self, name)), vocab_size)
-        self._check_ids("bad_words_ids", [token for word in self.bad_words_ids for token in word], vocab_size)
+        words = {name: getattr(self, name) for name in WORD_LISTS}
+        words["sequence_bias"] = tuple(word for word, _ in self.sequence_bias)
+        for name, listed in words.items():
+            self._check_ids(name, [token for word in listed for token in word], vocab_size)
 
     def _check_ids(self, name: str, ids: Sequence[int], vocab_size: int) -> None:
         for token in ids:
@@ -185,7 +207,7 @@ class GenerationOptions:
         values = {name: config[name] for name in _DEFAULTS if name not in _OURS and config.get(name) is not None}
         for length, tokens in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
             if config.get(length) is not None and tokens not in values:
-                values[tokens] = max(_int(length, config[length]) - prompt_length, _LEAST[tokens])
+                values[tokens] = max(integer(length, config[length]) - prompt_length, LEAST[tokens])
         return cls(**values)
 
     def to_generation_config(self) -> dict[str, Any]:
@@ -226,91 +248,6 @@ class Generation(NamedTuple):
             scores=None if self.scores is None else np.asarray(self.scores),
             token_scores=None if self.token_scores is None else np.asarray(self.token_scores)[..., :longest],
         )
-
-
-def _plain(name: str, value: Any) -> Any:
-    """`value` as plain, hashable Python, checked against the bounds of the field `name`."""
-    if name in _LEAST:
-        return _at_most(name, _at_least(name, _int(name, value), _LEAST[name]))
-    if name in _TOKEN_IDS:
-        return _at_least(name, _int(name, value), 0)
-    if name in _TOKEN_SETS:
-        return _ints(name, value, least=0) if isinstance(value, Iterable) else _at_least(name, _int(name, value), 0)
-    if name == "bad_words_ids":
-        return _words(name, value)
-    if name == "seed":
-        return tuple(map(_seed, _ints(name, value))) if isinstance(value, Iterable) else _seed(_int(name, value))
-    if name in _FLAGS:
-        return _flag(name, value, "True or False")
-    if name == "early_stopping":
-        return value if isinstance(value, str) and value == "never" else _flag(name, value, 'True, False or "never"')
-    if name in _RATES or name in _ABOVE_ZERO or name == "length_penalty":
-        return _real(name, value)
-    return value
-
-
-def _flag(name: str, value: Any, choices: str) -> bool:
-    if not isinstance(value, (int, np.integer, np.bool_)) or value not in (0, 1):
-        raise ConfigError(f"{name} must be {choices}, but is {value!r}")
-    return bool(value)
-
-
-def _real(name: str, value: Any) -> float:
-    if isinstance(value, (str, bool)):  # float() would take them
-        raise ConfigError(f"{name} must be a number, but is {value!r}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{name} must be a number, but is {value!r}") from None
-    if not math.isfinite(number):
-        raise ConfigError(f"{name} must be finite, but is {number}")
-    if name in _RATES and not 0 <= number <= 1:
-        raise ConfigError(f"{name} must be between 0 and 1, but is {number}")
-    if name in _ABOVE_ZERO and number <= 0:
-        hint = "; do_sample=False takes the likeliest token" if name == "temperature" else ""
-        raise ConfigError(f"{name} must be above 0, but is {number}{hint}")
-    return number
-
-
-def _int(name: str, value: Any) -> int:
-    if isinstance(value, bool):
-        raise ConfigError(f"{name} must be an integer, but is {value}")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ConfigError(f"{name} must be an integer, but is {value!r}") from None
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise ConfigError(f"{name} must be at least {least}, but is {value}")
-    return value
-
-
-def _at_most(name: str, value: int) -> int:
-    if value > _MOST.get(name, value):
-        raise ConfigError(f"{name} must be at most {_MOST[name]}, but is {value}")
-    return value
-
-
-def _seed(value: int) -> int:
-    if not 0 <= value < _SEEDS:
-        raise ConfigError(f"seed must be at least 0 and below 2**64, but is {value}")
-    return value
-
-
-def _ints(name: str, values: Iterable[Any], least: int | None = None) -> tuple[int, ...]:
-    if isinstance(values, str):
-        raise ConfigError(f"{name} must be integers, but is {values!r}")
-    numbers = tuple(_int(name, value) for value in values)
-    return numbers if least is None else tuple(_at_least(name, number, least) for number in numbers)
-
-
-def _words(name: str, words: Any) -> tuple[tuple[int, ...], ...]:
-    listed = list(words) if isinstance(words, Iterable) else None  # an iterator can be read but once
-    if listed is None or not all(isinstance(word, Sequence) and len(word) for word in listed):
-        raise ConfigError(f"{name} must be a list of non-empty lists of ids, but is {listed or words!r}")
-    return tuple(_ints(name, word, least=0) for word in listed)
 
 
 def _as_tuple(ids: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,57 +1,133 @@
 """What changes the scores of the next token before one is chosen: Transformers' logits processors, in its order.
 
 Scores are (B, W, V) float32, logits or log-probabilities; a banned token has -inf, and the rules together may ban all
-of them. A history is (B, W, L) int32, the prompt, then what was generated; -1 stands for no token (before a short
-prompt, and from `end` on).
+of them. A rule that is off adds nothing to the graph.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
+from regard.decoding import histories, warpers
 from regard.decoding.options import Array, GenerationOptions
+from regard.decoding.options_checks import Word
+from regard.decoding.rows import Rows, States
+from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError
+
+Rule = Callable[[Array, Array, Array, ModuleType], Array]  # (scores (B,W,V), generated (B,W,T), step, ops) -> scores
 
 
 @dataclass(frozen=True)
 class Processors:
-    """All that `options` ask for. `prompt` is (B, P) int32 from `aligned_prompt`."""
+    """All that `options` ask for, and `rule`, which comes after the other rules and before those of sampling."""
 
     options: GenerationOptions
-    prompt: Array
+    rows: Rows
     ops: ModuleType
+    rule: Rule | None = None
 
-    def __call__(self, scores: Array, sequences: Array, step: Array) -> Array:
-        """`sequences` (B, W, T) int32: generated so far, -1 from `step` on."""
-        options, ops = self.options, self.ops
-        if self._needs_history:
-            width, start = scores.shape[1], self.prompt.shape[1]
-            prompt = ops.broadcast_to(self.prompt[:, None, :], (ops.shape(scores)[0], width, start))
-            scores = self._by_history(scores, ops.concatenate([prompt, sequences], axis=-1), start + step)
-        elif options.bad_words_ids:
-            scores = ban_words(scores, None, 0, self._words, ops)
-        if options.min_new_tokens and options.eos_ids:
-            scores = ban_where(step < options.min_new_tokens, scores, options.eos_ids, ops)
-        if options.forced_bos_token_id is not None:
-            scores = force_where(step < 1, scores, (options.forced_bos_token_id,), ops)
-        if options.forced_eos_ids:
-            scores = force_where(step >= options.max_new_tokens - 1, scores, options.forced_eos_ids, ops)
-        if options.do_sample:
+    def __call__(
+        self, scores: Array, sequences: Array, step: Array, states: States = (), crowd: Array | None = None
+    ) -> Array:
+        """`sequences` (B, W, T) int32: generated so far, -1 from `step` on; `states` as `Rows` follows them; `crowd`
+        (B, V): how many beams of former groups take each token at this step."""
+        scores = self._by_history(scores, sequences, step, crowd)
+        if isinstance(self.rows.trie, TokenTrie):
+            scores = self._only(self.rows.trie.allowed(states[0], self.ops), scores)
+        scores = self._by_position(scores, step)
+        if self.rule is not None:
+            scores = self.rule(scores, sequences, step, self.ops)
+        if self.options.do_sample:
             scores = self._for_sampling(scores)
         # Alone, a hypothesis chooses the same token without it, and its log-probabilities are normalised anyway.
-        return normalise(scores, ops) if options.renormalize_logits and options.num_beams > 1 else scores
+        renormalised = self.options.renormalize_logits and self.options.num_beams > 1
+        return warpers.normalise(scores, self.ops) if renormalised else scores
 
-    def _by_history(self, scores: Array, history: Array, end: Array) -> Array:
-        options, ops = self.options, self.ops
+    def _by_history(self, scores: Array, sequences: Array, step: Array, crowd: Array | None) -> Array:
+        options, ops, source = self.options, self.ops, None
+        history, end = self._history(scores, sequences, step)
+        if needs_source(options):
+            source = self._source(scores)
+        if options.sequence_bias:
+            scores = histories.bias_sequences(scores, history, end, options.sequence_bias, ops)
+        if crowd is not None:
+            scores = scores - options.diversity_penalty * crowd[:, None, :]
+        if options.encoder_repetition_penalty != 1:
+            scores = histories.penalise_repetition(scores, source, 1 / options.encoder_repetition_penalty, ops)
         if options.repetition_penalty != 1:
-            scores = penalise_repetition(scores, history, options.repetition_penalty, ops)
+            scores = histories.penalise_repetition(scores, history, options.repetition_penalty, ops)
+        if options.frequency_penalty or options.presence_penalty:
+            each, once = options.frequency_penalty, options.presence_penalty
+            scores = histories.penalise_frequency(scores, sequences, each, once, ops)
         if options.no_repeat_ngram_size:
-            scores = ban_repeated_ngrams(scores, history, end, options.no_repeat_ngram_size, ops)
-        return ban_words(scores, history, end, self._words, ops) if options.bad_words_ids else scores
+            scores = histories.ban_repeated_ngrams(scores, history, end, options.no_repeat_ngram_size, ops)
+        if options.encoder_no_repeat_ngram_size:
+            size = options.encoder_no_repeat_ngram_size
+            scores = histories.ban_repeated_ngrams(scores, history, end, size, ops, among=source)
+        if options.bad_words_ids:
+            scores = histories.ban_words(scores, history, end, self._words, ops)
+        if options.min_new_tokens and options.eos_ids:
+            scores = ban_where(step < options.min_new_tokens, scores, options.eos_ids, ops)
+        return scores
+
+    def _history(self, scores: Array, sequences: Array, step: Array) -> tuple[Array, Array]:
+        """The prompt and what was generated, (B, W, L), and where it ends; nothing where no rule reads it."""
+        if not (self.options.repetition_penalty != 1 or self.options.no_repeat_ngram_size or margin(self.options)):
+            return None, 0
+        prompt = self.rows.prompt
+        history = self.ops.concatenate([self._for_each(prompt, scores), sequences], axis=-1)
+        return history, self.ops.shape(prompt)[1] + step
+
+    def _source(self, scores: Array) -> Array:
+        """(B, W, S), the same for each hypothesis."""
+        if isinstance(self.rows.source, tuple):
+            raise ConfigError(
+                "encoder_repetition_penalty and encoder_no_repeat_ngram_size need the ids of the source, "
+                "but there are none: leave them at 1 and 0"
+            )
+        return self._for_each(self.rows.source, scores)
+
+    def _for_each(self, row: Array, scores: Array) -> Array:
+        """(B, L) -> (B, W, L)."""
+        shape = (self.ops.shape(scores)[0], scores.shape[1], self.ops.shape(row)[1])
+        return self.ops.broadcast_to(row[:, None, :], shape)
+
+    def _only(self, ids: Array, scores: Array) -> Array:
+        """Only `ids` (B, W, F), which a trie allows. Where other rules ban them all, the trie wins: each scores 0."""
+        ops = self.ops
+        allowed = histories.members(ids, scores, ops)
+        left = ops.where(allowed, scores, -math.inf)
+        together = (1, 2) if self.options.num_beams > 1 else (2,)  # all beams of a row, as Transformers
+        nothing = ops.all(left == -math.inf, axis=together, keepdims=True)
+        return ops.where(ops.logical_and(allowed, nothing), 0.0, left)
+
+    def _by_position(self, scores: Array, step: Array) -> Array:
+        options, ops = self.options, self.ops
+        bos = options.forced_bos_token_id
+        if bos is not None:
+            scores = force_where(ops.logical_and(self._unprompted, step < 1), scores, (bos,), ops)
+        if options.forced_eos_ids:
+            scores = force_where(step >= options.max_new_tokens - 1, scores, options.forced_eos_ids, ops)
+        if options.remove_invalid_values:
+            scores = without_invalid(scores, ops)
+        if options.exponential_decay_length_penalty and options.eos_ids:
+            start, factor = options.exponential_decay_length_penalty
+            scores = favour_end(scores, step - start, factor, options.eos_ids, ops)
+        if options.suppress_tokens:
+            scores = ops.where(histories.is_one_of(options.suppress_tokens, scores.shape[-1]), -math.inf, scores)
+        if options.begin_suppress_tokens:
+            first = step == (0 if bos is None else ops.cast(self._unprompted, "int32"))
+            scores = ban_where(first, scores, options.begin_suppress_tokens, ops)
+        return scores
+
+    @property
+    def _unprompted(self) -> Array:
+        """(B, 1, 1) bool: the row's prompt is a start token alone."""
+        return self.ops.sum(self.ops.cast(self.rows.prompt >= 0, "int32"), axis=-1)[:, None, None] <= 1
 
     def _for_sampling(self, scores: Array) -> Array:
         options, ops = self.options, self.ops
@@ -59,154 +135,60 @@ class Processors:
         keep = len(options.eos_ids) + 1 if beams else 1  # a beam needs a way on besides the end
         if options.temperature != 1:  # beams add up what comes out, so theirs cannot be shifted
             temperature = options.temperature
-            scores = scores / temperature if beams else scale_by_temperature(scores, temperature, ops)
+            scores = scores / temperature if beams else warpers.scale_by_temperature(scores, temperature, ops)
+        if options.top_h is not None:
+            scores = warpers.keep_top_h(scores, options.top_h, ops)
         if options.top_k:
-            scores = keep_top_k(scores, max(options.top_k, keep), ops)
+            scores = warpers.keep_top_k(scores, max(options.top_k, keep), ops)
         if options.top_p < 1:
-            scores = keep_top_p(scores, options.top_p, keep, ops)
+            scores = warpers.keep_top_p(scores, options.top_p, keep, ops)
         if options.min_p:
-            scores = keep_min_p(scores, options.min_p, keep, ops)
+            scores = warpers.keep_min_p(scores, options.min_p, keep, ops)
+        if options.typical_p < 1:
+            scores = warpers.keep_typical(scores, options.typical_p, keep, ops)
+        if options.epsilon_cutoff:
+            scores = warpers.keep_epsilon(scores, options.epsilon_cutoff, keep, ops)
+        if options.eta_cutoff:
+            scores = warpers.keep_eta(scores, options.eta_cutoff, keep, ops)
         return scores
 
     @property
-    def _needs_history(self) -> bool:
-        options = self.options
-        return options.repetition_penalty != 1 or options.no_repeat_ngram_size > 0 or suffix_length(options) > 0
-
-    @property
-    def _words(self) -> list[tuple[int, ...]]:
+    def _words(self) -> list[Word]:
         """Transformers never bans an end of sequence as a bad word."""
         return [word for word in self.options.bad_words_ids if word not in {(eos,) for eos in self.options.eos_ids}]
 
 
-def suffix_length(options: GenerationOptions) -> int:
+def needs_source(options: GenerationOptions) -> bool:
+    """Whether a rule reads the ids of the source."""
+    return options.encoder_repetition_penalty != 1 or options.encoder_no_repeat_ngram_size > 0
+
+
+def margin(options: GenerationOptions) -> int:
     """How many of the last tokens the rules on sequences look at."""
-    return max([options.no_repeat_ngram_size, *map(len, options.bad_words_ids), 1]) - 1
-
-
-def aligned_prompt(prompt: Array, mask: Array | None, margin: int, ops: ModuleType) -> Array:
-    """The prompt (B, P) with its real tokens at the right end, after -1 for padding and `margin` more of it.
-
-    So what the rules read does not depend on the side that was padded, nor on the batch-mates' lengths.
-    """
-    prompt = ops.cast(prompt, "int32")
-    if mask is not None:
-        real, length = ops.cast(mask, "int32"), ops.shape(prompt)[1]
-        order = ops.argsort(real * length + ops.arange(length, dtype="int32"), axis=-1)
-        prompt = ops.take_along_axis(ops.where(real > 0, prompt, -1), order, axis=-1)
-    missing = ops.full((ops.shape(prompt)[0], margin), -1, dtype="int32")
-    return ops.concatenate([missing, prompt], axis=-1)
-
-
-def penalise_repetition(scores: Array, history: Array, penalty: float, ops: ModuleType) -> Array:
-    """Scores of tokens in the history: divided by the penalty where positive, multiplied where negative.
-
-    Keskar et al. 2019, section 4.1, with Transformers' treatment of the sign.
-    """
-    penalised = ops.where(scores < 0, scores * penalty, scores / penalty)
-    return ops.where(_members(history, scores, ops), penalised, scores)
-
-
-def ban_repeated_ngrams(scores: Array, history: Array, end: Array, size: int, ops: ModuleType) -> Array:
-    """No token may complete an n-gram of this size that the history holds already (Paulus et al. 2017, section 2.5)."""
-    windows = history.shape[-1] - size + 1
-    suffix = _suffix(history, end, size - 1, ops)
-    matches = history[..., :windows] >= 0
-    for offset in range(size - 1):
-        matches = ops.logical_and(matches, history[..., offset : offset + windows] == suffix[..., offset : offset + 1])
-    completions = ops.where(matches, history[..., size - 1 :], -1)
-    return ops.where(_members(completions, scores, ops), -math.inf, scores)
-
-
-def ban_words(scores: Array, history: Array, end: Array, words: Sequence[tuple[int, ...]], ops: ModuleType) -> Array:
-    """No token may complete one of these sequences; words of one token need no history."""
-    vocab_size = scores.shape[-1]
-    by_length = defaultdict(list)
-    for word in words:
-        if max(word) >= vocab_size:
-            raise ConfigError(f"bad_words_ids must be below the vocabulary's size ({vocab_size}), but has {max(word)}")
-        by_length[len(word)].append(word)
-    singles = [token for (token,) in by_length.pop(1, [])]
-    if singles:
-        scores = scores + np.where(_is_one_of(singles, vocab_size), -np.inf, 0).astype("float32")
-    for length, group in by_length.items():
-        table = np.array(group, "int32")
-        suffix = _suffix(history, end, length - 1, ops)[:, :, None, :]
-        matches = ops.all(suffix == table[None, None, :, :-1], axis=-1)
-        completions = ops.where(matches, table[None, None, :, -1], -1)
-        scores = ops.where(_members(completions, scores, ops), -math.inf, scores)
-    return scores
+    sizes = [options.no_repeat_ngram_size, options.encoder_no_repeat_ngram_size, 1]
+    return max(*sizes, *map(len, options.bad_words_ids), *(len(word) for word, _ in options.sequence_bias)) - 1
 
 
 def ban_where(condition: Array, scores: Array, ids: Sequence[int], ops: ModuleType) -> Array:
-    """Where the scalar `condition` holds, none of `ids` may come."""
-    return ops.where(ops.logical_and(condition, _is_one_of(ids, scores.shape[-1])), -math.inf, scores)
+    """Where `condition`, a scalar or (B, 1, 1), holds, none of `ids` may come."""
+    return ops.where(ops.logical_and(condition, histories.is_one_of(ids, scores.shape[-1])), -math.inf, scores)
 
 
 def force_where(condition: Array, scores: Array, ids: Sequence[int], ops: ModuleType) -> Array:
-    """Where the scalar `condition` holds, only `ids` may come, each with score 0."""
-    forced = np.where(_is_one_of(ids, scores.shape[-1]), 0, -np.inf).astype("float32")
+    """Where `condition`, a scalar or (B, 1, 1), holds, only `ids` may come, each with score 0."""
+    forced = np.where(histories.is_one_of(ids, scores.shape[-1]), 0, -np.inf).astype("float32")
     return ops.where(condition, forced, scores)
 
 
-def scale_by_temperature(scores: Array, temperature: float, ops: ModuleType) -> Array:
-    """Scores over the temperature, up to a constant: the largest goes to 0, so that one near 0 cannot overflow."""
-    return (scores - ops.maximum(ops.max(scores, axis=-1, keepdims=True), _LOWEST)) / temperature
+def favour_end(scores: Array, late: Array, factor: float, ids: Sequence[int], ops: ModuleType) -> Array:
+    """From `late` = 1 on, the finite scores of `ids` gain |score| (factor**late - 1)."""
+    finite = ops.logical_and(histories.is_one_of(ids, scores.shape[-1]), ops.abs(scores) < math.inf)
+    gain = ops.abs(ops.where(finite, scores, 0.0)) * (ops.power(factor, ops.cast(late, "float32")) - 1)
+    return ops.where(late > 0, scores + gain, scores)
 
 
-def keep_top_k(scores: Array, count: int, ops: ModuleType) -> Array:
-    """Only the `count` largest, and what equals the last of them (Fan et al. 2018)."""
-    return _keep_from(scores, _kth_largest(scores, count, ops), ops)
-
-
-def keep_top_p(scores: Array, mass: float, keep: int, ops: ModuleType) -> Array:
-    """Only the smallest set of the likeliest that holds `mass`, at least `keep` of them (Holtzman et al. 2020)."""
-    ascending = ops.sort(scores, axis=-1)
-    below = ops.cumsum(ops.softmax(ascending, axis=-1), axis=-1) <= 1 - mass
-    threshold = ops.min(ops.where(below, math.inf, ascending), axis=-1, keepdims=True)
-    return _keep_from(scores, ops.minimum(threshold, _kth_largest(scores, keep, ops)), ops)
-
-
-def keep_min_p(scores: Array, share: float, keep: int, ops: ModuleType) -> Array:
-    """Only those with `share` of the likeliest one's probability, at least `keep` of them (Nguyen et al. 2024)."""
-    threshold = ops.max(scores, axis=-1, keepdims=True) + math.log(share)
-    return _keep_from(scores, ops.minimum(threshold, _kth_largest(scores, keep, ops)), ops)
-
-
-def normalise(scores: Array, ops: ModuleType) -> Array:
-    """Log-probabilities; where every token is banned, every one keeps -inf, for which a log_softmax has NaN."""
-    return ops.where(scores == -math.inf, -math.inf, ops.log_softmax(scores, axis=-1))
-
-
-_LOWEST = float(np.finfo("float32").min)
-
-
-def _keep_from(scores: Array, threshold: Array, ops: ModuleType) -> Array:
-    return ops.where(scores < threshold, -math.inf, scores)
-
-
-def _kth_largest(scores: Array, count: int, ops: ModuleType) -> Array:
-    return ops.top_k(scores, min(count, scores.shape[-1]))[0][..., -1:]
-
-
-def _suffix(history: Array, end: Array, length: int, ops: ModuleType) -> Array:
-    """The `length` tokens before `end`: (B, W, length)."""
-    return ops.take(history, end - length + ops.arange(length, dtype="int32"), axis=-1)
-
-
-def _is_one_of(ids: Sequence[int], vocab_size: int) -> np.ndarray:
-    return np.isin(np.arange(vocab_size), ids)
-
-
-def _members(ids: Array, scores: Array, ops: ModuleType) -> Array:
-    """Which tokens of the vocabulary are among ids (B, W, L), -1 being none: (B, W, V) bool."""
-    batch, width, vocab_size = ops.shape(scores)[0], scores.shape[1], scores.shape[2]
-    row = ops.arange(batch * width, dtype="int32") * vocab_size
-    cells = ops.reshape(row, (batch, width, 1)) + ids
-    present = ops.logical_and(ids >= 0, ids < vocab_size)
-    counts = ops.scatter(
-        ops.reshape(ops.where(present, cells, 0), (-1, 1)),
-        ops.reshape(ops.cast(present, "int32"), (-1,)),
-        (batch * width * vocab_size,),
-    )
-    return ops.reshape(counts, (batch, width, vocab_size)) > 0
+def without_invalid(scores: Array, ops: ModuleType) -> Array:
+    """0 for NaN, and the largest numbers for the infinities."""
+    limits = np.finfo("float32")
+    numbers = ops.where(ops.isnan(scores), 0.0, scores)
+    return ops.minimum(ops.maximum(numbers, float(limits.min)), float(limits.max))

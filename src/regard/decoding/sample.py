@@ -8,6 +8,7 @@ from typing import NamedTuple
 from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
+from regard.decoding.rows import Rows, States
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, write
 
 
@@ -15,7 +16,8 @@ class Samples(NamedTuple):
     """The search so far."""
 
     tracks: Tracks  # (B, W, T) each
-    open: Array  # (B, W) bool: no eos yet
+    open: Array  # (B, W) bool: not ended yet
+    states: States = ()  # (B, W) each
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,19 @@ class Sampler:
 
     options: GenerationOptions
     process: Processors
-    seeds: Array | None  # (B, 2) uint32, where the options sample
+    rows: Rows
     ops: ModuleType
 
     def start(self, batch: Array) -> Samples:
         """Nothing generated yet."""
         open_all = self.ops.full((batch, self.options.width), True, dtype="bool")
-        return Samples(empty_tracks(batch, self.options, self.ops), open_all)
+        states = self.rows.start(batch, self.options.width, self.ops)
+        return Samples(empty_tracks(batch, self.options, self.ops), open_all, states)
 
     def advance(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Samples]:
         """Choose from logits (B, W, V): the next ids (B, W), the hypotheses (B, W) they extend, and all so far."""
         ops, options = self.ops, self.options
-        logits = self.process(logits, samples.tracks[0], step)
+        logits = self.process(logits, samples.tracks[0], step, samples.states)
         ids = ops.cast(ops.argmax(self._noisy(logits, step), axis=-1), "int32")
         possible = ops.take_along_axis(logits, ids[..., None], axis=-1)[..., 0] != -math.inf
         taken = ops.logical_and(samples.open, possible)
@@ -47,13 +50,14 @@ class Sampler:
             chosen = ops.take_along_axis(ops.log_softmax(logits, axis=-1), ids[..., None], axis=-1)
             values += (ops.where(taken, chosen[..., 0], 0.0),)
         tracks = write(samples.tracks, step, values, ops)
-        still_open = ops.logical_and(taken, not_among(ids, options.eos_ids, ops))
-        return ids, own_parents(ids, ops), Samples(tracks, still_open)
+        states, stopped = self.rows.follow(samples.states, ids, ops)
+        still_open = ops.logical_and(taken, goes_on(ids, stopped, options.eos_ids, ops))
+        return ids, own_parents(ids, ops), Samples(tracks, still_open, states)
 
     def _noisy(self, logits: Array, step: Array) -> Array:
         if not self.options.do_sample:
             return logits
-        return logits + gumbel(self.seeds, self.options.width, step, logits.shape[-1], self.ops)
+        return logits + gumbel(self.rows.seeds, self.options.width, step, logits.shape[-1], self.ops)
 
     def is_open(self, samples: Samples) -> Array:
         """Whether any hypothesis has not ended."""
@@ -74,9 +78,9 @@ def own_parents(ids: Array, ops: ModuleType) -> Array:
     return ops.broadcast_to(ops.arange(ids.shape[1], dtype="int32")[None, :], ops.shape(ids))
 
 
-def not_among(ids: Array, some: tuple[int, ...], ops: ModuleType) -> Array:
-    """Where ids (B, W) are none of `some`."""
-    none = ids >= 0
-    for token in some:
-        none = ops.logical_and(none, ids != token)
-    return none
+def goes_on(ids: Array, stopped: Array | None, ends: tuple[int, ...], ops: ModuleType) -> Array:
+    """Where ids (B, W) are none of `ends`, and nothing else stopped there."""
+    on = ids >= 0 if stopped is None else ops.logical_not(stopped)
+    for token in ends:
+        on = ops.logical_and(on, ids != token)
+    return on
