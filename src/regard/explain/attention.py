@@ -89,7 +89,7 @@ def cross_attention(
     )
 
 
-def _without_padding(ids: Sequence[int], pad_id: int) -> list[int]:
+def _without_padding(ids: Sequence[int], pad_id: int | None) -> list[int]:
     kept = [int(token) for token in ids]
     while kept and kept[-1] == pad_id:
         kept.pop()

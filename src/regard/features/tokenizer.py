@@ -1,67 +1,82 @@
-"""Text <-> token ids: one joint tokenizer for source and target, trained here or loaded from a `tokenizer.json`.
+"""Text <-> token ids: the tokenizers of all families, loaded as their directories hold them, or trained here.
 
-The layout is Marian's: `</s>` is id 0, `<unk>` id 1, then language tags such as `>>de<<`, then learned pieces, and
-`<pad>` is the last id. Special tokens are ids, never text: a user who types `</s>` gets ordinary pieces.
+Special tokens are ids, never text, unless the caller says that a text is one of templates and marks (`parse_special`):
+a user who types `</s>` gets ordinary pieces.
 """
 
 import hashlib
 import json
-import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from typing import Any, Literal
 
 from regard.config import TokenizerConfig
-from regard.errors import CheckpointError, ConfigError, DataError, InputError
+from regard.errors import CheckpointError, InputError
+from regard.features import tokenizer_training
+from regard.features.chat import chat_templates
+from regard.features.encoding import Encoding, Side
+from regard.features.sentencepiece_model import TAG, PieceEngine
+from regard.features.text_stream import Finish, TextStream
+from regard.features.tokenizer_engine import RustEngine
+from regard.features.tokenizer_families import ROLES, family_of, token_text, with_roles
+from regard.features.tokenizer_files import CONFIG, TOKENIZER, find, is_wrapped
+from regard.features.tokenizer_training import SURROGATE
 
-logger = logging.getLogger(__name__)
+__all__ = ["Encoding", "TextStream", "Tokenizer"]
 
-EOS, UNK, PAD = "</s>", "<unk>", "<pad>"
-_DEFAULT_ROLES = {"eos_token": EOS, "unk_token": UNK, "pad_token": PAD}
-_BYTE_PIECES = [f"<0x{byte:02X}>" for byte in range(256)]
-
-# Letters with their marks, single digits, runs of punctuation, white space; a space leads the word after it. Every
-# special token mixes these classes, so none can be learned or matched as one piece.
-_WORDS = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
-_TAG = re.compile(r">>[A-Za-z0-9][\w.-]*<<")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-_NORMALIZERS = {"none": None, "nfc": normalizers.NFC(), "nfkc": normalizers.NFKC()}
+Role = Literal["bos", "eos", "unk", "sep", "pad", "cls", "mask"]
+_LONGEST = 1_000_000  # what a config has above this stands for "no bound"
+# A language as the families spell it: M2M-100, mBART, NLLB, Marian; and Whisper.
+_LANGUAGE = re.compile(r"__([a-z]{2,4})__|([a-z]{2,3}_[A-Z]{2})|([a-z]{3}_[A-Z][a-z]{3})|>>([A-Za-z0-9][\w.-]*)<<")
+_SPOKEN_LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
+_PROMPT, _TRANSCRIPT = "<|startofprev|>", "<|startoftranscript|>"
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` that never truncates, never pads, and takes no special token from text."""
+    """A family's tokenizer, equal to Transformers' for ids and text. It never truncates unless asked, never pads.
 
-    def __init__(self, content: bytes, config: dict[str, Any], origin: str = "tokenizer") -> None:
-        """`content` is the bytes of a tokenizer.json, `config` those of its tokenizer_config.json, parsed."""
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_buffer(content)
-        except Exception as error:  # the Rust library raises Exception itself
-            raise CheckpointError(f"{origin} is not a tokenizer.json that this version reads: {error}") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
-        self._content, self._config = content, config
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        self.vocab_size: int = max(vocabulary.values(), default=-1) + 1
-        self.eos_id, self.unk_id, self.pad_id = (_role_id(role, vocabulary, config, origin) for role in _DEFAULT_ROLES)
-        self._special_ids = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
-        self._is_byte_level = "ByteLevel" in str(json.loads(content).get("decoder"))
+    vocab_size: the highest id + 1. eos_id, bos_id, unk_id, pad_id, cls_id, sep_id, mask_id: None where the family has
+    no such token; `id_of` raises there. max_length: how many tokens the model was made for, if the files say so; it is
+    for the caller to act on.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        config: Mapping[str, Any],
+        origin: str = "tokenizer",
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """`content` is the bytes of a tokenizer.json, `config` those of its tokenizer_config.json, parsed; `files` the
+        bytes of the files that `save` writes, if they are others.
+
+        Raises CheckpointError where they are not usable, or the config names a token that the vocabulary lacks.
+        """
+        self._content, self._config, self._origin, self._files = content, dict(config), origin, dict(files or {})
+        filled = with_roles(config)
+        self._engine: RustEngine | PieceEngine = (
+            PieceEngine(self._files, filled, origin) if is_wrapped(self._files) else RustEngine(content, filled, origin)
+        )
+        self.vocab_size: int = self._engine.size
+        self.special_tokens: dict[str, str] = _role_tokens(config, filled, self._engine, origin)
+        ids = {role: self._engine.token_id(token) for role, token in self.special_tokens.items()}
+        self.eos_id, self.bos_id, self.unk_id, self.pad_id = (ids.get(role) for role in ("eos", "bos", "unk", "pad"))
+        self.cls_id, self.sep_id, self.mask_id = (ids.get(role) for role in ("cls", "sep", "mask"))
+        self.max_length = _max_length(config, origin)
+        self.finish = _finish(config, self._engine)
+        self._side: Side = "left" if config.get("truncation_side") == "left" else "right"
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a tokenizer.json, or the directory that holds one; CheckpointError where there is none."""
-        file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"cannot read the tokenizer {file}: {error.strerror}") from error
-        return cls(content, _read_config(file.with_name("tokenizer_config.json")), origin=str(file))
+        """Read a tokenizer.json, or the tokenizer of a model directory; CheckpointError where there is none.
+
+        A directory's is, in this order, tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece model,
+        or such models with a vocab.json.
+        """
+        return cls(*find(Path(path)))
 
     @classmethod
     def train(cls, lines: Iterable[str], config: TokenizerConfig, tags: Sequence[str] = ()) -> "Tokenizer":
@@ -71,69 +86,169 @@ class Tokenizer:
         Equal lines give equal bytes with bpe; unigram's trainer may break near-ties otherwise in another process, and
         holds all lines in memory.
         """
-        specials = _special_tokens(tags, config)
-        clean = (_SURROGATE.sub("\ufffd", line) for line in lines)
-        train = _train_bpe if config.algorithm == "bpe" else _train_unigram
-        tokenizer = train(clean, config, specials)
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"$A {EOS}", pair=f"$A $B {EOS}", special_tokens=[(EOS, 0)]
-        )
-        # A tag swallows the space after it, so that ">>de<< Hello" in Transformers is the tag, then "Hello".
-        tokenizer.add_special_tokens([tokenizers.AddedToken(tag, rstrip=True, special=True) for tag in tags])
-        tokenizer.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in (EOS, UNK, PAD)])
-        trained = cls(tokenizer.to_str(pretty=True).encode(), _new_config(tags))
-        if trained.vocab_size < config.vocab_size:
-            logger.warning(
-                "the corpus gives a vocabulary of %d tokens only, below tokenizer.vocab_size = %d",
-                *(trained.vocab_size, config.vocab_size),
-            )
-        return trained
+        return cls(*tokenizer_training.train(lines, config, tags))
 
     def save(self, directory: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which Transformers loads as PreTrainedTokenizerFast."""
+        """Write the files that it was loaded from, and a tokenizer.json, which Transformers loads too."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(self._config, indent=2, ensure_ascii=False) + "\n"
-        (directory / "tokenizer_config.json").write_text(config, "utf-8")
-        (directory / "tokenizer.json").write_bytes(self._content)
+        config = json.dumps(self._saved_config(), indent=2, ensure_ascii=False) + "\n"
+        made = {} if is_wrapped(self._files) else {TOKENIZER: self._content}
+        for name, content in {**made, CONFIG: config.encode(), **self._files}.items():
+            (directory / name).parent.mkdir(exist_ok=True)  # chat_templates
+            (directory / name).write_bytes(content)
 
-    def encode(self, text: str, tag: str | None = None) -> list[int]:
-        """The ids of a text with eos at the end, after the id of `tag` if there is one.
+    def encode(
+        self, text: str, tag: str | None = None, *, source_lang: str | None = None, parse_special: bool = False
+    ) -> list[int]:
+        """The ids of a text with the special tokens that the family puts around it.
 
-        Lone surrogates, which are no characters, become U+FFFD. A tag that the tokenizer lacks is an InputError.
+        tag: a language tag such as >>de<< (Marian), whose id comes first. source_lang: the language of the text, where
+        the family says it (mBART's en_XX, NLLB's eng_Latn, M2M-100's en); default: the config's, or English.
+        parse_special: special tokens that the text spells are found, as Transformers does.
+        Lone surrogates, which are no characters, become U+FFFD. An unknown tag or language is an InputError.
         """
-        ids: list[int] = self._tokenizer.encode(_SURROGATE.sub("\ufffd", text)).ids
+        ids = self._encoded([text], source_lang, parse_special)[0]
         return ids if tag is None else [self._known_tag(tag), *ids]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_batch(
+        self, texts: Sequence[str], *, source_lang: str | None = None, parse_special: bool = False
+    ) -> list[list[int]]:
         """`encode` of each text, in parallel threads."""
-        clean = [_SURROGATE.sub("\ufffd", text) for text in texts]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean)]
+        return self._encoded(texts, source_lang, parse_special)
+
+    def encode_plain(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """The ids of a text with nothing around it."""
+        return self._engine.ids([_clean(text)], False, parse_special)[0]
+
+    def encode_target(self, text: str, target_lang: str | None = None) -> list[int]:
+        """The ids that a translation model learns to write: Marian cuts them by the target's model.
+
+        target_lang: as `encode`'s source_lang.
+        """
+        if not isinstance(self._engine, PieceEngine):
+            return self.encode(text, source_lang=target_lang)
+        first, last = self._frame(target_lang) or ((), ())
+        return [*first, *self._engine.ids([_clean(text)], False, False, target=True)[0], *last]
+
+    def encode_text(
+        self,
+        text: str,
+        *,
+        max_length: int | None = None,
+        source_lang: str | None = None,
+        parse_special: bool = False,
+    ) -> Encoding:
+        """`encode` with the characters that each token is of. Given `max_length`, the text is cut to so many tokens,
+        and `Encoding.cut` says how many are missing."""
+        encoding = self._encoding(text, None, source_lang, parse_special)
+        return encoding if max_length is None else encoding.shortened(max_length, self._side)
+
+    def encode_pair(
+        self, first: str, second: str, *, max_length: int | None = None, parse_special: bool = False
+    ) -> Encoding:
+        """Two texts as one input, as models of pairs take them. Given `max_length`, the longer one is cut first.
+
+        For a long second text, which is not to be cut, see `windows`.
+        """
+        encoding = self._encoding(first, second, None, parse_special)
+        return encoding if max_length is None else encoding.shortened(max_length, self._side)
+
+    def windows(self, first: str, second: str, *, max_length: int, stride: int) -> list[Encoding]:
+        """`encode_pair` with as much of the second text as fits, as often as it takes to have all of it; neighbours
+        share `stride` tokens. Raises InputError where the first text leaves no room."""
+        return self._encoding(first, second, None, False).windows(max_length, stride)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; special tokens are left out. `decode(encode(text)) == normalise(text)`."""
-        text: str = self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
-        return text
+        """The text of the ids; special tokens are left out. For a byte-level tokenizer, and for one that Regard
+        trained, `decode(encode(text)) == normalise(text)`."""
+        return self.finish(self.joined(self.visible([int(i) for i in ids])))
+
+    def stream(self) -> TextStream:
+        """`decode` for ids that come one by one."""
+        return TextStream(self)
+
+    def visible(self, ids: Sequence[int]) -> list[int]:
+        """The ids that are of the text: without special tokens, and without the prompt that Whisper was given."""
+        if self._prompt is not None and len(ids) > 0 and ids[0] == self._prompt[0]:
+            ids = ids[ids.index(self._prompt[1]) :] if self._prompt[1] in ids else []
+        return [i for i in ids if self.is_visible(i)]
+
+    def is_visible(self, token_id: int) -> bool:
+        return token_id not in self._engine.special_ids
+
+    def is_unsettled(self, token_id: int) -> bool:
+        """Whether the text of this id hangs on what follows: a byte is a part of a character, or wrong."""
+        return token_id in self._engine.held_ids
+
+    def joined(self, ids: Sequence[int]) -> str:
+        """The text of the ids, none left out, before spaces are put right."""
+        return self._engine.decode(ids)
 
     def normalise(self, text: str) -> str:
         """What a text becomes before it is cut into pieces."""
-        clean = _SURROGATE.sub("\ufffd", text)
-        normalizer = self._tokenizer.normalizer
-        return clean if normalizer is None else str(normalizer.normalize_str(clean))
+        return self._engine.normalise(_clean(text))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Readable pieces, one an id: spaces show as ▁, parts of a character as \\xe4\\xbd."""
         return [self._readable(int(i)) for i in ids]
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it; None where it has no such token."""
+        return self._engine.token_id(token)
+
+    def id_of(self, role: Role) -> int:
+        """The id of a special token that the caller cannot do without; CheckpointError where there is none."""
+        token = self.special_tokens.get(role)
+        if token is None:
+            raise CheckpointError(f"{self._origin} has no {role}_token, which is needed here")
+        return self._engine.token_id(token) or 0
+
     def tag_id(self, tag: str) -> int | None:
         """The id of a language tag such as `>>de<<`; None where the tokenizer has no such tag."""
-        return self._tokenizer.token_to_id(tag) if _TAG.fullmatch(tag) else None
+        return self._engine.token_id(tag) if TAG.fullmatch(tag) else None
+
+    @cached_property
+    def control_tokens(self) -> list[str]:
+        """The special tokens, by id."""
+        tokens = (self._engine.token(i) for i in sorted(self._engine.special_ids))
+        return [token for token in tokens if token is not None]
 
     @property
     def tags(self) -> list[str]:
         """The language tags, by id."""
-        pieces = (self._tokenizer.id_to_token(i) for i in sorted(self._special_ids))
-        return [piece for piece in pieces if piece is not None and _TAG.fullmatch(piece)]
+        return [token for token in self.control_tokens if TAG.fullmatch(token)]
+
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """The languages that the tokenizer has tokens for, as the family spells them, and their ids."""
+        found = {}
+        for token in self.control_tokens:
+            spoken = _SPOKEN_LANGUAGE.fullmatch(token) if self._prompt is not None else None
+            match = _LANGUAGE.fullmatch(token) or spoken
+            if match is not None:
+                found[next(filter(None, match.groups()))] = self._engine.token_id(token) or 0
+        return found
+
+    def language_id(self, code: str) -> int:
+        """The id of a language's token; InputError, naming the nearest language, where the tokenizer has none."""
+        if code in self.languages:
+            return self.languages[code]
+        if not self.languages:
+            raise InputError(f"the language {code} cannot be said: the tokenizer {self._origin} knows no languages")
+        like = [known for known in self.languages if known.split("_")[0] == re.split("[-_]", code)[0].lower()]
+        near = like or get_close_matches(code, self.languages, n=3, cutoff=0.0)
+        raise InputError(f"the tokenizer has no language {code}: the nearest of its {len(self.languages)} is {near[0]}")
+
+    @property
+    def chat_templates(self) -> dict[str, str]:
+        """The chat templates by name; a single one is "default". See `regard.features.chat`."""
+        return chat_templates(self._config, self._origin)
+
+    @property
+    def algorithm(self) -> str:
+        """BPE, Unigram, WordPiece, WordLevel, or SentencePiece (which cuts by its own means)."""
+        return self._engine.algorithm
 
     @property
     def content(self) -> bytes:
@@ -146,7 +261,41 @@ class Tokenizer:
         return hashlib.sha256(self._content).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tokenizer, (self._content, self._config)
+        return Tokenizer, (self._content, self._config, self._origin, self._files)
+
+    def _encoded(self, texts: Sequence[str], source_lang: str | None, parse_special: bool) -> list[list[int]]:
+        frame = self._frame(source_lang)
+        first, last = frame or ((), ())
+        plain = self._engine.ids([_clean(text) for text in texts], frame is None, parse_special)
+        return plain if frame is None else [[*first, *ids, *last] for ids in plain]
+
+    def _encoding(self, first: str, second: str | None, source_lang: str | None, parse_special: bool) -> Encoding:
+        frame = self._frame(source_lang)
+        texts = _clean(first), None if second is None else _clean(second)
+        encoding = self._engine.encoding(*texts, frame is None, parse_special)
+        return encoding if frame is None else encoding.framed(*frame)
+
+    def _frame(self, language: str | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The ids before and after a text; None where they stand in tokenizer.json."""
+        family = family_of(self._config)
+        eos = () if self.eos_id is None else (self.eos_id,)
+        if family.place is None:
+            if language is not None:
+                raise InputError(f"source_lang is {language}, but the tokenizer says no language beside a text")
+            return ((), eos) if isinstance(self._engine, PieceEngine) else None
+        code = (self.language_id(language or self._config.get("src_lang") or family.language or ""),)
+        legacy = bool(self._config.get("legacy_behaviour"))  # NLLB's first release
+        return ((), (*eos, *code)) if family.place == "last" or legacy else (code, eos)
+
+    @cached_property
+    def _prompt(self) -> tuple[int, int] | None:
+        """The ids that begin a prompt and a transcript, of Whisper's tokenizers alone."""
+        ids = self._engine.token_id(_PROMPT), self._engine.token_id(_TRANSCRIPT)
+        return None if ids[0] is None or ids[1] is None else (ids[0], ids[1])
+
+    def _saved_config(self) -> dict[str, Any]:
+        roles = {f"{role}_token": token for role, token in self.special_tokens.items()}
+        return self._config or {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
 
     def _known_tag(self, tag: str) -> int:
         tag_id = self.tag_id(tag)
@@ -156,145 +305,52 @@ class Tokenizer:
         return tag_id
 
     def _readable(self, token_id: int) -> str:
-        piece = self._tokenizer.id_to_token(token_id)
+        piece = self._engine.token(token_id)
         if piece is None:
             return f"<{token_id}?>"
-        as_text = token_id in self._special_ids or not self._is_byte_level
+        as_text = not self.is_visible(token_id) or not self._engine.is_byte_level
         if as_text or not _BYTE_OF_CHARACTER.keys() >= set(piece):  # an added token may be text in byte-level BPE too
             return piece.replace(" ", "▁")
         raw = bytes(_BYTE_OF_CHARACTER[character] for character in piece)
         return raw.decode("utf-8", "backslashreplace").replace(" ", "▁")
 
 
-def _special_tokens(tags: Sequence[str], config: TokenizerConfig) -> list[str]:
-    for tag in tags:
-        if not _TAG.fullmatch(tag):
-            raise ConfigError(f"a language tag must look like >>de<<, but is {tag!r}")
-    if len(set(tags)) != len(tags):
-        raise ConfigError(f"language tags must differ from each other, but are {', '.join(tags)}")
-    if config.coverage < 1 and config.algorithm == "bpe":
-        raise ConfigError("tokenizer.coverage is for unigram: byte-level bpe covers every character; leave it out")
-    learned = 1 if config.algorithm == "bpe" else 2  # unigram's trainer overshoots if it has room for one alone
-    least = len(_BYTE_PIECES) + len(tags) + len(_DEFAULT_ROLES) + learned
-    if config.vocab_size < least:
-        raise ConfigError(
-            f"tokenizer.vocab_size must be at least {least} (256 bytes, {len(tags)} language tags, 3 special "
-            f"tokens and {learned} to learn), but is {config.vocab_size}"
-        )
-    return [EOS, UNK, *tags]
+def _clean(text: str) -> str:
+    return SURROGATE.sub("\ufffd", text)
 
 
-def _train_bpe(lines: Iterable[str], config: TokenizerConfig, specials: list[str]) -> tokenizers.Tokenizer:
-    """Byte-level BPE: any text is a sequence of the 256 bytes, so nothing is ever unknown."""
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    _set_normalizer(tokenizer, config)
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([_split_words(), byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size - 1,  # <pad> comes last
-        min_frequency=2,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+def _role_tokens(
+    config: Mapping[str, Any], filled: Mapping[str, Any], engine: RustEngine | PieceEngine, origin: str
+) -> dict[str, str]:
+    """The special tokens by role. One that the config names must be there; the family's own may be absent."""
+    found = {}
+    for role in ROLES:
+        token = token_text(filled.get(f"{role}_token"))
+        if token is not None and engine.token_id(token) is not None:
+            found[role] = token
+        elif token is not None and f"{role}_token" in config:
+            raise CheckpointError(f"{origin} has no {role}_token: {token!r} is not in its vocabulary")
+    return found
+
+
+def _max_length(config: Mapping[str, Any], origin: str) -> int | None:
+    length = config.get("model_max_length")
+    if length is None:
+        return None
+    if isinstance(length, bool) or not isinstance(length, int | float) or not length > 0:
+        raise CheckpointError(f"{origin}: model_max_length must be a number above 0, but is {length!r}")
+    return None if length > _LONGEST else int(length)
+
+
+def _finish(config: Mapping[str, Any], engine: RustEngine | PieceEngine) -> Finish:
+    """What Transformers does to a decoded text. It spares byte pairs, whose spaces are the text's own, the clean-up."""
+    forced = bool(config.get("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"))
+    return Finish(
+        word_end=engine.word_end,
+        timestamps=engine.token_id(_TRANSCRIPT) is not None,
+        clean_up=bool(config.get("clean_up_tokenization_spaces")) and (engine.algorithm != "BPE" or forced),
+        strip=bool(engine.word_end) or isinstance(engine, PieceEngine),
     )
-    tokenizer.train_from_iterator(lines, trainer)
-    return tokenizer
-
-
-def _train_unigram(lines: Iterable[str], config: TokenizerConfig, specials: list[str]) -> tokenizers.Tokenizer:
-    """Unigram over characters; a character without a piece of its own is spelled in its UTF-8 bytes.
-
-    Spaces stay spaces inside the pieces (no ▁ of Metaspace), so that a text with ▁ in it also survives.
-    """
-    texts = list(lines)
-    room = config.vocab_size - 1 - len(_BYTE_PIECES)
-    tokenizer = tokenizers.Tokenizer(models.Unigram())
-    _set_normalizer(tokenizer, config)
-    tokenizer.pre_tokenizer = _split_words()
-    trainer = trainers.UnigramTrainer(vocab_size=room, special_tokens=specials, unk_token=UNK, show_progress=False)
-    kept = _covered_characters(texts, config, room - len(specials) - 1)  # the trainer overshoots if no piece is left
-    try:
-        tokenizer.train_from_iterator(_cut_at_others(texts, kept), trainer)
-    except Exception as error:  # the Rust library raises Exception itself
-        raise DataError(f"the corpus is too small for a unigram tokenizer ({error}): use more text, or bpe") from None
-    state = json.loads(tokenizer.to_str())
-    pieces = [(piece, round(score, 6)) for piece, score in state["model"]["vocab"]]
-    reserved = [*pieces[: len(specials)], *((piece, 0.0) for piece in _BYTE_PIECES)]
-    # The trainer sums and sorts in the order of a hash table, which differs from process to process.
-    learned = sorted(pieces[len(specials) :], key=lambda item: (-item[1], item[0]))
-    state["model"] |= {"vocab": reserved + learned, "byte_fallback": True}
-    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return tokenizer
-
-
-def _set_normalizer(tokenizer: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
-    normalizer = _NORMALIZERS[config.normalizer]
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
-
-
-def _split_words() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="isolated")
-
-
-def _covered_characters(texts: Sequence[str], config: TokenizerConfig, room: int) -> set[str]:
-    """The most frequent characters that make up `coverage` of the text, as far as the vocabulary has room."""
-    normalizer = _NORMALIZERS[config.normalizer]
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text if normalizer is None else normalizer.normalize_str(text))
-    del counts["\0"]  # the trainer's own mark between words
-    wanted = config.coverage * counts.total()
-    kept: set[str] = set()
-    seen = 0
-    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if seen >= wanted:
-            break
-        if len(kept) == room:
-            share = seen / counts.total()
-            logger.warning("tokenizer.vocab_size has room for %.4f %% of the characters seen", 100 * share)
-            break
-        kept.add(character)
-        seen += count
-    return kept
-
-
-def _cut_at_others(texts: Iterable[str], kept: set[str]) -> Iterator[str]:
-    """The texts in parts that hold covered characters only: the trainer makes a piece of every character it sees."""
-    others = re.compile("[^" + "".join(re.escape(character) for character in sorted(kept)) + "]+")
-    for text in texts:
-        yield from filter(None, others.split(text))
-
-
-def _new_config(tags: Sequence[str]) -> dict[str, Any]:
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        **_DEFAULT_ROLES,
-        "additional_special_tokens": list(tags),
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return _new_config(())
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, but holds {type(config).__name__}")
-    return config
-
-
-def _role_id(role: str, vocabulary: dict[str, int], config: dict[str, Any], origin: str) -> int:
-    token = config.get(role) or _DEFAULT_ROLES[role]
-    name = token.get("content") if isinstance(token, dict) else token
-    if name not in vocabulary:
-        raise CheckpointError(f"{origin} has no {role}: {name!r} is not in its vocabulary")
-    return vocabulary[name]
 
 
 def _byte_alphabet() -> dict[str, int]:

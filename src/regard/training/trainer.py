@@ -107,11 +107,11 @@ def _network(run: RunConfig, prepared: PreparedData, dtype: str) -> Transformer:
     spec = preset_spec(
         run.model.preset,
         vocab_size=tokenizer.vocab_size,
-        pad_id=tokenizer.pad_id,
-        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.id_of("pad"),
+        eos_id=tokenizer.id_of("eos"),
         **run.model.overrides(),
     )
-    bound = spec.embedding.positions.max_positions
+    bound = spec.text.positions.max_positions
     lengths = {"data.max_tokens": run.data.max_tokens, "decoding.max_new_tokens": run.decoding.max_new_tokens}
     for key, length in lengths.items():
         if length > bound:
@@ -137,7 +137,7 @@ def _batches(run: RunConfig, prepared: PreparedData, split: str, *, shuffle: boo
         prepared.split(split),
         batch_tokens=run.training.batch_tokens,
         seed=run.seed,
-        pad_id=prepared.tokenizer.pad_id,
+        pad_id=prepared.tokenizer.id_of("pad"),
         shuffle=shuffle,
         max_tokens=run.data.max_tokens,
     )

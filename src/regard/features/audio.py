@@ -1,0 +1,153 @@
+"""Recordings -> log-mel features, as Whisper's preprocessor_config.json has it: batches, and windows of long audio."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.errors import CheckpointError, ConfigError, InputError
+from regard.features.mel import LogMel
+from regard.features.processor_config import FILE, number, section, whole
+from regard.features.samples import MAX_SECONDS, Audio, Samples, read_audio
+
+logger = logging.getLogger(__name__)
+
+_KIND = "WhisperFeatureExtractor"
+
+
+class Window(NamedTuple):
+    """What the model hears at a time."""
+
+    start_seconds: float  # where in the recording
+    features: NDArray[np.float32]  # (A, M), A = nb_max_frames
+    real_frames: int  # how many of them are of the recording: silence or zeros follow
+
+
+class Recording:
+    """The features of one recording of any length, from which windows are cut wherever a decoder has got to.
+
+    It keeps the features and not the samples: 115 MB an hour with 80 mels at 16 kHz. As in Transformers and in the
+    original, a recording that fits one window is padded with silence; a longer one is scaled by its own loudest
+    frame, and a window that reaches past its end is padded with the feature 0.
+    """
+
+    def __init__(self, samples: NDArray[Any], rate: int, log_mel: LogMel | None = None) -> None:
+        """`samples` (samples,) or (samples, channels) at `rate` (hz); InputError as `read_audio` raises it."""
+        self.log_mel = log_mel or LogMel()
+        mono = read_audio((samples, rate), self.log_mel.sampling_rate, math.inf)
+        self._features = self.log_mel(_padded(mono, self.log_mel))
+        is_long = len(mono) > self.log_mel.window_samples
+        begun = math.ceil(len(mono) / self.log_mel.hop_length)
+        self.frames = len(self._features) if is_long else min(begun, len(self._features))
+
+    @property
+    def seconds(self) -> float:
+        """The length, in whole frames."""
+        return self.frames * self.log_mel.hop_length / self.log_mel.sampling_rate
+
+    def features_from(self, second: float) -> Window:
+        """The window that starts at `second`, to the nearest frame; InputError unless 0 <= second < `seconds`."""
+        if not 0 <= second < self.seconds:
+            raise InputError(f"a window must start at 0 to {self.seconds:g} seconds, exclusive, but starts at {second}")
+        start = min(round(second * self.log_mel.sampling_rate / self.log_mel.hop_length), self.frames - 1)
+        length = self.log_mel.window_frames
+        features = self._features[start : start + length]
+        padded = np.pad(features, ((0, length - len(features)), (0, 0)))
+        start_seconds = start * self.log_mel.hop_length / self.log_mel.sampling_rate
+        return Window(start_seconds, padded, min(self.frames - start, length))
+
+    def windows(self) -> Iterator[Window]:
+        """One window after the other, without overlap, to the end."""
+        for start in range(0, self.frames, self.log_mel.window_frames):
+            yield self.features_from(start * self.log_mel.hop_length / self.log_mel.sampling_rate)
+
+
+@dataclass(frozen=True)
+class AudioProcessor:
+    """Reads recordings and gives the features that a Whisper checkpoint was trained with."""
+
+    log_mel: LogMel = field(default_factory=LogMel)
+    max_seconds: float = MAX_SECONDS  # of a recording
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)  # keys of the file that change no feature
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "AudioProcessor":
+        """Read a parsed preprocessor_config.json, or the processor_config.json that nests one; else CheckpointError.
+
+        `n_samples` and `nb_max_frames` follow from the rest, and `mel_filters`, which old files spell out, too.
+        """
+        values = section(config, "feature_extractor")
+        fixed = {"feature_extractor_type": _KIND, "padding_value": 0, "padding_side": "right"}
+        for key, wanted in fixed.items():
+            if values.get(key, wanted) != wanted:
+                raise CheckpointError(f"{FILE}: {key} must be {wanted!r}, but is {values[key]!r}")
+        base = LogMel()
+        wholes = {key: whole(values, key, getattr(base, key)) for key in _WHOLES}
+        try:
+            log_mel = LogMel(**wholes, dither=number(values, "dither", base.dither))
+        except ConfigError as error:
+            raise CheckpointError(f"{FILE}: {error}") from None
+        return cls(log_mel, others={key: value for key, value in values.items() if key not in _KEYS})
+
+    def to_config(self) -> dict[str, Any]:
+        """The preprocessor_config.json, in the spelling of Transformers 5."""
+        return {
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": False,
+            **self.others,
+            "feature_extractor_type": _KIND,
+            **{key: getattr(self.log_mel, key) for key in _WHOLES},
+            "dither": self.log_mel.dither,
+            "n_samples": self.log_mel.window_samples,
+            "nb_max_frames": self.log_mel.window_samples // self.log_mel.hop_length,
+        }
+
+    def __call__(self, audio: Audio | Sequence[Audio]) -> NDArray[np.float32]:
+        """`input_features`, (B, A, M) float32, of one recording or of several: the first window of each.
+
+        What is longer is cut, with a warning: `recording` gives all of it. What is shorter is padded with silence.
+        """
+        sources = _listed(audio)
+        if not sources:
+            raise InputError("there are no recordings")
+        return np.stack([self._first_window(source, place) for place, source in enumerate(sources, 1)])
+
+    def recording(self, audio: Audio) -> Recording:
+        """All of a recording, for transcribing it window by window."""
+        return Recording(self._samples(audio), self.log_mel.sampling_rate, self.log_mel)
+
+    def _first_window(self, source: Audio, place: int) -> NDArray[np.float32]:
+        samples = self._samples(source)
+        longest = self.log_mel.window_samples
+        if len(samples) > longest:
+            seconds = len(samples) / self.log_mel.sampling_rate
+            logger.warning("recording %d lasts %.1f s: cut to %d s", place, seconds, self.log_mel.chunk_length)
+        return self.log_mel(_padded(samples[:longest], self.log_mel))
+
+    def _samples(self, source: Audio) -> Samples:
+        if isinstance(source, np.ndarray):
+            raise InputError("an array of samples needs its rate: pass (array, rate)")
+        return read_audio(source, self.log_mel.sampling_rate, self.max_seconds)
+
+
+_WHOLES = ("feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft")
+_KEYS = {*_WHOLES, "feature_extractor_type", "dither", "n_samples", "nb_max_frames", "mel_filters"}
+
+
+def _listed(audio: Audio | Sequence[Audio]) -> Sequence[Audio]:
+    """One recording as a list of one; an array and its rate are a tuple that ends with a number."""
+    is_pair = isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[1], int | float | np.number)
+    is_one = is_pair or isinstance(audio, str | os.PathLike | bytes | np.ndarray)
+    return [cast(Audio, audio)] if is_one else cast(Sequence[Audio], audio)
+
+
+def _padded(samples: Samples, log_mel: LogMel) -> Samples:
+    """Silence to the end of the window, where the samples do not reach it."""
+    missing = log_mel.window_samples - len(samples)
+    return np.pad(samples, (0, missing)) if missing > 0 else samples
