@@ -15,7 +15,8 @@ from regard.config import load_run
 from regard.errors import TrainingInterrupted
 from regard.training.lock import locked
 
-VERBS = ["demo", "prepare", "train", "evaluate", "translate", "inspect"]
+TEXT_TASKS = ["embed", "classify", "tag", "fill-mask", "answer"]
+VERBS = ["demo", "prepare", "train", "evaluate", "translate", "inspect", *TEXT_TASKS]
 RUN_MAIN = "import sys; from regard.cli import main; sys.exit(main())"
 
 

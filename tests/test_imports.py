@@ -28,7 +28,7 @@ def test_the_lower_floors_need_neither_keras_nor_tensorflow(fresh_python, module
     assert not loaded_after(fresh_python, f"import regard.{module}") & ENGINES
 
 
-VERBS = ("demo", "prepare", "train", "evaluate", "translate", "inspect")
+VERBS = tuple("demo prepare train evaluate translate inspect embed classify tag fill-mask answer".split())
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)])

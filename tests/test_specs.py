@@ -7,12 +7,29 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regard.errors import ConfigError
-from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
+from regard.specs import (
+    AudioSpec,
+    EmbeddingSpec,
+    HeadSpec,
+    LayerSpec,
+    ModelSpec,
+    PatchSpec,
+    PositionSpec,
+    RelativeSpec,
+    RotarySpec,
+    StackSpec,
+    TokenIds,
+)
 
 POSITIONS = PositionSpec()
 EMBEDDING = EmbeddingSpec(vocab_size=11, width=8, positions=POSITIONS, pad_id=10)
 LAYER = LayerSpec(width=8, heads=2, head_width=4, ffn_width=16)
 STACK = StackSpec(LAYER, depth=2)
+PATCHES = PatchSpec(width=8, image_height=12, image_width=8, patch_height=4, patch_width=2)
+AUDIO = AudioSpec(width=8, mels=5, positions=POSITIONS)
+ROTARY = RotarySpec()
+RELATIVE = RelativeSpec()
+HEAD = HeadSpec("token_class", labels=3)
 READER = StackSpec(replace(LAYER, cross_attention=True), depth=2)
 TOKENS = TokenIds(pad=10, eos=0, decoder_start=10)
 MODEL = ModelSpec("vaswani", EMBEDDING, TOKENS, encoder=STACK, decoder=READER)
@@ -25,9 +42,35 @@ SIZES = [
     (LAYER, "heads"),
     (LAYER, "head_width"),
     (LAYER, "ffn_width"),
+    (LAYER, "kv_heads"),
     (STACK, "depth"),
+    (PATCHES, "width"),
+    (PATCHES, "image_height"),
+    (PATCHES, "image_width"),
+    (PATCHES, "patch_height"),
+    (PATCHES, "patch_width"),
+    (PATCHES, "channels"),
+    (AUDIO, "width"),
+    (AUDIO, "mels"),
+    (ROTARY, "original_positions"),
+    (RELATIVE, "buckets"),
+    (RELATIVE, "max_distance"),
 ]
-RATES = [(EMBEDDING, "dropout"), (LAYER, "dropout"), (LAYER, "attention_dropout"), (LAYER, "activation_dropout")]
+COUNTS_FROM_ZERO = [
+    (POSITIONS, "offset"),
+    (EMBEDDING, "token_types"),
+    (PATCHES, "extra_tokens"),
+    (HEAD, "labels"),
+]
+RATES = [
+    (EMBEDDING, "dropout"),
+    (PATCHES, "dropout"),
+    (AUDIO, "dropout"),
+    (HEAD, "dropout"),
+    (LAYER, "dropout"),
+    (LAYER, "attention_dropout"),
+    (LAYER, "activation_dropout"),
+]
 
 
 def named(pairs) -> dict:
@@ -36,10 +79,10 @@ def named(pairs) -> dict:
 
 def test_the_cases_cover_every_count_and_every_rate():
     """A field added to a spec without its check must not pass unseen."""
-    specs = (POSITIONS, EMBEDDING, LAYER, STACK)
+    specs = (POSITIONS, EMBEDDING, LAYER, STACK, PATCHES, AUDIO, ROTARY, RELATIVE, HEAD)
     counts = {(spec, field.name) for spec in specs for field in fields(spec) if type(getattr(spec, field.name)) is int}
     rates = {(spec, field.name) for spec in specs for field in fields(spec) if field.name.endswith("dropout")}
-    assert counts - {(EMBEDDING, "pad_id")} == set(SIZES)
+    assert counts - {(EMBEDDING, "pad_id"), *COUNTS_FROM_ZERO} == set(SIZES)
     assert rates == set(RATES)
 
 
@@ -52,7 +95,7 @@ def test_a_size_below_one_is_refused_by_name_and_value(spec, field, size):
 
 
 @pytest.mark.parametrize(("spec", "field"), **named(SIZES))
-@pytest.mark.parametrize("size", [8.0, True, "8", None])
+@pytest.mark.parametrize("size", [8.0, True, "8"])
 def test_a_size_that_is_no_whole_number_is_refused_by_name(spec, field, size):
     """JSON's 8.0 and true compare equal to sizes, and would pass every other check."""
     with pytest.raises(ConfigError, match=f"{field} must be a whole number"):
@@ -137,7 +180,9 @@ def test_an_encoder_decoder_needs_a_token_to_start_with():
 
 def test_the_form_is_told_by_the_stacks_that_are_there():
     assert MODEL.form == "encoder-decoder"
-    assert replace(MODEL, decoder=None).form == "encoder"
+    assert replace(MODEL, decoder=None, head=None).form == "encoder"
+    with pytest.raises(ConfigError, match="a language head needs a decoder"):
+        replace(MODEL, decoder=None)
     assert replace(MODEL, encoder=None, decoder=StackSpec(LAYER, depth=1)).form == "decoder"
 
 

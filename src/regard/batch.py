@@ -26,6 +26,10 @@ KEYS: dict[str, Key] = {
     "decoder_attention_mask": Key("B T", "int32", "1 for a real token, 0 for padding"),
     "decoder_position_ids": Key("B T", "int32", "as position_ids"),
     "decoder_segment_ids": Key("B T", "int32", "as segment_ids; cross-attention keeps to equal segments too"),
+    "pixel_values": Key("B height width C", "float32", "normalised pixels of an image"),
+    "input_features": Key("B A M", "float32", "log-mel frames of a sound"),
+    "start_positions": Key("B", "int32", "the answer's first token; outside the text: none"),
+    "end_positions": Key("B", "int32", "the answer's last token"),
     "labels": Key("B T", "int32", f"ids to predict; {IGNORED_LABEL} is ignored"),
 }
 

@@ -175,9 +175,9 @@ def _write_page(directory: Path, run: RunConfig, data: PreparedData, results: Re
         },
         facts={
             "Model": {
-                "width": spec.embedding.width,
+                "width": spec.text.width,
                 "heads": spec.encoder.layer.heads,
-                "vocabulary": spec.embedding.vocab_size,
+                "vocabulary": spec.text.vocab_size,
             },
             "Data": {split: len(data.split(split)) for split in ("train", "validation", "test")},
             "Run": {"steps": results["steps"], "seconds": results["seconds"], "seed": run.seed},

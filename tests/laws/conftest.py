@@ -36,7 +36,7 @@ def tiny_spec(form: str, norm_order: str = "post", **overrides) -> ModelSpec:
     if form == "encoder-decoder":
         return both
     if form == "encoder":
-        return replace(both, decoder=None)
+        return replace(both, decoder=None, head=None)
     layer = replace(both.decoder.layer, cross_attention=False)
     return replace(both, encoder=None, decoder=StackSpec(layer, 3, both.decoder.final_norm))
 

@@ -1,5 +1,7 @@
 """Cached decoding against the full forward pass, through `model.generate`."""
 
+import itertools
+
 import numpy as np
 import pytest
 from keras import ops
@@ -138,6 +140,40 @@ def test_a_second_request_of_any_size_uses_the_same_graph(network):
     assert after == graphs
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_decoder_goes_on_from_its_prompt_as_from_its_own_tokens(network, side):
+    """Each row goes on from another number of its own tokens, padded on either side."""
+    model = network("encoder-decoder")
+    batch = source()
+    whole = model.generate(batch, max_new_tokens=12, bad_words_ids=[[0], [22]])
+    start = model.spec.tokens.decoder_start
+    prompts = [[start, *whole.sequences[row, 0, : 2 * row]] for row in range(len(whole.sequences))]
+    width = max(map(len, prompts))
+    ids, real = np.full((len(prompts), width), 22), np.zeros((len(prompts), width), int)
+    for row, prompt in enumerate(prompts):
+        place = slice(width - len(prompt), None) if side == "left" else slice(0, len(prompt))
+        ids[row, place], real[row, place] = prompt, 1
+    prompted = {**batch, "decoder_input_ids": ids, "decoder_attention_mask": real}
+    rest = model.generate(prompted, max_new_tokens=6, bad_words_ids=[[0], [22]])
+    for row, prompt in enumerate(prompts):
+        known = len(prompt) - 1
+        np.testing.assert_array_equal(rest.sequences[row, 0], whole.sequences[row, 0, known : known + 6])
+
+
+def test_a_stream_ends_with_what_generate_finds_and_only_ever_adds(network):
+    model = network("decoder")
+    batch = source()
+    whole = model.generate(batch, max_new_tokens=9)
+    pieces = list(model.generate_stream(batch, max_new_tokens=9, every=2))
+    np.testing.assert_array_equal(pieces[-1].sequences, whole.sequences)
+    for earlier, later in itertools.pairwise(pieces):
+        for row, length in enumerate(earlier.lengths[:, 0]):
+            np.testing.assert_array_equal(earlier.sequences[row, 0, :length], later.sequences[row, 0, :length])
+    with pytest.raises(ConfigError, match="num_beams"):
+        next(model.generate_stream(batch, num_beams=2))
+
+
+
 def test_what_cannot_be_generated_is_refused_by_name(network):
     model = network("encoder-decoder")
     with pytest.raises(InputError, match=r"max_positions \(64\), but is 65"):
@@ -146,8 +182,8 @@ def test_what_cannot_be_generated_is_refused_by_name(network):
         model.generate({"input_ids": np.array([[23]])})
     with pytest.raises(InputError, match="but hold -1"):
         model.generate({"input_ids": np.array([[-1, 5]])})
-    with pytest.raises(InputError, match="decoder_input_ids is not supported"):
-        model.generate({**source(), "decoder_input_ids": np.ones((3, 1), int)})
+    with pytest.raises(InputError, match=r"decoder_input_ids must have a row for each of input_ids \(3\), but has 2"):
+        model.generate({**source(), "decoder_input_ids": np.ones((2, 1), int)})
     with pytest.raises(InputError, match="attention_mask must have the shape of input_ids"):
         model.generate({"input_ids": np.ones((3, 4), int), "attention_mask": np.ones((1, 4), int)})
     with pytest.raises(InputError, match="at least one row"):

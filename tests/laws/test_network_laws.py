@@ -211,7 +211,7 @@ def test_the_padding_row_gets_no_gradient_in_training(network):
     batch["input_ids"][0, 0] = 22
     with tf.GradientTape() as tape:
         loss = model(batch, training=True).loss
-    slope = np.asarray(tf.convert_to_tensor(tape.gradient(loss, model.embedding.table.value)))
+    slope = np.asarray(tf.convert_to_tensor(tape.gradient(loss, model.encoder.embedding.table.value)))
     assert (slope[22] == 0).all()
     assert (np.abs(slope[1:22]).sum(1) > 0).all()
 

@@ -4,6 +4,7 @@ import pytest
 
 from regard.errors import CheckpointError, ConfigError
 from regard.models.catalog import FAMILIES, PRESETS, family, spec
+from regard.models.family import Config
 from regard.models.forms import build_model
 
 
@@ -34,7 +35,7 @@ def test_a_built_model_has_exactly_the_variables_that_its_rules_name():
 def test_a_config_written_and_read_gives_the_same_spec(name, order, activation):
     chosen = preset(name, norm_order=order, activation=activation, dropout=0.25, attention_dropout=0.125)
     values = json.loads(json.dumps(FAMILIES[chosen.family].config(chosen)))
-    assert FAMILIES[values["model_type"]].from_config(values) == chosen
+    assert FAMILIES[values["model_type"]].from_config(Config(values)) == chosen
 
 
 def test_unknown_names_get_the_nearest_known_one():

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from regard.nn.attention import CrossAttention, SelfAttention, attention_weights, merge_heads, split_heads
+from regard.nn.attention import CrossAttention, Reach, SelfAttention, attention_weights, merge_heads, split_heads
 from regard.nn.cache import LayerCache, claim_slot, no_owners, owned_mask, reorder_owners
-from regard.nn.layers import Norm
+from regard.nn.norm import Norm
 from regard.specs import LayerSpec
 
 SPEC = LayerSpec(width=6, heads=3, head_width=4, ffn_width=5, dropout=0.0)
@@ -19,7 +19,7 @@ def random(*shape, seed=0):
 
 @given(hnp.arrays(bool, (2, 1, 3, 4)))
 def test_attention_rows_sum_to_one_and_masked_keys_get_nothing(allowed):
-    weights = np.asarray(attention_weights(random(2, 2, 3, 5), random(2, 2, 4, 5, seed=1), allowed))
+    weights = np.asarray(attention_weights(random(2, 2, 3, 5), random(2, 2, 4, 5, seed=1), Reach(allowed)))
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     seen = np.broadcast_to(allowed, weights.shape)
     some = seen.any(-1, keepdims=True) & ~seen
@@ -30,7 +30,7 @@ def test_scores_are_scaled_by_the_root_of_the_head_width():
     query, keys = random(1, 1, 2, 9), random(1, 1, 3, 9, seed=1)
     scores = np.asarray(query)[0, 0] @ np.asarray(keys)[0, 0].T / 3
     expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    np.testing.assert_allclose(np.asarray(attention_weights(query, keys, None))[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(attention_weights(query, keys, Reach()))[0, 0], expected, atol=1e-6)
 
 
 def test_splitting_heads_and_merging_them_is_the_identity():
@@ -74,7 +74,7 @@ def test_a_cache_returns_what_was_written_after_the_prompt():
     prompt = random(2, 3, 2, 4)  # (B,N,P,H)
     cache = LayerCache.begin(prompt, prompt, free=2, beams=2)
     new = random(2, 3, 2, 4, seed=1)  # (B,N,W,H)
-    keys, _ = cache.write(2, new, new).read(heads=3)
+    keys, _ = cache.write(2, new, new).read(kv_heads=3)
     keys = np.asarray(keys).reshape(2, 3, 4, 2, 4)
     np.testing.assert_array_equal(keys[:, :, :2, 0], prompt)
     np.testing.assert_array_equal(keys[:, :, 2], new)

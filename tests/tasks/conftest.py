@@ -13,7 +13,10 @@ from regard.cli import main
 from regard.config import TokenizerConfig
 from regard.decoding.options import Generation, GenerationOptions
 from regard.features.tokenizer import Tokenizer
+from regard.models.bert import from_config
 from regard.models.catalog import spec
+from regard.models.family import Config
+from regard.nn.output import Output
 from regard.tasks.translate import Translator
 
 CORPUS = ["the quick brown fox jumps over the lazy dog", "ein kleiner Hund, eine Katze. Noch ein Satz!", "天气很好。"]
@@ -103,3 +106,64 @@ class Command:
 @pytest.fixture
 def command(monkeypatch, capsys):
     return Command(monkeypatch, capsys)
+
+
+WORDS = "a b c ada lovelace wrote the first program in london paris x y . , ? 天 气 好 😀 cafe ##s ##er who".split()
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    """A WordPiece tokenizer of a few words, one a token."""
+    directory = tmp_path_factory.mktemp("words")
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in VOCABULARY), "utf-8")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    return Tokenizer.load(directory)
+
+
+def bert_config(architecture="BertModel", *, positions=512, **more):
+    """A config.json of a BERT for the tokenizer of words."""
+    sizes = {"hidden_size": 6, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 8}
+    whole = {"model_type": "bert", "architectures": [architecture], "vocab_size": len(VOCABULARY), **sizes, **more}
+    return {**whole, "max_position_embeddings": positions}
+
+
+@dataclass
+class ScriptedReader:
+    """Answers a batch by a rule for one row: its real ids -> the fields of an Output. Fills padding with noise."""
+
+    spec: object
+    rule: object
+    batches: list[dict] = field(default_factory=list)
+
+    def __call__(self, batch):
+        self.batches.append(batch)
+        rows = []
+        for ids, real in zip(batch["input_ids"], batch["attention_mask"], strict=True):
+            length = int(real.sum())
+            assert real[:length].all(), "padding stands on the right"
+            rows.append((length, self.rule(ids[:length].tolist())))
+        return Output(**{name: self._stacked(rows, name, real.shape[0]) for name in rows[0][1]})
+
+    @staticmethod
+    def _stacked(rows, name, size):
+        values = [np.asarray(fields[name], np.float32) for _, fields in rows]
+        if all(value.shape[:1] == (length,) for (length, _), value in zip(rows, values, strict=True)):
+            noise = [np.full((size - len(value), *value.shape[1:]), 1e6, np.float32) for value in values]
+            values = [np.concatenate(pair) for pair in zip(values, noise, strict=True)]
+        return np.stack(values)
+
+
+@pytest.fixture
+def reader():
+    """`reader(rule, "BertModel", positions=8)`: a scripted model."""
+
+    def make(rule, architecture="BertModel", **config):
+        return ScriptedReader(from_config(Config(bert_config(architecture, **config))), rule)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def config_of_bert():
+    return bert_config

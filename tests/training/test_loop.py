@@ -22,7 +22,7 @@ class FakeStep:
     """Counts what it is given; a step is finite unless its number is in `bad`."""
 
     def __init__(self, bad: set[int]) -> None:
-        self.model = SimpleNamespace(spec=SimpleNamespace(embedding=SimpleNamespace(width=64)))
+        self.model = SimpleNamespace(spec=SimpleNamespace(text=SimpleNamespace(width=64)))
         self.bad, self.rates, self.batches = bad, [], []
 
     def __call__(self, batches: list[Any], rate: float) -> bool:

@@ -18,7 +18,7 @@ def load_translator(path: Path) -> Translator:
     import_tensorflow()
     from regard.tasks.loading import load
 
-    return load(directory)
+    return load(directory, task="translate")
 
 
 def import_tensorflow() -> None:

@@ -90,7 +90,7 @@ def modules(rules: Iterable[Rule]) -> list[Module]:
 
 
 def _described(model: ModelSpec) -> list[str]:
-    embedding, positions = model.embedding, model.embedding.positions
+    embedding, positions = model.text, model.text.positions
     scaled = ", scaled by the square root of the width" if embedding.scale else ""
     reach = f"{positions.kind} positions to {positions.max_positions}" if positions.kind != "none" else "no positions"
     stacks = {"encoder": model.encoder, "decoder": model.decoder}

@@ -75,13 +75,14 @@ class Search:
 
     def _rows(self, start_ids: Array, given: Given) -> Rows:
         options, ops = self.options, self.ops
-        prompt, source, seeds = (given.get(name) for name in ("prompt", "source", "seeds"))
+        prompt, seeds = given.get("prompt"), given.get("seeds")
+        source = given.get("source") if needs_source(options) else None
         if options.do_sample and seeds is None:
             seeds = ops.convert_to_tensor(options.row_seeds(start_ids.shape[0]))
         known, room = start_ids[:, :1] if prompt is None else prompt, margin(options)
         return Rows(
             prompt=aligned(known, given.get("prompt_mask"), room, ops),
-            source=() if source is None or not needs_source(options) else aligned(source, given.get("source_mask"), room, ops),
+            source=() if source is None else aligned(source, given.get("source_mask"), room, ops),
             seeds=() if seeds is None else seeds,
             trie=given.get("trie") or (),
             stops=(given["stops"],) if given.get("stops") else (),

@@ -1,79 +1,64 @@
-"""The weight names that BART gave to a line of encoder-decoders: Marian and Pegasus write them too."""
+"""The weight names that BART gave to its line of encoder-decoders."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from regard.errors import CheckpointError
-from regard.models.weights import Rule, StoredTensors, linear, norm
+from regard.models.bart import KINDS, config, from_config
+from regard.models.family import Family
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, StackSpec
 
-# Tied to model.shared.weight, or recomputed: read past.
-REDUNDANT = frozenset(
-    {
-        "lm_head.weight",
-        "model.encoder.embed_tokens.weight",
-        "model.decoder.embed_tokens.weight",
-        "model.encoder.embed_positions.weight",
-        "model.decoder.embed_positions.weight",
-    }
-)
+SIDES = ("encoder", "decoder")
+SINUSOID_TOLERANCE = 1e-4  # how far float32 carries others' sinusoids from ours
 
 
 def rules(spec: ModelSpec) -> list[Rule]:
     """Every variable of an encoder-decoder, in BART's names."""
     assert spec.encoder is not None
     assert spec.decoder is not None
-    table = (spec.embedding.vocab_size, spec.embedding.width)
-    found = [Rule("encoder/embedding/table", ("model.shared.weight",), table)]
+    base = _base(spec)
+    return [
+        *_tables(spec, base),
+        *_side("encoder", spec.encoder, spec.text, base),
+        *_side("decoder", spec.decoder, spec.text, base),
+        *_head(spec),
+    ]
+
+
+def _base(spec: ModelSpec) -> str:
+    return "" if spec.output.kind == "hidden" else "model."
+
+
+def _tables(spec: ModelSpec, base: str) -> list[Rule]:
+    size = (spec.text.vocab_size, spec.text.width)
+    if spec.shared_embedding:
+        return [table("encoder/embedding/table", f"{base}shared.weight", *size)]
+    return [table(f"{side}/embedding/table", f"{base}{side}.embed_tokens.weight", *size) for side in SIDES]
+
+
+def _head(spec: ModelSpec) -> list[Rule]:
+    vocab_size, found = spec.text.vocab_size, []
+    if not spec.output.tied:
+        found += linear("head/output", ("lm_head",), spec.text.width, vocab_size, bias=False)
     if spec.logits_bias:
-        found.append(Rule("decoder/final_logits_bias", ("final_logits_bias",), (1, spec.embedding.vocab_size)))
-    return found + _stack("encoder", spec.encoder) + _stack("decoder", spec.decoder)
-
-
-def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
-    """What the tensors say and the config does not: whether there is a bias on the logits that is one.
-
-    Raises CheckpointError where the output layer has a table of its own, which no spec of ours can say.
-    """
-    _require_tied(spec, tensors)
-    stored = "final_logits_bias" in tensors and tensors.shape("final_logits_bias") == (1, spec.embedding.vocab_size)
-    return replace(spec, logits_bias=stored and bool(tensors["final_logits_bias"].any()))
-
-
-def _require_tied(spec: ModelSpec, tensors: StoredTensors) -> None:
-    table, head = "model.shared.weight", "lm_head.weight"
-    shape = (spec.embedding.vocab_size, spec.embedding.width)
-    if not (table in tensors and head in tensors and tensors.shape(table) == shape):
-        return
-    if tensors.shape(head) != shape or not np.array_equal(tensors[head], tensors[table]):
-        raise CheckpointError(f"{head} is not {table}: a model with an output table of its own is not supported")
-
-
-def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:
-    """Tensors that the layout has and no variable of ours holds: written, so that a reader misses none."""
-    found: dict[str, Callable[[], np.ndarray]] = {
-        f"model.{side}.embed_positions.weight": lambda: _positions(spec.embedding) for side in ("encoder", "decoder")
-    }
-    if not spec.logits_bias:
-        found["final_logits_bias"] = lambda: np.zeros((1, spec.embedding.vocab_size), np.float32)
+        found.append(Rule("head/bias", ("final_logits_bias",), (vocab_size,), stored=(1, vocab_size)))
     return found
 
 
-def _positions(embedding: EmbeddingSpec) -> np.ndarray:
-    from regard.nn.positions import sinusoids  # `regard inspect PRESET` reads the rules without Keras
-
-    positions = embedding.positions
-    return sinusoids(positions.max_positions, embedding.width, positions.layout).astype(np.float32)
-
-
-def _stack(side: str, stack: StackSpec) -> list[Rule]:
+def _side(side: str, stack: StackSpec, embedding: EmbeddingSpec, base: str) -> list[Rule]:
+    theirs, places = f"{base}{side}", embedding.positions
     found = []
+    if places.kind != "sinusoidal":  # each side has a table of its own
+        rows = places.max_positions + places.offset
+        found.append(table(f"{side}/stem/positions/table", f"{theirs}.embed_positions.weight", rows, embedding.width))
+    if embedding.norm:
+        found += norm(f"{side}/stem/norm", f"{theirs}.layernorm_embedding", embedding.width)
     for i in range(stack.depth):
-        found += _layer(f"{side}/layer_{i}", f"model.{side}.layers.{i}", stack.layer)
+        found += _layer(f"{side}/layer_{i}", f"{theirs}.layers.{i}", stack.layer)
     if stack.final_norm:
-        found += norm(f"{side}/final_norm", f"model.{side}.layer_norm", stack.layer.width)
+        found += norm(f"{side}/final_norm", f"{theirs}.layer_norm", stack.layer.width)
     return found
 
 
@@ -99,3 +84,95 @@ def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
         *linear(f"{ours}/feed_forward/down", (f"{theirs}.fc2",), layer.ffn_width, width),
         *norm(f"{ours}/feed_forward_norm", f"{theirs}.final_layer_norm", width),
     ]
+
+
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """What the tensors say and the config does not: which tables there are, and whether the positions' and the bias on
+    the logits are other than what is computed."""
+    spec = replace(spec, shared_embedding=_shares(spec, tensors))
+    if KINDS[spec.family].stores_sinusoids and _moved(spec, tensors):
+        places = replace(spec.text.positions, kind="stored")
+        spec = replace(spec, embedding=replace(spec.text, positions=places))
+    if spec.output.kind != "language":
+        return spec
+    biased = KINDS[spec.family].logits_bias and _says_something(tensors, "final_logits_bias", (1, spec.text.vocab_size))
+    return replace(spec, head=replace(spec.output, tied=_ties(spec, tensors)), logits_bias=biased)
+
+
+def _shares(spec: ModelSpec, tensors: StoredTensors) -> bool:
+    """Whether there is one table: copies of it do not count."""
+    base = _base(spec)
+    shared, *own = (f"{base}{name}.weight" for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens"))
+    if not all(name in tensors for name in own):
+        return shared in tensors or spec.shared_embedding
+    return shared in tensors and all(same(tensors, name, shared) for name in own)
+
+
+def _ties(spec: ModelSpec, tensors: StoredTensors) -> bool:
+    """Whether the decoder's table predicts, too."""
+    if "lm_head.weight" not in tensors:
+        return spec.output.tied
+    if spec.shared_embedding:
+        return same(tensors, "lm_head.weight", "model.shared.weight")
+    return KINDS[spec.family].separable and same(tensors, "lm_head.weight", "model.decoder.embed_tokens.weight")
+
+
+def same(tensors: StoredTensors, name: str, other: str) -> bool:
+    """Whether two tensors are equal; one that is not there equals nothing."""
+    if name not in tensors or other not in tensors or tensors.shape(name) != tensors.shape(other):
+        return False
+    return np.array_equal(tensors[name], tensors[other])
+
+
+def _moved(spec: ModelSpec, tensors: StoredTensors) -> bool:
+    """Whether the file has positions that are not the sinusoids: a table of another size is none of them."""
+    for side in SIDES:
+        name = f"{_base(spec)}{side}.embed_positions.weight"
+        if name in tensors:
+            computed = _sinusoids(spec.text)
+            if tensors.shape(name) != computed.shape:
+                return True
+            if not np.allclose(tensors[name].astype("float64"), computed, rtol=0, atol=SINUSOID_TOLERANCE):
+                return True
+    return False
+
+
+def _says_something(tensors: StoredTensors, name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is there and not all zero; one of another shape is for the accounts to complain of."""
+    return name in tensors and (tensors.shape(name) != shape or bool(tensors[name].any()))
+
+
+def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:
+    """Tensors that the layout has and no variable of ours holds: written, so that a reader misses none."""
+    kind, base, vocab_size = KINDS[spec.family], _base(spec), spec.text.vocab_size
+    found: dict[str, Callable[[], np.ndarray]] = {}
+    if spec.text.positions.kind == "sinusoidal" and spec.output.kind in kind.stores_sinusoids:
+        found |= {f"{base}{side}.embed_positions.weight": lambda: _sinusoids(spec.text) for side in SIDES}
+    if kind.logits_bias and spec.output.kind == "language" and not spec.logits_bias:
+        found["final_logits_bias"] = lambda: np.zeros((1, vocab_size), np.float32)
+    if not spec.shared_embedding and not kind.separable:  # a table that nothing reads
+        found[f"{base}shared.weight"] = lambda: np.zeros((vocab_size, spec.text.width), np.float32)
+    return found
+
+
+def _sinusoids(embedding: EmbeddingSpec) -> np.ndarray:
+    from regard.nn.positions import sinusoids  # `regard inspect PRESET` reads the rules without Keras
+
+    places = embedding.positions
+    return sinusoids(places.max_positions + places.offset, embedding.width, places.layout, places.rates)
+
+
+BART = Family(
+    from_config,
+    config,
+    rules,
+    adapt,
+    constants,
+    redundant=(
+        r"lm_head\.weight",  # copies of the one table
+        r"(model\.)?(shared|(encoder|decoder)\.embed_tokens)\.weight",
+        r"(model\.)?(encoder|decoder)\.embed_positions\.weights?",  # computed anew
+        r"(model\.)?(encoder|decoder)\.version",
+    ),
+    prefix="model.",
+)

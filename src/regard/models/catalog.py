@@ -1,38 +1,50 @@
 """Every family by its name in config.json, every preset by its own."""
 
 import difflib
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from regard.errors import CheckpointError, ConfigError
-from regard.models import bart_layout, vaswani
-from regard.models.weights import Rule, StoredTensors
+from regard.models import (
+    bart_layout,
+    bert,
+    clip,
+    distilbert,
+    gpt2,
+    llama,
+    t5,
+    vaswani,
+    vision_encoder_decoder,
+    vit,
+    whisper,
+)
+from regard.models.family import Family
 from regard.specs import ModelSpec, TokenIds
 
-
-class Family(NamedTuple):
-    """A family is data: how its config reads and writes, and what its weights are called."""
-
-    from_config: Callable[[dict[str, Any]], ModelSpec]
-    config: Callable[[ModelSpec], dict[str, Any]]
-    rules: Callable[[ModelSpec], list[Rule]]
-    adapt: Callable[[ModelSpec, StoredTensors], ModelSpec]  # what only the tensors say
-    constants: Callable[[ModelSpec], dict[str, Callable[[], np.ndarray]]]  # tensors of the layout, no variables of ours
-    redundant: frozenset[str]  # tensors of a checkpoint that say nothing new
-
-
-_VASWANI = Family(
-    vaswani.from_config,
-    vaswani.config,
-    bart_layout.rules,
-    bart_layout.adapt,
-    bart_layout.constants,
-    bart_layout.REDUNDANT,
-)
-
-FAMILIES: dict[str, Family] = {"marian": _VASWANI, "pegasus": _VASWANI}
+FAMILIES: dict[str, Family] = {
+    "bart": bart_layout.BART,
+    "bert": bert.BERT,
+    "clip": clip.CLIP,
+    "clip_text_model": clip.CLIP_TEXT,
+    "clip_vision_model": clip.CLIP_IMAGE,
+    "deit": vit.DEIT,
+    "distilbert": distilbert.DISTILBERT,
+    "gpt2": gpt2.GPT2,
+    "llama": llama.LLAMA,
+    "m2m_100": bart_layout.BART,
+    "marian": bart_layout.BART,
+    "mbart": bart_layout.BART,
+    "mistral": llama.LLAMA,
+    "mt5": t5.T5,
+    "pegasus": bart_layout.BART,
+    "qwen2": llama.LLAMA,
+    "qwen3": llama.LLAMA,
+    "roberta": bert.ROBERTA,
+    "t5": t5.T5,
+    "vision-encoder-decoder": vision_encoder_decoder.VISION_ENCODER_DECODER,
+    "vit": vit.VIT,
+    "whisper": whisper.WHISPER,
+    "xlm-roberta": bert.ROBERTA,
+}
 
 PRESETS: dict[str, dict[str, Any]] = vaswani.PRESETS
 

@@ -1,5 +1,6 @@
 """The forms that build every family: encoder, decoder, encoder-decoder. A form reads a spec, never a family's name."""
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
 from regard.decoding.options import Generation, GenerationOptions
+from regard.decoding.stops import StopTable
+from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
-from regard.models.generation import Generator, check_ids
+from regard.models.generation import Generator
+from regard.models.inputs import check_features, check_ids
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
-from regard.nn.losses import cross_entropy
+from regard.nn.heads import ClassHead, PooledHead, Pooler, SpanHead, TokenHead
+from regard.nn.losses import class_loss, mean_cross_entropy, span_loss
 from regard.nn.output import Output, Tensor
-from regard.specs import ModelSpec
+from regard.specs import HeadSpec, ModelSpec, PairSpec, PatchSpec
 
 
 class Transformer(keras.Model):
@@ -27,8 +32,16 @@ class Transformer(keras.Model):
         # Keras would cast a batch's float arrays to the compute dtype (labels, pixels); the layers cast for themselves.
         super().__init__(name=spec.family, dtype=dtype, autocast=False)
         self.spec = spec
+        # What the checkpoint's JSON files say that is no business of ours: it goes along when the model is saved.
+        self.kept_config: dict[str, Any] = {}
+        self.kept_generation: dict[str, Any] = {}
+        self.companions: Mapping[str, Callable[[], bytes]] = {}  # files that go along, by name: the tokenizer's
+        tokens = spec.tokens
+        banned = () if tokens.pad is None or tokens.pad != tokens.decoder_start else ((tokens.pad,),)
         self.generation_options = GenerationOptions(
-            eos_token_id=spec.tokens.eos, pad_token_id=spec.tokens.pad, bad_words_ids=((spec.tokens.pad,),)
+            eos_token_id=tokens.eos,
+            pad_token_id=tokens.pad,
+            bad_words_ids=banned,
         )
         self._generator: Generator | None = None
 
@@ -38,24 +51,48 @@ class Transformer(keras.Model):
         return super().__call__(given, *args, **kwargs)
 
     def _checked(self, key: str, value: Any) -> Any:
-        """Token ids that are at hand, not in a graph: a lookup would wrap or zero those outside the table."""
-        if key in ("input_ids", "decoder_input_ids") and isinstance(value, (list, tuple, np.ndarray)):
-            check_ids(key, np.asarray(value), self.spec)
+        """Values that are at hand, not in a graph: a lookup would wrap or zero ids outside the table."""
+        if isinstance(value, (list, tuple, np.ndarray)):
+            if key in ("input_ids", "decoder_input_ids"):
+                check_ids(key, np.asarray(value), self.spec)
+            if key in ("pixel_values", "input_features"):
+                check_features(key, np.asarray(value), self.spec)
         return value
 
-    @property
-    def embedding(self) -> Any:
-        part = self.encoder if self.spec.encoder is not None else self.decoder
-        return part.embedding
-
-    def generate(self, batch: Batch, options: GenerationOptions | None = None, **overrides: Any) -> Generation:
+    def generate(
+        self,
+        batch: Batch,
+        options: GenerationOptions | None = None,
+        *,
+        trie: TokenTrie | None = None,
+        stops: StopTable | None = None,
+        **overrides: Any,
+    ) -> Generation:
         """Decode a batch: NumPy in, NumPy out. `overrides` are fields of `GenerationOptions`, whose defaults come with
-        the checkpoint. Raises ConfigError for options at odds with each other, InputError for a batch too long."""
-        if self.spec.decoder is None:
-            raise InputError("generate needs a decoder, but this model is an encoder alone")
+        the checkpoint. trie: all that may be generated; stops: what ends a hypothesis besides eos. Raises ConfigError
+        for options at odds with each other, InputError for a batch too long."""
+        return self.generator.generate(batch, (options or self.generation_options).merged(**overrides), trie, stops)
+
+    def generate_stream(
+        self,
+        batch: Batch,
+        options: GenerationOptions | None = None,
+        *,
+        stops: StopTable | None = None,
+        every: int = 1,
+        **overrides: Any,
+    ) -> Iterator[Generation]:
+        """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
+        return self.generator.stream(batch, (options or self.generation_options).merged(**overrides), stops, every)
+
+    @property
+    def generator(self) -> Generator:
+        if self.spec.decoder is None or self.spec.output.kind != "language":
+            what = "an encoder alone" if self.spec.decoder is None else f"one with a {self.spec.output.kind} head"
+            raise InputError(f"generate needs a decoder that predicts tokens, but this model is {what}")
         if self._generator is None:
             self._generator = Generator(self)
-        return self._generator.generate(batch, (options or self.generation_options).merged(**overrides))
+        return self._generator
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -73,69 +110,115 @@ class Transformer(keras.Model):
 
 
 class EncoderModel(Transformer):
-    """Hidden states of a text: `last_hidden_state` (B, S, D)."""
+    """Hidden states of a text or an image, `last_hidden_state` (B, S, D), and what its head makes of them."""
 
     def __init__(self, spec: ModelSpec, dtype: str = "float32") -> None:
         super().__init__(spec, dtype)
         self.encoder = Encoder(spec, name="encoder", dtype=self.dtype_policy)
         self.encoder.build()
+        self.head = build_head(spec, self.dtype_policy)
         self.built = True
 
     def call(self, batch: Batch, training: bool = False, return_attention: bool = False) -> Output:
-        encoded = self.encoder(Tokens.of(batch), training=training)
-        return Output(last_hidden_state=encoded.hidden, attentions=encoded.weights if return_attention else None)
+        encoded = self.encoder(source_of(batch, self.spec), training=training)
+        output = Output(last_hidden_state=encoded.hidden, attentions=encoded.weights if return_attention else None)
+        kind, hidden, labels = self.spec.output.kind, encoded.hidden, batch.get("labels")
+        first = None if encoded.source is None else encoded.source.first()
+        if self.head is None:
+            return output
+        if kind == "hidden":
+            return output._replace(pooler_output=self.head(hidden, place=first))
+        if kind == "pooled":
+            pooled, embeds = self.head(hidden, place=pooled_place(encoded.source, self.spec.output))
+            side = "image_embeds" if encoded.source is None else "text_embeds"
+            return output._replace(pooler_output=pooled, **{side: embeds})
+        if kind == "span":
+            return self.with_spans(output, batch, training)
+        if kind == "sequence_class":
+            logits = self.head(hidden, place=first, training=training)
+            loss = None if labels is None else class_loss(logits, labels, self.spec.output.problem)
+            return output._replace(logits=logits, loss=loss)
+        more = {"embedding": self.encoder.embedding} if kind == "masked_language" else {}
+        logits = self.head(hidden, training=training, **more)
+        return output._replace(logits=logits, loss=None if labels is None else mean_cross_entropy(logits, labels))
+
+    def with_spans(self, output: Output, batch: Batch, training: bool) -> Output:
+        starts, ends = self.head(output.last_hidden_state, training=training)
+        loss = None
+        if batch.get("start_positions") is not None and batch.get("end_positions") is not None:
+            loss = span_loss(starts, ends, batch["start_positions"], batch["end_positions"])
+        return output._replace(start_logits=starts, end_logits=ends, loss=loss)
 
 
 class DecoderModel(Transformer):
     """A language model: each token's logits for the next one, (B, S, V). `labels` are the `input_ids` themselves, or
-    -100: the shift by one is made here, as Transformers does."""
+    -100: the shift by one is made here, as Transformers does. Or classes (B, C), read from each text's last token."""
 
     def __init__(self, spec: ModelSpec, dtype: str = "float32") -> None:
         super().__init__(spec, dtype)
         self.decoder = Decoder(spec, name="decoder", dtype=self.dtype_policy)
         self.decoder.build()
+        self.head = build_head(spec, self.dtype_policy)
         self.built = True
 
     def call(self, batch: Batch, training: bool = False, return_attention: bool = False) -> Output:
-        decoded = self.decoder(Tokens.of(batch), training=training)
-        logits = self.decoder.logits(decoded.hidden, training)
-        loss = None
-        if batch.get("labels") is not None:
-            total, count = cross_entropy(logits[:, :-1], batch["labels"][:, 1:])
-            loss = total / ops.maximum(count, 1)
-        weights = decoded.self_weights if return_attention else None
-        return Output(loss=loss, logits=logits, last_hidden_state=decoded.hidden, attentions=weights)
+        tokens, labels = Tokens.of(batch), batch.get("labels")
+        decoded = self.decoder(tokens, training=training)
+        output = Output(last_hidden_state=decoded.hidden, attentions=decoded.self_weights if return_attention else None)
+        if self.head is None:
+            return output
+        if self.spec.output.kind == "sequence_class":
+            logits = self.head(decoded.hidden, place=self.without_padding(tokens).last(), training=training)
+            loss = None if labels is None else class_loss(logits, labels, self.spec.output.problem)
+            return output._replace(logits=logits, loss=loss)
+        logits = self.logits(decoded.hidden, training)
+        loss = None if labels is None else mean_cross_entropy(logits[:, :-1], labels[:, 1:])
+        return output._replace(logits=logits, loss=loss)
+
+    def without_padding(self, tokens: Tokens) -> Tokens:
+        """Where the batch has no mask, padding ends a text, as in Transformers."""
+        if tokens.real is not None or self.spec.tokens.pad is None:
+            return tokens
+        return tokens._replace(real=ops.cast(tokens.ids != self.spec.tokens.pad, "int32"))
+
+    def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
+        return self.head(hidden, embedding=self.decoder.embedding, training=training)
 
     def decoding_state(self, batch: Batch, num_beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
         """Read the prompts, and get ready for `capacity` steps: the first ids (B, W) and the state."""
-        prompt = Tokens.of(batch)
-        return self.decoder.begin_after(prompt, num_beams, capacity)
+        return self.decoder.begin_after(Tokens.of(batch), num_beams, capacity)
 
     def decoding_step(self, ids: Tensor, parents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         hidden, state = self.decoder.step(ids, parents, state)
-        return self.decoder.logits(hidden), state
+        return self.logits(hidden), state
 
 
 class EncoderDecoderModel(Transformer):
     """The original Transformer: source in, target out. `labels` (B, T) are the target with its eos; the decoder reads
-    them shifted right, from `spec.tokens.decoder_start`."""
+    them shifted right, from `spec.tokens.decoder_start`. The source may be an image or a sound."""
 
     def __init__(self, spec: ModelSpec, dtype: str = "float32") -> None:
         super().__init__(spec, dtype)
         self.encoder = Encoder(spec, name="encoder", dtype=self.dtype_policy)
         self.encoder.build()
-        self.decoder = Decoder(spec, embedding=self.encoder.embedding, name="decoder", dtype=self.dtype_policy)
+        embedding = self.encoder.embedding if spec.shared_embedding else None
+        self.decoder = Decoder(spec, embedding=embedding, name="decoder", dtype=self.dtype_policy)
         self.decoder.build()
+        self.head = build_head(spec, self.dtype_policy)
+        if spec.encoder_pooler is not None and spec.encoder is not None:
+            width = spec.encoder.layer.width
+            self.encoder_pooler = Pooler(spec.encoder_pooler, width, name="encoder_pooler", dtype=self.dtype_policy)
+            self.encoder_pooler.build()
+            self.encoder_pooler.trainable = False
         self.built = True
 
     def call(self, batch: Batch, training: bool = False, return_attention: bool = False) -> Output:
-        encoded = self.encoder(Tokens.of(batch), training=training)
+        encoded = self.encoder(source_of(batch, self.spec), training=training)
         decoded = self.decoder(self.target(batch), encoded, training=training)
-        logits = self.decoder.logits(decoded.hidden, training)
-        loss = None
-        if batch.get("labels") is not None:
-            total, count = cross_entropy(logits, batch["labels"])
-            loss = total / ops.maximum(count, 1)
+        logits = loss = None
+        if self.head is not None:
+            logits, labels = self.logits(decoded.hidden, training), batch.get("labels")
+            loss = None if labels is None else mean_cross_entropy(logits, labels)
         return Output(
             loss=loss,
             logits=logits,
@@ -151,24 +234,77 @@ class EncoderDecoderModel(Transformer):
             return Tokens.of(batch, "decoder_")
         if batch.get("labels") is None:
             raise InputError("an encoder-decoder needs decoder_input_ids or labels in the batch, but has neither")
-        shifted = shift_right(batch["labels"], self.spec.tokens.decoder_start, self.spec.tokens.pad)
+        tokens = self.spec.tokens
+        start = last_label(batch["labels"], tokens.pad) if self.spec.start_from_labels else tokens.decoder_start
+        shifted = shift_right(batch["labels"], start, tokens.pad or 0)
         return Tokens.of({**batch, "decoder_input_ids": shifted}, "decoder_")
 
+    def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
+        return self.head(hidden, embedding=self.decoder.embedding, training=training)
+
     def decoding_state(self, batch: Batch, num_beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
-        """Encode once, and get ready for `capacity` steps: the first ids (B, W) and the state."""
-        encoded: Encoded = self.encoder(Tokens.of(batch))
-        return self.decoder.begin_from(encoded, num_beams, capacity)
+        """Encode once, and get ready for `capacity` steps: the first ids (B, W) and the state. A batch with
+        `decoder_input_ids` goes on from these."""
+        encoded: Encoded = self.encoder(source_of(batch, self.spec))
+        if batch.get("decoder_input_ids") is None:
+            return self.decoder.begin_from(encoded, num_beams, capacity)
+        return self.decoder.begin_after(Tokens.of(batch, "decoder_"), num_beams, capacity, encoded)
 
     def decoding_step(self, ids: Tensor, parents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         hidden, state = self.decoder.step(ids, parents, state)
-        return self.decoder.logits(hidden), state
+        return self.logits(hidden), state
 
 
-def shift_right(labels: Tensor, start: int | None, pad: int) -> Tensor:
-    """What the decoder reads to predict `labels`: the start token, then all but the last label; ignored ones as pad."""
+def source_of(batch: Batch, spec: ModelSpec) -> Tokens | Tensor:
+    """What the encoder reads: tokens, pixels (B, height, width, C) or log-mel frames (B, A, M)."""
+    if spec.source is None:
+        return Tokens.of(batch)
+    return batch["pixel_values" if isinstance(spec.source, PatchSpec) else "input_features"]
+
+
+def pooled_place(source: Tokens | None, head: HeadSpec) -> Tensor | None:
+    """Where each row of a text has the token that stands for it: (B,); None for the first one, as in images."""
+    if source is None or head.pool == "first":
+        return None if source is None else source.first()
+    return source.found(head.token)
+
+
+def build_head(spec: ModelSpec, policy: Any, name: str = "head") -> Any:
+    """The layer of `spec.head`; None where there is none to build."""
+    head = spec.output
+    width = (spec.decoder or spec.encoder).layer.width  # type: ignore[union-attr]
+    own = {"name": name, "dtype": policy}
+    layer: Any = None
+    if head.predicts_tokens:
+        layer = TokenHead(head, spec.text, spec.logits_bias, **own)
+    elif head.kind == "span":
+        layer = SpanHead(head, width, **own)
+    elif head.kind == "pooled":
+        layer = PooledHead(head, width, **own)
+    elif head.labels:
+        layer = ClassHead(head, width, **own)
+    elif head.dense is not None:
+        layer = Pooler(head, width, **own)
+    if layer is not None:
+        layer.build()
+    return layer
+
+
+def shift_right(labels: Tensor, start: Tensor | int | None, pad: int) -> Tensor:
+    """What the decoder reads to predict `labels`: the start token, one for all or (B, 1), then all but the last label;
+    ignored ones as pad."""
     labels = ops.cast(labels, "int32")
-    before = ops.concatenate([ops.full_like(labels[:, :1], start), labels[:, :-1]], axis=1)
+    before = ops.concatenate([ops.zeros_like(labels[:, :1]) + start, labels[:, :-1]], axis=1)
     return ops.where(before == IGNORED_LABEL, ops.full_like(before, pad), before)
+
+
+def last_label(labels: Tensor, pad: int | None) -> Tensor:
+    """The last label of each row, its padding on the right: (B, T) -> (B, 1)."""
+    labels = ops.cast(labels, "int32")
+    ignored = labels == IGNORED_LABEL
+    real = ops.logical_not(ignored if pad is None else ops.logical_or(ignored, labels == pad))
+    count = ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True)
+    return ops.take_along_axis(labels, ops.maximum(count - 1, 0), axis=1)
 
 
 FORMS: dict[str, type[Transformer]] = {
@@ -180,4 +316,8 @@ FORMS: dict[str, type[Transformer]] = {
 
 def build_model(spec: ModelSpec, dtype: str = "float32") -> Transformer:
     """A network with fresh weights. dtype: a Keras policy ("float32", "mixed_bfloat16", "bfloat16", "float64")."""
+    if isinstance(spec, PairSpec):
+        from regard.models.pair import PairModel  # a form too, which stands on this file
+
+        return PairModel(spec, dtype)
     return FORMS[spec.form](spec, dtype)

@@ -1,21 +1,23 @@
 """`model.generate`: a batch of NumPy arrays through the one search, compiled once for each set of options."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from regard.batch import Batch
-from regard.decoding.loop import search
+from regard.decoding.loop import Given, Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
+from regard.decoding.stops import StopTable
+from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
-from regard.nn.kernels import compiled
+from regard.models.inputs import DECODER_KEYS, check_features, check_ids, check_lengths, source_keys
+from regard.nn.kernels import compiled, traced
 from regard.specs import ModelSpec
 
 PROMPT_BUCKET = 32  # tokens
 MOST_SEARCHES = 16  # graphs that are kept, the oldest given up first
-READ = ("input_ids", "attention_mask", "position_ids", "segment_ids")  # what a decoding reads of a batch
 
 
 def pad_to_multiple(array: np.ndarray, length: int) -> np.ndarray:
@@ -23,15 +25,17 @@ def pad_to_multiple(array: np.ndarray, length: int) -> np.ndarray:
     return np.pad(array, ((0, 0), (0, -array.shape[1] % length)))
 
 
-def check_ids(key: str, ids: np.ndarray, spec: ModelSpec) -> None:
-    """Raise InputError unless `ids` is (B, S), not empty, and each of them an id of the vocabulary."""
-    if ids.ndim != 2 or not ids.size:
-        raise InputError(f"{key} must be (B, S) with at least one row and one token, but is {ids.shape}")
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise InputError(f"{key} must be whole numbers, but are {ids.dtype}")
-    for worst in (int(ids.min()), int(ids.max())):
-        if not 0 <= worst < spec.embedding.vocab_size:
-            raise InputError(f"{key} must be ids below vocab_size ({spec.embedding.vocab_size}), but hold {worst}")
+class Asked(NamedTuple):
+    """What one call of `generate` is about, checked."""
+
+    inputs: dict[str, np.ndarray]
+    bounds: dict[str, Any]  # what a search is given besides logits
+    side: str  # of the ids that it goes on from: "decoder_", or ""
+    options: GenerationOptions
+
+
+def _as_arrays(found: Generation) -> Generation:
+    return Generation(*(None if field is None else np.asarray(field) for field in found))
 
 
 class Generator:
@@ -39,56 +43,141 @@ class Generator:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.searches: dict[tuple[GenerationOptions, tuple[str, ...], int | None], Callable[..., Generation]] = {}
+        self.spec: ModelSpec = model.spec
+        self.searches: dict[tuple[Any, ...], Any] = {}
 
-    def generate(self, batch: Batch, options: GenerationOptions) -> Generation:
+    def generate(
+        self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None = None, stops: StopTable | None = None
+    ) -> Generation:
+        asked = self._prepared(batch, options, trie, stops)
+        search = self._compiled(asked, "whole", lambda: self._whole(options.static, asked.side))
+        return _as_arrays(search(asked.inputs, asked.bounds))
+
+    def stream(
+        self, batch: Batch, options: GenerationOptions, stops: StopTable | None = None, every: int = 1
+    ) -> Iterator[Generation]:
+        """What there is after each `every` tokens, until the search is over. Not for beams, which agree on nothing
+        before the end (ConfigError)."""
+        asked = self._prepared(batch, options, None, stops)
+        begin, go_on = self._compiled(asked, "parts", lambda: self._parts(options.static, asked.side))
+        state, step, more = begin(asked.inputs, asked.bounds), 0, True
+        while more:
+            step += every
+            state, found, more = go_on(state, np.array(step, np.int32))
+            yield _as_arrays(found)
+
+    def _prepared(
+        self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
+    ) -> "Asked":
         given = {key: np.asarray(value) for key, value in batch.items() if value is not None}
-        given.setdefault("attention_mask", np.ones_like(given.get("input_ids", [])))
         self._check(given, options)
-        inputs = {key: given[key].astype(np.int32) for key in READ if key in given}
-        seeds = options.row_seeds(len(inputs["input_ids"]))
-        prompted = self.model.spec.form == "decoder"
-        if prompted:  # the rules on repetition need a prompt's length in the graph, so there are few of them
-            inputs = {key: pad_to_multiple(array, PROMPT_BUCKET) for key, array in inputs.items()}
-        key = (options.static, tuple(inputs), inputs["input_ids"].shape[1] if prompted else None)
+        if trie is not None:
+            trie.check_vocabulary(self.spec.text.vocab_size)
+        inputs, side = self._inputs(given)
+        bounds = {
+            "seeds": options.row_seeds(len(next(iter(inputs.values())))),
+            "trie": () if trie is None else trie,
+            "stops": () if stops is None else stops,
+        }
+        return Asked(inputs, bounds, side, options)
+
+    def _compiled(self, asked: "Asked", parts: str, build: Callable[[], Any]) -> Any:
+        """One graph for all batches of a kind, or for the parts of a search one for each of their shapes."""
+        prompt = asked.side + "input_ids"
+        # The rules on repetition need a prompt's length in the graph, so there are few of them.
+        length = asked.inputs[prompt].shape[1] if prompt in asked.inputs and self._is_prompt(prompt) else None
+        kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
+        key = (parts, asked.options.static, tuple(asked.inputs), length, kinds)
         if key not in self.searches:
             if len(self.searches) == MOST_SEARCHES:
                 del self.searches[next(iter(self.searches))]
-            self.searches[key] = compiled(self._search(options.static), inputs, seeds, rows_alone=prompted)
-        found = self.searches[key](inputs, seeds)
-        return Generation(*(None if field is None else np.asarray(field) for field in found))
+            built = build()
+            if parts == "whole":
+                fixed = length is not None or self.spec.source is not None
+                built = compiled(built, asked.inputs, asked.bounds, rows_alone=fixed)
+            self.searches[key] = built
+        return self.searches[key]
 
-    def _search(self, options: GenerationOptions) -> Callable[..., Generation]:
-        def run(inputs: Batch, seeds: Any) -> Generation:
+    def _is_prompt(self, key: str) -> bool:
+        """Whether these ids are continued: a language model's, and those given to an encoder-decoder's decoder."""
+        return self.spec.form == "decoder" or key.startswith("decoder_")
+
+    def _inputs(self, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+        """What the search reads, and the side whose ids it goes on from ("decoder_", or "")."""
+        keys = source_keys(self.spec)
+        inputs = {key: given[key] for key in keys if key in given}
+        if keys[0] == "input_ids":
+            inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
+        side = "decoder_" if "decoder_input_ids" in given else ""
+        if side:
+            inputs |= {key: given[key] for key in DECODER_KEYS if key in given}
+            inputs.setdefault("decoder_attention_mask", np.ones_like(given["decoder_input_ids"]))
+        for key, array in inputs.items():
+            ids = array.astype(np.float32 if key in ("pixel_values", "input_features") else np.int32)
+            continued = self.spec.form == "decoder" or (side and key in DECODER_KEYS)
+            inputs[key] = pad_to_multiple(ids, PROMPT_BUCKET) if continued else ids
+        return inputs, side
+
+    def _begin(self, search: Search, side: str) -> Callable[[Batch, dict[str, Any]], SearchState]:
+        """From a batch to the search before its first token."""
+
+        def begin(inputs: Batch, bounds: dict[str, Any]) -> SearchState:
+            options = search.options
             start_ids, state = self.model.decoding_state(inputs, options.width, options.max_new_tokens)
-            prompt = {"prompt": inputs["input_ids"], "prompt_mask": inputs["attention_mask"]}
-            history = prompt if self.model.spec.form == "decoder" else {}
-            two_words = ops.reshape(seeds, (-1, 2))  # tells the graph of any size that a seed is two words
-            return search(self.model.decoding_step, state, start_ids, options, ops, seeds=two_words, **history)
+            given: Given = {"seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
+            if self.spec.form == "decoder" or side:
+                given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
+            if "input_ids" in inputs:
+                given |= {"source": inputs["input_ids"], "source_mask": inputs["attention_mask"]}
+            if len(bounds["trie"]):
+                given["trie"] = bounds["trie"]
+            if len(bounds["stops"]):
+                given["stops"] = bounds["stops"]
+            return search.start(state, start_ids, **given)
 
-        return run
+        return begin
+
+    def _whole(self, options: GenerationOptions, side: str) -> Callable[..., Generation]:
+        search = Search(self.model.decoding_step, options, ops)
+        begin = self._begin(search, side)
+        return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds)))
+
+    def _parts(self, options: GenerationOptions, side: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        search = Search(self.model.decoding_step, options, ops)
+
+        def go_on(state: SearchState, until: Any) -> tuple[SearchState, Generation, Any]:
+            state = search.run(state, until)
+            return state, search.result(state), search.is_open(state)
+
+        return traced(self._begin(search, side)), traced(go_on)
 
     def _check(self, given: dict[str, np.ndarray], options: GenerationOptions) -> None:
-        spec, together = self.model.spec, self.model.spec.form == "decoder"
-        if "input_ids" not in given:
-            raise InputError("generate needs input_ids in the batch, but has none")
-        check_ids("input_ids", given["input_ids"], spec)
-        options.check_vocabulary(spec.embedding.vocab_size)
-        for key in ("decoder_input_ids", *(() if together else ("segment_ids",))):
-            if key in given:
-                raise InputError(f"generate with {key} is not supported: leave it out")
-        for key in READ:
-            if key in given and given[key].shape != given["input_ids"].shape:
-                raise InputError(
-                    f"{key} must have the shape of input_ids {given['input_ids'].shape}, but has {given[key].shape}"
-                )
-        bound = spec.embedding.positions.max_positions
-        last = (given["attention_mask"] != 0).sum(axis=1).max()
-        if "position_ids" in given:
-            last = given["position_ids"].max() + 1
-            if given["position_ids"].min() < 0:
-                raise InputError(f"position_ids must be at least 0, but hold {given['position_ids'].min()}")
-        longest = max(last, options.max_new_tokens + last * together)
-        if spec.embedding.positions.kind != "none" and longest > bound:
-            what = "the prompt and max_new_tokens together" if together else "the source, and max_new_tokens,"
-            raise InputError(f"{what} must be at most max_positions ({bound}), but is {longest}")
+        spec, first = self.spec, source_keys(self.spec)[0]
+        if first not in given:
+            raise InputError(f"generate needs {first} in the batch, but has none")
+        if first == "input_ids":
+            check_ids(first, given[first], spec)
+        else:
+            check_features(first, given[first], spec)
+        if "decoder_input_ids" in given:
+            if spec.form == "decoder":
+                raise InputError("generate with decoder_input_ids is for encoder-decoders: leave it out")
+            check_ids("decoder_input_ids", given["decoder_input_ids"], spec)
+        options.check_vocabulary(spec.text.vocab_size)
+        if spec.form != "decoder" and "segment_ids" in given:
+            raise InputError("generate with segment_ids is not supported: leave it out")
+        self._check_shapes(given, first)
+        if "position_ids" in given and given["position_ids"].min() < 0:
+            raise InputError(f"position_ids must be at least 0, but hold {given['position_ids'].min()}")
+        check_lengths(given, spec, options.max_new_tokens)
+
+    def _check_shapes(self, given: dict[str, np.ndarray], first: str) -> None:
+        """Each key beside its ids; a decoder's prompt has as many rows as the source."""
+        pairs = [(key, "input_ids") for key in source_keys(self.spec)[1:]]
+        pairs.append(("decoder_attention_mask", "decoder_input_ids"))
+        for key, ids in pairs:
+            if key in given and ids in given and given[key].shape != given[ids].shape:
+                raise InputError(f"{key} must have the shape of {ids} {given[ids].shape}, but has {given[key].shape}")
+        if "decoder_input_ids" in given and len(given["decoder_input_ids"]) != len(given[first]):
+            rows, prompts = len(given[first]), len(given["decoder_input_ids"])
+            raise InputError(f"decoder_input_ids must have a row for each of {first} ({rows}), but has {prompts}")

@@ -1,17 +1,19 @@
-"""Encoder and decoder: an embedding under a stack. They return tensors and compose; the forms return `Output`."""
+"""Encoder and decoder: a stem under a stack. They return tensors and compose; the forms return `Output`."""
 
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from regard.nn.attention import KeysAndValues
-from regard.nn.cache import LayerCache, claim_slot, no_owners, owned_mask, reorder_owners
+from regard.nn.cache import LayerCache, claim_slot, column_places, no_owners, owned_mask, reorder_owners
 from regard.nn.embedding import TokenEmbedding
 from regard.nn.layers import Stack, StackOutput
+from regard.nn.linear import Linear
 from regard.nn.masks import all_of, causal_mask, padding_mask, segment_mask
 from regard.nn.output import Tensor
 from regard.nn.positions import count_positions
-from regard.specs import ModelSpec
+from regard.nn.stems import AudioStem, PatchStem, TokenStem
+from regard.specs import ModelSpec, PatchSpec
 
 
 class Tokens(NamedTuple):
@@ -21,10 +23,11 @@ class Tokens(NamedTuple):
     real: Tensor | None = None
     positions: Tensor | None = None
     segments: Tensor | None = None
+    types: Tensor | None = None
 
     @classmethod
     def of(cls, batch: dict[str, Any], side: str = "") -> "Tokens":
-        keys = ("input_ids", "attention_mask", "position_ids", "segment_ids")
+        keys = ("input_ids", "attention_mask", "position_ids", "segment_ids", "token_type_ids")
         given = (batch.get(side + key) for key in keys)
         return cls(*(None if value is None else ops.cast(value, "int32") for value in given))
 
@@ -42,38 +45,79 @@ class Tokens(NamedTuple):
             None if self.segments is None else segment_mask(self.segments, self.segments),
         )
 
+    def first(self) -> Tensor | None:
+        """Where each row's first real token stands: (B,) int32; None where nothing is padding."""
+        return None if self.real is None else ops.argmax(ops.cast(self.real > 0, "int32"), axis=1)
+
+    def found(self, token: int | None) -> Tensor:
+        """Where each row has its first `token`, or for None its highest id; without one, its first real token: (B,)."""
+        real = ops.ones_like(self.ids) if self.real is None else ops.cast(self.real > 0, "int32")
+        rank = self.ids + 1 if token is None else 1 + ops.cast(self.ids == token, "int32")
+        return ops.argmax(rank * real, axis=1)
+
+    def last(self) -> Tensor:
+        """Where each row's last real token stands: (B,) int32."""
+        real = ops.ones_like(self.ids) if self.real is None else self.real
+        place = ops.arange(ops.shape(self.ids)[1], dtype="int32")[None]
+        return ops.max(ops.where(real > 0, place, ops.zeros_like(place)), axis=1)
+
 
 class Encoded(NamedTuple):
     """The memory and what a decoder must know of it."""
 
     hidden: Tensor  # (B, S, D)
     weights: tuple[Tensor, ...]  # a layer each, (B, N, S, S)
-    source: Tokens
+    source: Tokens | None = None  # None: patches or frames, all of them real
 
     def allowed(self, target: Tokens | None = None) -> Tensor | None:
         """Which target token may attend to which source token."""
-        packed = target is not None and target.segments is not None and self.source.segments is not None
+        source = self.source
+        if source is None:
+            return None
+        packed = target is not None and target.segments is not None and source.segments is not None
         return all_of(
-            None if self.source.real is None else padding_mask(self.source.real),
-            segment_mask(target.segments, self.source.segments) if target is not None and packed else None,
+            None if source.real is None else padding_mask(source.real),
+            segment_mask(target.segments, source.segments) if target is not None and packed else None,
         )
 
 
 class Encoder(Stack):
-    """Tokens that all attend to one another."""
+    """Tokens, patches or frames that all attend to one another; a causal one's to what is before them."""
 
     def __init__(self, spec: ModelSpec, **kwargs: Any) -> None:
         assert spec.encoder is not None
-        super().__init__(spec.encoder, **kwargs)
-        self.embedding = TokenEmbedding(spec.embedding, name="embedding", dtype=self.dtype_policy)
+        super().__init__(spec.encoder, causal=spec.encoder.causal, **kwargs)
+        own = {"name": "stem", "dtype": self.dtype_policy}
+        self.embedding = None
+        if spec.source is None:
+            self.embedding = TokenEmbedding(spec.text, name="embedding", dtype=self.dtype_policy)
+            self.stem = TokenStem(spec.text, **own)
+        else:
+            self.stem = (
+                PatchStem(spec.source, **own) if isinstance(spec.source, PatchSpec) else AudioStem(spec.source, **own)
+            )
 
     def build(self) -> None:
-        self.embedding.build()
+        if self.embedding is not None:
+            self.embedding.build()
+        self.stem.build()
         super().build()
 
-    def call(self, source: Tokens, training: bool = False) -> Encoded:
-        hidden = self.embedding(source.ids, source.places(), training=training)
-        encoded = self.transform(hidden, source.allowed(), training=training)
+    def call(self, source: Tokens | Tensor, training: bool = False) -> Encoded:
+        """Tokens, pixels (B, height, width, C) or log-mel frames (B, A, M) -> the memory."""
+        if not isinstance(source, Tokens):
+            return self.encode(self.stem(source, training=training), None, training)
+        hidden = self.stem(
+            source.ids, embedding=self.embedding, places=source.places(), types=source.types, training=training
+        )
+        return self.encode(hidden, source, training)
+
+    def encode(self, hidden: Tensor, source: Tokens | None, training: bool) -> Encoded:
+        length = ops.shape(hidden)[1]
+        places = ops.arange(length, dtype="int32")[None] if source is None else source.places()
+        causal = causal_mask(length) if self.spec.causal else None
+        allowed = all_of(causal, None if source is None else source.allowed())
+        encoded = self.transform(hidden, self.reaches(allowed, places, places), training=training)
         return Encoded(encoded.hidden, encoded.self_weights, source)
 
 
@@ -82,7 +126,7 @@ class DecoderState(NamedTuple):
 
     slot: Tensor  # scalar int32: where this step writes
     owners: Tensor  # (B, W, S) int32: see nn.cache
-    offsets: Tensor  # (B,) int32: what a row's position is ahead of its slot
+    places: Tensor  # (B, S) int32: the position of what each slot holds, or will hold
     caches: tuple[LayerCache, ...]
     memories: tuple[KeysAndValues, ...]  # of the encoder's output, shared by the beams; () without an encoder
     memory_allowed: Tensor  # (B, 1, 1, S) boolean
@@ -93,91 +137,117 @@ class Decoder(Stack):
 
     def __init__(self, spec: ModelSpec, embedding: TokenEmbedding | None = None, **kwargs: Any) -> None:
         assert spec.decoder is not None
-        super().__init__(spec.decoder, **kwargs)
-        self.spec, self.tokens, self.has_logits_bias = spec.decoder, spec.tokens, spec.logits_bias
-        self.embedding = embedding or TokenEmbedding(spec.embedding, name="embedding", dtype=self.dtype_policy)
+        super().__init__(spec.decoder, causal=True, **kwargs)
+        own = {"dtype": self.dtype_policy}
+        self.tokens = spec.tokens
+        self.embedding = embedding or TokenEmbedding(spec.text, name="embedding", **own)
+        self.stem = TokenStem(spec.text, name="stem", **own)
+        width, memory_width = spec.decoder.layer.width, spec.encoder.layer.width if spec.encoder else None
+        self.memory_projection = None
+        if memory_width is not None and memory_width != width:
+            self.memory_projection = Linear(memory_width, width, name="memory_projection", **own)
 
     def build(self) -> None:
         if not self.embedding.built:
             self.embedding.build()
+        self.stem.build()
+        if self.memory_projection is not None:
+            self.memory_projection.build()
         super().build()
-        self.final_logits_bias = None
-        if self.has_logits_bias:
-            shape = (1, self.embedding.spec.vocab_size)
-            self.final_logits_bias = self.add_weight(
-                name="final_logits_bias", shape=shape, initializer="zeros", trainable=False
-            )
 
-    def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
-        """(B, T, D) -> (B, T, V), see `TokenEmbedding.logits`."""
-        logits = self.embedding.logits(hidden, training)
-        if self.final_logits_bias is None:
-            return logits
-        return logits + ops.cast(self.final_logits_bias.value[0], logits.dtype)
+    def embed(self, ids: Tensor, places: Tensor, training: bool = False) -> Tensor:
+        return self.stem(ids, embedding=self.embedding, places=places, training=training)
+
+    def remember(self, memory: Encoded | None) -> tuple[KeysAndValues, ...]:
+        """Each layer's keys and values of the memory."""
+        if memory is None:
+            return ()
+        hidden = memory.hidden
+        return self.memories(hidden if self.memory_projection is None else self.memory_projection(hidden))
 
     def call(self, target: Tokens, memory: Encoded | None = None, training: bool = False) -> StackOutput:
-        hidden = self.embedding(target.ids, target.places(), training=training)
+        places = target.places()
         allowed = all_of(causal_mask(ops.shape(target.ids)[1]), target.allowed())
-        if memory is None:
-            return self.transform(hidden, allowed, training=training)
-        memories = self.memories(memory.hidden)
-        return self.transform(hidden, allowed, memories, memory.allowed(target), training=training)
+        return self.transform(
+            self.embed(target.ids, places, training),
+            self.reaches(allowed, places, places),
+            self.remember(memory),
+            None if memory is None else memory.allowed(target),
+            training=training,
+        )
 
     def begin_from(self, memory: Encoded, beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
         """Ready to write the first target token: the start ids (B, W), and a state with `capacity` free slots."""
-        batch = ops.shape(memory.hidden)[0]
-        nothing = ops.zeros((batch, self.spec.layer.heads, 0, self.spec.layer.head_width), dtype=self.compute_dtype)
-        allowed = memory.allowed()
+        batch, layer = ops.shape(memory.hidden)[0], self.spec.layer
+        nothing = ops.zeros((batch, layer.keys_heads, 0, layer.head_width), dtype=self.compute_dtype)
         state = DecoderState(
             slot=ops.zeros((), dtype="int32"),
             owners=no_owners(batch, beams, capacity),
-            offsets=ops.zeros((batch,), dtype="int32"),
+            places=ops.broadcast_to(ops.arange(capacity, dtype="int32")[None], (batch, capacity)),
             caches=tuple(LayerCache.begin(nothing, nothing, capacity, beams) for _ in self.layers),
-            memories=self.memories(memory.hidden),
-            memory_allowed=ops.ones((1, 1, 1, 1), dtype="bool") if allowed is None else allowed,
+            memories=self.remember(memory),
+            memory_allowed=_memory_allowed(memory),
         )
         return ops.full((batch, beams), self.tokens.decoder_start, dtype="int32"), state
 
-    def begin_after(self, prompt: Tokens, beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
+    def begin_after(
+        self, prompt: Tokens, beams: int, capacity: int, memory: Encoded | None = None
+    ) -> tuple[Tensor, DecoderState]:
         """Ready to go on from a prompt, padded on either side: its last real tokens (B, W), which the first step reads
         again, and a state that holds all before them and `capacity` free slots."""
-        batch, length = ops.shape(prompt.ids)
+        length = ops.shape(prompt.ids)[1]
         real = ops.ones_like(prompt.ids) if prompt.real is None else prompt.real
-        place = ops.arange(length, dtype="int32")[None]
-        last = ops.max(ops.where(real > 0, place, ops.zeros_like(place)), axis=1, keepdims=True)
-        positions = prompt.places()
-        known = ops.logical_and(real > 0, place != last)
+        last = prompt.last()[:, None]
+        places = prompt.places()
+        known = ops.logical_and(real > 0, ops.arange(length, dtype="int32")[None] != last)
         if prompt.segments is not None:  # the text goes on in the segment that its last token is of
             known = ops.logical_and(known, prompt.segments == ops.take_along_axis(prompt.segments, last, axis=1))
         owners = ops.where(known, ops.zeros_like(real), ops.full_like(real, -1))
-        free = ops.full((batch, capacity), -1, dtype="int32")
-        owners = ops.concatenate([owners, free], axis=1)
+        owners = ops.pad(owners, ((0, 0), (0, capacity)), constant_values=-1)
+        to_come = ops.take_along_axis(places, last, axis=1) + ops.arange(capacity, dtype="int32")[None]
+        memories = self.remember(memory)
         state = DecoderState(
             slot=ops.cast(length, "int32"),
             owners=ops.repeat(owners[:, None], beams, axis=1),  # (B,S) -> (B,W,S)
-            offsets=ops.take_along_axis(positions, last, axis=1)[:, 0] - length,
-            caches=self.read_prompt(prompt, beams, capacity),
-            memories=(),
-            memory_allowed=ops.ones((1, 1, 1, 1), dtype="bool"),
+            places=ops.concatenate([places, to_come], axis=1),
+            caches=self.read_prompt(prompt, beams, capacity, memories, memory),
+            memories=memories,
+            memory_allowed=_memory_allowed(memory),
         )
         return ops.repeat(ops.take_along_axis(prompt.ids, last, axis=1), beams, axis=1), state
 
-    def read_prompt(self, prompt: Tokens, beams: int, free: int) -> tuple[LayerCache, ...]:
-        hidden = self.embedding(prompt.ids, prompt.places())
+    def read_prompt(
+        self, prompt: Tokens, beams: int, free: int, memories: tuple[KeysAndValues, ...], memory: Encoded | None
+    ) -> tuple[LayerCache, ...]:
+        places = prompt.places()
+        hidden = self.embed(prompt.ids, places)
         allowed = all_of(causal_mask(ops.shape(prompt.ids)[1]), prompt.allowed())
+        memory_allowed = None if memory is None else memory.allowed(prompt)
         caches = []
-        for layer in self.layers:
-            read = layer.self_attention.keys_and_values(layer.enter(hidden, layer.self_attention_norm))
+        for i, (layer, reach) in enumerate(zip(self.layers, self.reaches(allowed, places, places), strict=True)):
+            entered = layer.enter(hidden, layer.self_attention_norm)
+            read = layer.self_attention.keys_and_values(entered, reach.rotation)
             caches.append(LayerCache.begin(read.keys, read.values, free, beams))
-            hidden = layer(hidden, allowed=allowed).hidden
+            crossed = {"memory": memories[i], "memory_allowed": memory_allowed} if memories else {}
+            hidden = layer(hidden, reach=reach, **crossed).hidden
         return tuple(caches)
 
     def step(self, ids: Tensor, parents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One token further for every beam: (B, W) ids -> (B, W, D). `parents`: the old beam each beam goes on from."""
         owners = claim_slot(reorder_owners(state.owners, parents), state.slot)
-        positions = ops.broadcast_to((state.slot + state.offsets)[:, None], ops.shape(ids))
-        hidden = self.embedding(ids, positions)
+        place = ops.take(state.places, state.slot, axis=1)[:, None]  # (B, 1): beams stand side by side
+        key_places = column_places(state.places, ids.shape[1])
         output = self.transform(
-            hidden, owned_mask(owners), state.memories, state.memory_allowed, state.caches, state.slot
+            self.embed(ids, ops.broadcast_to(place, ops.shape(ids))),
+            self.reaches(owned_mask(owners), place, key_places),
+            state.memories,
+            state.memory_allowed,
+            state.caches,
+            state.slot,
         )
         return output.hidden, state._replace(slot=state.slot + 1, owners=owners, caches=output.caches)
+
+
+def _memory_allowed(memory: Encoded | None) -> Tensor:
+    allowed = None if memory is None else memory.allowed()
+    return ops.ones((1, 1, 1, 1), dtype="bool") if allowed is None else allowed

@@ -1,9 +1,11 @@
 """How a checkpoint's tensors become ours: one rule a variable, and each rule works in both directions."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+
+Layout = Literal["same", "transposed", "patches", "frames"]
 
 
 class StoredTensors(Protocol):
@@ -20,39 +22,92 @@ class StoredTensors(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """Our variable at `path` is made of `names`, tensors of the checkpoint, side by side on its last axis."""
+    """Our variable at `path` is made of `names`, tensors of the checkpoint, side by side on `axis`."""
 
     path: str
-    names: tuple[str, ...]
+    names: tuple[str | None, ...]  # None: a part that the checkpoint has no tensor for, for it is zero
     shape: tuple[int, ...]  # of our variable
-    transposed: bool = False  # the checkpoint stores (out, in), we (in, out)
+    layout: Layout = "same"  # transposed: the checkpoint stores (out, in), we (in, out); or a convolution's kernel
+    widths: tuple[int, ...] = ()  # each part's size on `axis`; (): equal sizes
+    axis: int = -1
+    stored: tuple[int, ...] = ()  # each part's shape in the checkpoint, where it is no matter of layout
 
-    def stored_shape(self) -> tuple[int, ...]:
+    def parts(self) -> list[tuple[int, ...]]:
+        """The shape of each part of our variable."""
+        if len(self.names) == 1:
+            return [self.shape]
+        widths = self.widths or (self.shape[self.axis] // len(self.names),) * len(self.names)
+        axis = self.axis % len(self.shape)
+        return [(*self.shape[:axis], width, *self.shape[axis + 1 :]) for width in widths]
+
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each of the checkpoint's tensors."""
-        part = (*self.shape[:-1], self.shape[-1] // len(self.names))
-        return part[::-1] if self.transposed else part
+        shapes = {}
+        for name, shape in zip(self.names, self.parts(), strict=True):
+            if name is not None:
+                shapes[name] = self.stored or (shape[::-1] if self.layout == "transposed" else shape)
+        return shapes
 
-    def join(self, parts: list[np.ndarray]) -> np.ndarray:
-        """The checkpoint's tensors -> our variable."""
-        return np.concatenate([part.T if self.transposed else part for part in parts], axis=-1)
+    def join(self, tensors: list[np.ndarray | None]) -> np.ndarray:
+        """The checkpoint's tensors, in the order of `names` -> our variable."""
+        dtype = next(tensor.dtype for tensor in tensors if tensor is not None)
+        found = [
+            np.zeros(shape, dtype) if tensor is None else self._ours(tensor, shape)
+            for tensor, shape in zip(tensors, self.parts(), strict=True)
+        ]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=self.axis)
 
     def split(self, variable: np.ndarray) -> dict[str, np.ndarray]:
         """Our variable -> the checkpoint's tensors."""
-        parts = np.split(variable, len(self.names), axis=-1)
-        ordered = (np.ascontiguousarray(part.T if self.transposed else part) for part in parts)
-        return dict(zip(self.names, ordered, strict=True))
+        parts = [variable]  # which may be a scalar
+        if len(self.names) > 1:
+            parts = np.split(variable, np.cumsum([shape[self.axis] for shape in self.parts()])[:-1], axis=self.axis)
+        named = zip(self.names, parts, strict=True)
+        return {name: np.asarray(self._theirs(part), order="C") for name, part in named if name is not None}
+
+    def _ours(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if self.layout == "transposed":
+            return tensor.T
+        if self.layout == "patches":  # (D, C, height, width): ours reads a patch row by row, its channels innermost
+            tensor = tensor.transpose(2, 3, 1, 0)
+        if self.layout == "frames":  # (D, M, 3)
+            tensor = tensor.transpose(2, 1, 0)
+        return tensor.reshape(shape)
+
+    def _theirs(self, part: np.ndarray) -> np.ndarray:
+        if self.layout == "transposed":
+            return part.T
+        if self.layout == "patches":
+            width, channels, *window = self.stored
+            return part.reshape(*window, channels, width).transpose(3, 2, 0, 1)
+        if self.layout == "frames":
+            width, mels, window_length = self.stored
+            return part.reshape(window_length, mels, width).transpose(2, 1, 0)
+        return part.reshape(self.stored) if self.stored else part
 
 
-def linear(path: str, names: tuple[str, ...], in_width: int, out_width: int) -> list[Rule]:
-    """A torch `Linear`, or several that we hold side by side: weight (out, in) and bias."""
-    return [
-        Rule(f"{path}/kernel", tuple(f"{name}.weight" for name in names), (in_width, len(names) * out_width), True),
-        Rule(f"{path}/bias", tuple(f"{name}.bias" for name in names), (len(names) * out_width,)),
-    ]
+def linear(
+    path: str, names: tuple[str, ...], in_width: int, *widths: int, bias: bool | tuple[bool, ...] = True
+) -> list[Rule]:
+    """A torch `Linear`, or several that we hold side by side: weight (out, in) and bias.
+
+    widths: one for all, or one each. bias: where only some have one, ours is zero for the others.
+    """
+    out = widths if len(widths) == len(names) else widths * len(names)
+    kernel_names = tuple(f"{name}.weight" for name in names)
+    kernel = Rule(f"{path}/kernel", kernel_names, (in_width, sum(out)), "transposed", out)
+    biased = bias if isinstance(bias, tuple) else (bias,) * len(names)
+    if not any(biased):
+        return [kernel]
+    bias_names = tuple(f"{name}.bias" if there else None for name, there in zip(names, biased, strict=True))
+    return [kernel, Rule(f"{path}/bias", bias_names, (sum(out),), widths=out)]
 
 
-def norm(path: str, name: str, width: int) -> list[Rule]:
-    return [
-        Rule(f"{path}/scale", (f"{name}.weight",), (width,)),
-        Rule(f"{path}/bias", (f"{name}.bias",), (width,)),
-    ]
+def norm(path: str, name: str, width: int, kind: Literal["layer", "rms"] = "layer") -> list[Rule]:
+    scale = Rule(f"{path}/scale", (f"{name}.weight",), (width,))
+    return [scale] if kind == "rms" else [scale, Rule(f"{path}/bias", (f"{name}.bias",), (width,))]
+
+
+def table(path: str, name: str, rows: int, width: int) -> Rule:
+    """A torch `Embedding`: (rows, width)."""
+    return Rule(path, (name,), (rows, width))

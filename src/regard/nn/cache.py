@@ -14,18 +14,18 @@ from regard.nn.output import Tensor
 
 
 class LayerCache(NamedTuple):
-    """One layer's keys and values, (B * N, S, W, H) each: S slots of W beams."""
+    """One layer's keys and values, (B * K, S, W, H) each: S slots of W beams."""
 
     keys: Tensor
     values: Tensor
 
     @classmethod
     def begin(cls, keys: Tensor, values: Tensor, free: int, beams: int) -> "LayerCache":
-        """A prompt's slots, (B, N, P, H), all in beam 0's column, and `free` slots after them."""
+        """A prompt's slots, (B, K, P, H), all in beam 0's column, and `free` slots after them."""
         return cls(_room_after(keys, free, beams), _room_after(values, free, beams))
 
     def write(self, slot: Tensor, keys: Tensor, values: Tensor) -> "LayerCache":
-        """The newest token of each beam, (B, N, W, H), into a slot."""
+        """The newest token of each beam, (B, K, W, H), into a slot."""
         rows = ops.shape(self.keys)[0]
         return LayerCache(
             *(
@@ -34,17 +34,17 @@ class LayerCache(NamedTuple):
             )
         )
 
-    def read(self, heads: int) -> tuple[Tensor, Tensor]:
-        """All slots of all beams as keys and values: (B, N, S*W, H)."""
+    def read(self, kv_heads: int) -> tuple[Tensor, Tensor]:
+        """All slots of all beams as keys and values: (B, K, S*W, H)."""
         rows, slots, beams, width = ops.shape(self.keys)
-        shape = (rows // heads, heads, slots * beams, width)
+        shape = (rows // kv_heads, kv_heads, slots * beams, width)
         return ops.reshape(self.keys, shape), ops.reshape(self.values, shape)
 
 
 def _room_after(prompt: Tensor, free: int, beams: int) -> Tensor:
     batch, heads, length, width = ops.shape(prompt)
     prompt = ops.reshape(prompt, (batch * heads, length, 1, width))
-    return ops.pad(prompt, ((0, 0), (0, free), (0, beams - 1), (0, 0)))  # -> (B*N,S,W,H)
+    return ops.pad(prompt, ((0, 0), (0, free), (0, beams - 1), (0, 0)))  # -> (B*K,S,W,H)
 
 
 def no_owners(batch: Tensor, beams: int, capacity: int) -> Tensor:
@@ -69,3 +69,8 @@ def owned_mask(owners: Tensor) -> Tensor:
     columns = ops.arange(beams, dtype="int32")
     owned = owners[:, :, :, None] == columns
     return ops.reshape(owned, (batch, 1, beams, slots * beams))
+
+
+def column_places(places: Tensor, beams: int) -> Tensor:
+    """The places of a cache's slots, once for each column: (B, S) -> (B, S*W), in the order of `LayerCache.read`."""
+    return ops.repeat(places, beams, axis=1)

@@ -1,4 +1,4 @@
-"""Token embeddings, shared with the output layer (Vaswani et al. 2017, sections 3.4 and 3.5)."""
+"""Token embeddings, shared with the output layer (Vaswani et al. 2017, section 3.4)."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from regard.nn.layer import Layer
 from regard.nn.output import Tensor
-from regard.nn.positions import sinusoids
 from regard.nn.precision import at_least_float32
 from regard.specs import EmbeddingSpec
 
 
-class TokenEmbedding(keras.Layer):
-    """E[ids] * sqrt(D) + PE[positions], and its inverse, hidden E^T.
+class TokenEmbedding(Layer):
+    """E[ids] * sqrt(D), and its inverse, hidden E^T.
 
     The padding token's row begins at zero and gets no gradient, from neither use, so it stays what it was.
     """
@@ -21,10 +21,6 @@ class TokenEmbedding(keras.Layer):
     def __init__(self, spec: EmbeddingSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spec = spec
-        self.dropout = keras.layers.Dropout(spec.dropout, dtype=self.dtype_policy, name="dropout")
-        self.sinusoids = None
-        if spec.positions.kind == "sinusoidal":
-            self.sinusoids = sinusoids(spec.positions.max_positions, spec.width, spec.positions.layout)
 
     def build(self) -> None:
         spec = self.spec
@@ -34,25 +30,22 @@ class TokenEmbedding(keras.Layer):
             initializer=keras.initializers.RandomNormal(stddev=spec.width**-0.5),
             autocast=False,  # a lookup casts the rows it takes; its gradient is summed in float32
         )
-        row = np.arange(spec.vocab_size)[:, None]
-        self.table.assign(self.table.value * ops.cast(row != spec.pad_id, self.table.dtype))
+        if spec.pad_id is not None:
+            row = np.arange(spec.vocab_size)[:, None]
+            self.table.assign(self.table.value * ops.cast(row != spec.pad_id, self.table.dtype))
 
     def trained_table(self, training: bool) -> Tensor:
         """The table; in training its padding row is held still."""
         table = self.table.value
-        if not training:
+        if not training or self.spec.pad_id is None:
             return table
         is_pad = ops.convert_to_tensor(np.arange(self.spec.vocab_size)[:, None] == self.spec.pad_id)
         return ops.where(is_pad, ops.stop_gradient(table), table)
 
-    def call(self, ids: Tensor, positions: Tensor, training: bool = False) -> Tensor:
-        """ids, positions: (B, T) int32 -> (B, T, D)."""
+    def call(self, ids: Tensor, training: bool = False) -> Tensor:
+        """(B, T) int32 -> (B, T, D)."""
         hidden = ops.cast(ops.take(self.trained_table(training), ids, axis=0), self.compute_dtype)
-        if self.spec.scale:
-            hidden = hidden * self.spec.width**0.5
-        if self.sinusoids is not None:
-            hidden = hidden + ops.take(ops.convert_to_tensor(self.sinusoids, dtype=hidden.dtype), positions, axis=0)
-        return self.dropout(hidden, training=training)
+        return hidden * self.spec.width**0.5 if self.spec.scale else hidden
 
     def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
         """(B, T, D) -> (B, T, V): at least float32; in training in the compute dtype, for the loss is exact inside."""

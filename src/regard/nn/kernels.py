@@ -25,14 +25,22 @@ def compiled(function: Callable[..., Any], *example: Any, rows_alone: bool = Fal
     return graph
 
 
-def affine(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A graph of `function` for each kind of arguments that it meets."""
+    graph: Callable[..., Any] = tf.function(function, autograph=False)
+    return graph
+
+
+def affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product, and its
     gradient is one reduction where a broadcast sum's needs its shapes computed first."""
-    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+    product = tf.matmul(x, kernel)
+    return product if bias is None else tf.nn.bias_add(product, bias)
 
 
-def portable_affine(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    return ops.matmul(x, kernel) + bias
+def portable_affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    product = ops.matmul(x, kernel)
+    return product if bias is None else product + bias
 
 
 def softmax(scores: Tensor) -> Tensor:

@@ -6,55 +6,53 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from regard.nn.attention import CrossAttention, KeysAndValues, SelfAttention
+from regard.nn.attention import CrossAttention, KeysAndValues, Reach, SelfAttention
 from regard.nn.cache import LayerCache
+from regard.nn.layer import Layer
 from regard.nn.linear import Linear
+from regard.nn.masks import all_of, window_mask
+from regard.nn.norm import Norm
 from regard.nn.output import Tensor
-from regard.nn.precision import at_least_float32
+from regard.nn.relative import RelativeBias
+from regard.nn.rotary import rotation
 from regard.specs import LayerSpec, StackSpec
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": ops.relu,
     "gelu": lambda x: ops.gelu(x, approximate=False),
     "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
     "silu": ops.silu,
+    "tanh": ops.tanh,
 }
 
 
-class Norm(keras.Layer):
-    """Layer normalisation (Ba et al. 2016) over the last axis, computed at least in float32."""
-
-    def __init__(self, width: int, epsilon: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.width, self.epsilon = width, epsilon
-
-    def build(self) -> None:
-        self.scale = self.add_weight(name="scale", shape=(self.width,), initializer="ones", autocast=False)
-        self.bias = self.add_weight(name="bias", shape=(self.width,), initializer="zeros", autocast=False)
-
-    def call(self, x: Tensor) -> Tensor:
-        exact = at_least_float32(x)
-        centred = exact - ops.mean(exact, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        return ops.cast(centred * ops.rsqrt(variance + self.epsilon) * self.scale + self.bias, x.dtype)
-
-
-class FeedForward(keras.Layer):
-    """max(0, x W_1 + b_1) W_2 + b_2, or another activation (section 3.3)."""
+class FeedForward(Layer):
+    """max(0, x W_1 + b_1) W_2 + b_2, or another activation (section 3.3), or gated: (act(x W_g) * x W_1) W_2."""
 
     def __init__(self, spec: LayerSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = ACTIVATIONS[spec.activation]
-        self.up = Linear(spec.width, spec.ffn_width, dtype=self.dtype_policy, name="up")
+        self.activation, self.gated = ACTIVATIONS[spec.activation], spec.gated
+        own = {"dtype": self.dtype_policy, "bias": spec.feed_forward_bias}
+        if spec.gated:
+            self.up = Linear(spec.width, spec.ffn_width, spec.ffn_width, name="gate_up", **own)
+        else:
+            self.up = Linear(spec.width, spec.ffn_width, name="up", **own)
         self.dropout = keras.layers.Dropout(spec.activation_dropout, dtype=self.dtype_policy, name="dropout")
-        self.down = Linear(spec.ffn_width, spec.width, dtype=self.dtype_policy, name="down")
+        self.down = Linear(spec.ffn_width, spec.width, name="down", **own)
 
     def build(self) -> None:
         self.up.build()
         self.down.build()
 
     def call(self, hidden: Tensor, training: bool = False) -> Tensor:
-        return self.down(self.dropout(self.activation(self.up(hidden)), training=training))
+        return self.down(self.dropout(self.inner(self.up(hidden)), training=training))
+
+    def inner(self, raised: Tensor) -> Tensor:
+        if not self.gated:
+            return self.activation(raised)
+        gate, up = ops.split(raised, 2, axis=-1)
+        return self.activation(gate) * up
 
 
 class LayerOutput(NamedTuple):
@@ -64,20 +62,22 @@ class LayerOutput(NamedTuple):
     cache: LayerCache | None
 
 
-class TransformerLayer(keras.Layer):
+class TransformerLayer(Layer):
     """Self-attention, cross-attention where there is a memory, feed-forward; each with residual and norm (3.1)."""
 
-    def __init__(self, spec: LayerSpec, **kwargs: Any) -> None:
+    def __init__(self, spec: LayerSpec, index: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spec = spec
         own = {"dtype": self.dtype_policy}
-        self.self_attention = SelfAttention(spec, name="self_attention", **own)
-        self.self_attention_norm = Norm(spec.width, spec.norm_epsilon, name="self_attention_norm", **own)
+        self.self_attention = SelfAttention(spec, index, name="self_attention", **own)
+        self.self_attention_norm = Norm(spec.width, spec.norm_epsilon, spec.norm, name="self_attention_norm", **own)
         if spec.cross_attention:
-            self.cross_attention = CrossAttention(spec, name="cross_attention", **own)
-            self.cross_attention_norm = Norm(spec.width, spec.norm_epsilon, name="cross_attention_norm", **own)
+            self.cross_attention = CrossAttention(spec, index, name="cross_attention", **own)
+            self.cross_attention_norm = Norm(
+                spec.width, spec.norm_epsilon, spec.norm, name="cross_attention_norm", **own
+            )
         self.feed_forward = FeedForward(spec, name="feed_forward", **own)
-        self.feed_forward_norm = Norm(spec.width, spec.norm_epsilon, name="feed_forward_norm", **own)
+        self.feed_forward_norm = Norm(spec.width, spec.norm_epsilon, spec.norm, name="feed_forward_norm", **own)
         self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
 
     def build(self) -> None:
@@ -92,7 +92,7 @@ class TransformerLayer(keras.Layer):
     def call(
         self,
         hidden: Tensor,
-        allowed: Tensor | None = None,
+        reach: Reach = Reach(),
         memory: KeysAndValues | None = None,
         memory_allowed: Tensor | None = None,
         cache: LayerCache | None = None,
@@ -100,7 +100,7 @@ class TransformerLayer(keras.Layer):
         training: bool = False,
     ) -> LayerOutput:
         attended = self.self_attention(
-            self.enter(hidden, self.self_attention_norm), allowed=allowed, cache=cache, slot=slot, training=training
+            self.enter(hidden, self.self_attention_norm), reach=reach, cache=cache, slot=slot, training=training
         )
         hidden = self.leave(hidden, attended.hidden, self.self_attention_norm, training)
         cross_weights = None
@@ -136,27 +136,43 @@ class StackOutput(NamedTuple):
     caches: tuple[LayerCache, ...]
 
 
-class Stack(keras.Layer):
+class Stack(Layer):
     """Equal layers, one on the other, and a last norm where the spec has one. Encoder and decoder are stacks."""
 
-    def __init__(self, spec: StackSpec, **kwargs: Any) -> None:
+    def __init__(self, spec: StackSpec, causal: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        own = {"dtype": self.dtype_policy}
-        self.layers = [TransformerLayer(spec.layer, name=f"layer_{i}", **own) for i in range(spec.depth)]
+        self.spec, layer, own = spec, spec.layer, {"dtype": self.dtype_policy}
+        self.layers = [TransformerLayer(layer, i, name=f"layer_{i}", **own) for i in range(spec.depth)]
+        self.relative_bias = None
+        if spec.relative is not None:
+            self.relative_bias = RelativeBias(spec.relative, layer.heads, not causal, name="relative_bias", **own)
         self.final_norm = None
         if spec.final_norm:
-            self.final_norm = Norm(spec.layer.width, spec.layer.norm_epsilon, name="final_norm", **own)
+            self.final_norm = Norm(layer.width, layer.norm_epsilon, layer.norm, name="final_norm", **own)
 
     def build(self) -> None:
         for layer in self.layers:
             layer.build()
-        if self.final_norm is not None:
-            self.final_norm.build()
+        for part in (self.relative_bias, self.final_norm):
+            if part is not None:
+                part.build()
+
+    def reaches(self, allowed: Tensor | None, places: Tensor, key_places: Tensor) -> tuple[Reach, ...]:
+        """One for each layer, from the places (B, T) of the queries and (B, S) of the keys; what layers share is
+        computed once."""
+        layer = self.spec.layer
+        turned = None if layer.rotary is None else rotation(layer.rotary, layer.head_width, places)
+        bias = None if self.relative_bias is None else self.relative_bias(places, key_places=key_places)
+        everywhere = Reach(allowed, bias, turned)
+        if layer.window is None:
+            return (everywhere,) * self.spec.depth
+        near = everywhere._replace(allowed=all_of(allowed, window_mask(places, key_places, layer.window)))
+        return tuple(everywhere if i in self.spec.unwindowed else near for i in range(self.spec.depth))
 
     def transform(
         self,
         hidden: Tensor,
-        allowed: Tensor | None = None,
+        reaches: tuple[Reach, ...],
         memories: tuple[KeysAndValues, ...] = (),
         memory_allowed: Tensor | None = None,
         caches: tuple[LayerCache, ...] = (),
@@ -165,14 +181,12 @@ class Stack(keras.Layer):
     ) -> StackOutput:
         outputs = []
         for i, layer in enumerate(self.layers):
-            memory = memories[i] if memories else None
-            cache = caches[i] if caches else None
             output = layer(
                 hidden,
-                allowed=allowed,
-                memory=memory,
+                reach=reaches[i],
+                memory=memories[i] if memories else None,
                 memory_allowed=memory_allowed,
-                cache=cache,
+                cache=caches[i] if caches else None,
                 slot=slot,
                 training=training,
             )

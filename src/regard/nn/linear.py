@@ -7,26 +7,30 @@ import numpy as np
 from keras import ops
 
 from regard.nn import kernels
+from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 
 
-class Linear(keras.Layer):
-    """(..., in_width) -> (..., parts * out_width). `parts` projections of one input share one kernel, side by side, and
+class Linear(Layer):
+    """(..., in_width) -> (..., sum of out_widths). Several projections of one input share one kernel, side by side, and
     each is initialised by itself (Glorot uniform)."""
 
-    def __init__(self, in_width: int, out_width: int, parts: int = 1, **kwargs: Any) -> None:
+    def __init__(self, in_width: int, *out_widths: int, bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.in_width, self.out_width, self.parts = in_width, out_width, parts
+        self.in_width, self.out_widths, self.has_bias = in_width, out_widths, bias
 
     def build(self) -> None:
-        limit = float(np.sqrt(6.0 / (self.in_width + self.out_width)))
-        width = self.parts * self.out_width
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(self.in_width, width),
-            initializer=keras.initializers.RandomUniform(-limit, limit),
-        )
-        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
+        width = sum(self.out_widths)
+        self.kernel = self.add_weight(name="kernel", shape=(self.in_width, width), initializer=self._initial)
+        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros") if self.has_bias else None
+
+    def _initial(self, shape: tuple[int, int], dtype: str | None = None) -> Tensor:
+        limits = [float(np.sqrt(6.0 / (self.in_width + width))) for width in self.out_widths]
+        parts = zip(self.out_widths, limits, strict=True)
+        drawn = [
+            keras.initializers.RandomUniform(-limit, limit)((self.in_width, width), dtype) for width, limit in parts
+        ]
+        return drawn[0] if len(drawn) == 1 else ops.concatenate(drawn, axis=1)
 
     def call(self, x: Tensor) -> Tensor:
         *outer, width = ops.shape(x)

@@ -21,6 +21,12 @@ def segment_mask(query_segments: Tensor, key_segments: Tensor) -> Tensor:
     return (query_segments[:, :, None] == key_segments[:, None, :])[:, None]
 
 
+def window_mask(places: Tensor, key_places: Tensor, window: int) -> Tensor:
+    """A query may attend to keys fewer than `window` places before it (Beltagy et al. 2020): (B, T), (B, S) ->
+    (B, 1, T, S)."""
+    return (places[:, :, None] - key_places[:, None, :] < window)[:, None]
+
+
 def all_of(*masks: Tensor | None) -> Tensor | None:
     """The pairs that every given mask allows; None allows all."""
     given = [mask for mask in masks if mask is not None]

@@ -1,24 +1,64 @@
 """Where a token stands, and the sinusoids that tell the network (Vaswani et al. 2017, section 3.5)."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import keras
 import numpy as np
 from keras import ops
 
+from regard.nn.layer import Layer
 from regard.nn.output import Tensor
+from regard.specs import PositionSpec
 
 
-def sinusoids(max_positions: int, width: int, layout: Literal["interleaved", "halves"]) -> np.ndarray:
+def sinusoids(
+    max_positions: int,
+    width: int,
+    layout: Literal["interleaved", "halves"],
+    rates: Literal["paper", "tensor2tensor"] = "paper",
+) -> np.ndarray:
     """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same: (max_positions, width) float64.
 
-    "interleaved" is the paper's order; "halves" puts all sines before all cosines, as Marian and Pegasus do.
+    "interleaved" is the paper's order; "halves" puts all sines before all cosines, as Marian and Pegasus do. The
+    authors' code, tensor2tensor, and after it M2M-100 and Whisper, let i/(d/2 - 1) take the place of 2i/d.
     """
-    rates = 10000.0 ** (-np.arange(0, width, 2) / width)
-    angles = np.arange(max_positions)[:, None] * rates
+    half = np.arange(width // 2)
+    speeds = 10000.0 ** (-half / (width / 2 if rates == "paper" else width / 2 - 1))
+    angles = np.arange(max_positions)[:, None] * speeds
     sines, cosines = np.sin(angles), np.cos(angles)
     if layout == "halves":
         return np.concatenate([sines, cosines], axis=1)
     return np.stack([sines, cosines], axis=-1).reshape(max_positions, width)
+
+
+class PositionTable(Layer):
+    """A vector for each position: computed once, or stored in the checkpoint."""
+
+    def __init__(self, spec: PositionSpec, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec, self.width = spec, width
+        self.rows = spec.max_positions + spec.offset
+        self.computed = None
+        if spec.kind in ("sinusoidal", "stored"):
+            self.computed = sinusoids(self.rows, width, spec.layout, spec.rates)
+
+    def build(self) -> None:
+        if self.spec.kind == "sinusoidal":
+            return
+        computed = self.computed
+        learned = self.spec.kind == "learned"
+        initial = keras.initializers.RandomNormal(stddev=0.02) if learned else lambda *_, **__: computed
+        self.table = self.add_weight(
+            name="table", shape=(self.rows, self.width), initializer=initial, trainable=learned, autocast=False
+        )
+
+    def call(self, places: Tensor) -> Tensor:
+        """(B, T) int32 -> (B, T, D)."""
+        if self.spec.kind == "sinusoidal":
+            table = ops.convert_to_tensor(self.computed, dtype=self.compute_dtype)
+        else:
+            table = self.table.value
+        return ops.cast(ops.take(table, places + self.spec.offset, axis=0), self.compute_dtype)
 
 
 def count_positions(real: Tensor, segments: Tensor | None = None) -> Tensor:

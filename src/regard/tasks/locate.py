@@ -6,9 +6,29 @@ from pathlib import Path
 
 from regard.errors import CheckpointError
 from regard.interop.directory import CONFIG, read_json
+from regard.interop.opening import local_copy
+from regard.interop.packaged import PACKAGES, packaged
 from regard.training.checkpoint import STATE, CheckpointStore, verify
 
 log = logging.getLogger(__name__)
+
+_MODULES = "modules.json"  # of a sentence-transformers directory, whose config.json may stand deeper
+
+
+def model_place(path: str | Path) -> Path:
+    """The model directory or .gguf file that `path` stands for: what is there under this name, else the installed
+    package of a model so called, else the hub's.
+
+    Raises CheckpointError where there is none, MissingDependencyError for a name whose package is not installed.
+    """
+    place = Path(path)
+    if not place.exists() and str(path) in PACKAGES:
+        return packaged(str(path))
+    if not place.exists() and isinstance(path, str):
+        place = local_copy(path)
+    if place.suffix == ".gguf" and place.is_file():
+        return place
+    return place if (place / _MODULES).is_file() else model_directory(place)
 
 
 def model_directory(path: str | Path) -> Path:

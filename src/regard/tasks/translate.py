@@ -77,7 +77,7 @@ class Translator:
     @property
     def max_source_tokens(self) -> int | None:
         """The longest input in tokens, end token and language tag included; None: no bound."""
-        positions = self.engine.spec.embedding.positions
+        positions = self.engine.spec.text.positions
         return None if positions.kind == "none" else positions.max_positions
 
     @overload

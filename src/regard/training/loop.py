@@ -44,7 +44,7 @@ class Loop:
         self.run, self.config, self.state, self.step = run, run.training, state, step
         self.batches, self.validator, self.saver, self.report = batches, validator, saver, report
         self.command = command  # that goes on
-        self._width = step.model.spec.embedding.width
+        self._width = step.model.spec.text.width
         self._attempts: list[Attempt] = []
         self._saved_step = state.step
         self._traced = False  # the first step also builds its graph

@@ -1,0 +1,31 @@
+"""The options that several verbs have."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.TOML", help="A run file: data, model and training.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="The run directory. Default: runs/NAME.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the run file; may be repeated."),
+]
+TargetLang = Annotated[
+    str | None, typer.Option("--target-lang", metavar="LANG", help="The language to translate into, where it is open.")
+]
+NumBeams = Annotated[int | None, typer.Option("--num-beams", help="Beams of the search; 1 is greedy.")]
+LengthPenalty = Annotated[float | None, typer.Option("--length-penalty", help="Above 0 favours longer translations.")]
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Tokens of the longest translation.")]
+BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Rows times longest row of a batch, in tokens.")]
+Long = Annotated[
+    Literal["refuse", "split"], typer.Option("--long", help="Refuse a text that is too long, or split it in sentences.")
+]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def given(**options: int | float | None) -> dict[str, int | float]:
+    """The options that somebody set."""
+    return {name: value for name, value in options.items() if value is not None}

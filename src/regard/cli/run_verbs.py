@@ -1,0 +1,188 @@
+"""The verbs over a run, and over the translator that it trains."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from regard.cli.options import (
+    BatchTokens,
+    Json,
+    LengthPenalty,
+    Long,
+    MaxNewTokens,
+    NumBeams,
+    Output,
+    Overrides,
+    RunFile,
+    TargetLang,
+    given,
+)
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The run directory.")] = Path(
+        "runs/demo"
+    ),
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Another seed than the demo's own.")] = None,
+) -> None:
+    """Learn to translate dates, numbers, money and names between English, German and Chinese, and show how well.
+
+    \b
+    Examples:
+      regard demo
+      regard demo -o /tmp/demo --seed 1
+      regard demo -o /tmp/quick --set training.minutes=1
+    """
+    from regard.demo import run_demo
+
+    run_demo(output, overrides=overrides or (), seed=seed)
+
+
+@verbs.command()
+def prepare(run: RunFile, output: Output = None, overrides: Overrides = None) -> None:
+    """Tokenise a run's data into DIR/data, once; `train` does it by itself.
+
+    \b
+    Examples:
+      regard prepare run.toml
+      regard prepare run.toml -o runs/first --set tokenizer.vocab_size=4000
+    """
+    from regard.commands.train import prepare_run
+
+    prepare_run(run, output, overrides or ())
+
+
+@verbs.command()
+def train(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run file; or a run directory, to go on with it.")],
+    output: Output = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a model by a run file. The same command on the same directory goes on where it stopped.
+
+    Ctrl-C and SIGTERM end training after the step at hand, save, and leave with exit code 75; a second one ends at
+    once.
+
+    \b
+    Examples:
+      regard train recipes/translate/en-de.toml
+      regard train run.toml -o runs/first --set training.steps=2000 --set seed=1
+      regard train runs/first
+    """
+    from regard.commands.train import train_run
+
+    train_run(run, output, overrides or ())
+
+
+@verbs.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a model with two files.")],
+    split: Annotated[
+        Literal["validation", "test"], typer.Option("--split", help="The split of the run's data.")
+    ] = "test",
+    source: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="Texts, one a line.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", metavar="FILE", help="Their translations, one a line.")
+    ] = None,
+    target_lang: TargetLang = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    max_new_tokens: MaxNewTokens = None,
+    batch_tokens: BatchTokens = 4096,
+    long: Long = "refuse",
+    as_json: Json = False,
+) -> None:
+    """Score translations: BLEU and chrF with sacrebleu's signatures, exact match, 95 % intervals.
+
+    \b
+    Examples:
+      regard evaluate runs/en-de
+      regard evaluate runs/en-de --split validation --num-beams 1
+      regard evaluate runs/en-de --source test.en --reference test.de --target-lang de --json
+    """
+    from regard.commands.evaluate import evaluate_model
+
+    evaluate_model(
+        model,
+        split=split,
+        source=source,
+        reference=reference,
+        target_lang=target_lang,
+        as_json=as_json,
+        long=long,
+        batch_tokens=batch_tokens,
+        **given(num_beams=num_beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens),
+    )
+
+
+@verbs.command()
+def translate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory or a run directory.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - or none: stdin.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Texts, one a line.")] = None,
+    target_lang: TargetLang = None,
+    num_beams: NumBeams = None,
+    n_best: Annotated[int | None, typer.Option("--n-best", help="Translations of each text, best first.")] = None,
+    length_penalty: LengthPenalty = None,
+    max_new_tokens: MaxNewTokens = None,
+    batch_tokens: BatchTokens = 4096,
+    window: Annotated[
+        int | None, typer.Option("--window", help="Lines to read ahead; 1 answers each line at once. Default: 512.")
+    ] = None,
+    long: Long = "refuse",
+    as_json: Json = False,
+) -> None:
+    """Translate texts, a file or stdin, line by line and in order.
+
+    With --n-best each line of output is: number of the input line, score, translation, with tabs between them.
+    With --json it is an object with text, score, tokens, token_scores and alternatives.
+
+    \b
+    Examples:
+      regard translate runs/en-de "Hello world"
+      regard translate runs/demo "July 3, 2021" --target-lang de
+      regard translate runs/en-de --file book.en --long split > book.de
+      cat book.en | regard translate runs/en-de --num-beams 8 --n-best 3 --json
+    """
+    from regard.commands.translate import translate_texts
+
+    translate_texts(
+        model,
+        texts or [],
+        file,
+        as_json=as_json,
+        window=window,
+        target_lang=target_lang,
+        long=long,
+        batch_tokens=batch_tokens,
+        options=given(
+            num_beams=num_beams,
+            num_return_sequences=n_best,
+            length_penalty=length_penalty,
+            max_new_tokens=max_new_tokens,
+        ),
+    )
+
+
+@verbs.command()
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run directory, or a preset's name.")],
+    vocab_size: Annotated[int, typer.Option("--vocab-size", help="Of a preset.")] = 37000,
+    weights: Annotated[bool, typer.Option("--weights", help="Every variable's path and shape.")] = False,
+) -> None:
+    """Show a model: layers, shapes, parameters, memory, tokenizer, languages and scores.
+
+    \b
+    Examples:
+      regard inspect runs/demo
+      regard inspect base --vocab-size 37000
+      regard inspect runs/demo --weights
+    """
+    from regard.commands.inspect import inspect_model
+
+    inspect_model(model, vocab_size=vocab_size, weights=weights)

@@ -1,0 +1,70 @@
+"""Lines through a task: read ahead in blocks, answered in order, and what was cut said on stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from regard.commands.engine import import_tensorflow
+from regard.commands.text import open_lines
+from regard.errors import InputError
+from regard.tasks.locate import model_place
+
+READ_AHEAD = 512  # lines
+
+
+def load_task(model: str, task: str) -> Any:
+    """`regard.load`; a path without a model fails before TensorFlow is imported."""
+    place = model_place(model)
+    import_tensorflow()
+    from regard.tasks.loading import load
+
+    return load(place, task=task)
+
+
+def lines_of(texts: Sequence[str], file: Path | None) -> Iterable[str]:
+    """The texts, or the lines of a file or of stdin. Raises InputError where there are both."""
+    if list(texts) == ["-"]:
+        texts, file = (), Path("-")
+    if texts and file is not None:
+        raise InputError("give either texts or --file, and not both")
+    return texts or open_lines(file)
+
+
+def whole_text(file: Path | None) -> str:
+    """A file, or stdin, as one text, its line ends as line feeds."""
+    return "\n".join(open_lines(file))
+
+
+def in_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The lines as they come: many at a time, and one where somebody types them."""
+    typed = not isinstance(lines, Sequence) and sys.stdin.isatty()
+    remaining = iter(lines)
+    while block := list(islice(remaining, 1 if typed else READ_AHEAD)):
+        yield block
+
+
+def answered(lines: Iterable[str], task: Callable[[list[str]], Sequence[Any]]) -> Iterator[tuple[int, Any]]:
+    """Each line's number, from 1, and the task's result for it."""
+    return enumerate(chain.from_iterable(task(block) for block in in_blocks(lines)), 1)
+
+
+def print_json(result: Any) -> None:
+    print(json.dumps(result.as_json(), ensure_ascii=False), flush=True)
+
+
+def print_columns(*values: object) -> None:
+    """With tabs between; line ends and tabs in a value become spaces, floats have four digits."""
+    shown = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in values)
+    print("\t".join(value.translate(_FLAT) for value in shown), flush=True)
+
+
+_FLAT = str.maketrans("\t\r\n", "   ")
+
+
+def warn_of_cut(number: int, cut: int) -> None:
+    """Say on stderr that a line was longer than the model reads, if it was."""
+    if cut:
+        print(f"regard: line {number} was cut: its last {cut} tokens were not read", file=sys.stderr)

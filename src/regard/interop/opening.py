@@ -1,0 +1,99 @@
+"""Where a checkpoint is: a Hugging Face directory, a .gguf file, or the id of one on the hub."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from regard.errors import CheckpointError
+from regard.interop.directory import CONFIG, GENERATION, read_json
+from regard.interop.tensors import Tensors
+from regard.models.family import Config
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+FETCHED = (
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "*.spm",
+    "*.jinja",
+)  # of a hub's repository: no code, no pickle
+
+# What stands beside the weights and is no business of the model: it goes along when a loaded model is saved.
+COMPANIONS = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.json", "vocab.txt", "merges.txt", "normalizer.json", "preprocessor_config.json", "processor_config.json"),
+    *("source.spm", "target.spm", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+
+
+class StoredWeights(Protocol):
+    """The tensors of a checkpoint by name, on disk until one is asked for."""
+
+    origin: Path
+
+    def __getitem__(self, name: str) -> np.ndarray: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    def dtype(self, name: str) -> str | None:
+        """As NumPy names it; None for a type that no weight has."""
+        ...
+
+
+class Checkpoint(NamedTuple):
+    """What was found at a path, unread but for its JSON."""
+
+    config: Config
+    tensors: StoredWeights
+    generation: Mapping[str, Any]  # {} where it says nothing
+    place: Path
+    companions: Mapping[str, Callable[[], bytes]]  # files that go along, by name, unread
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Raises CheckpointError where there is none, or a file of it is missing or damaged."""
+    place = local_copy(path)
+    if place.is_file() and place.suffix == ".gguf":
+        return _open_gguf(place)
+    config = Config(read_json(place, CONFIG, required=True))
+    beside = {name: (place / name).read_bytes for name in COMPANIONS if (place / name).is_file()}
+    return Checkpoint(config, Tensors.open(place), read_json(place, GENERATION), place, beside)
+
+
+def _open_gguf(path: Path) -> Checkpoint:
+    from regard.interop.gguf import read_gguf
+
+    found = read_gguf(path, stored_floats=True)
+    beside: dict[str, Callable[[], bytes]] = {
+        "tokenizer.json": lambda: found.tokenizer_json,
+        "tokenizer_config.json": lambda: json.dumps(found.tokenizer_config, indent=2, ensure_ascii=False).encode(),
+    }
+    return Checkpoint(Config(found.config), found.tensors, {}, path, beside)
+
+
+def local_copy(path: str | Path) -> Path:
+    """The path itself where something is there, else what the hub has under this name: from its cache first."""
+    place = Path(path)
+    if place.exists():
+        return place
+    if not isinstance(path, str) or not HUB_ID.fullmatch(path):
+        raise CheckpointError(f"no model at {place}: the directory does not exist")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(FETCHED)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"no model at {path}: there is no such directory, and the hub gives none ({reason})"
+        ) from error

@@ -1,0 +1,82 @@
+"""The weights of a Hugging Face directory: in one safetensors file or in several, read when asked for."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from regard.errors import CheckpointError
+from regard.interop.directory import WEIGHTS, read_json
+
+INDEX = "model.safetensors.index.json"
+DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+class Tensors(Mapping[str, np.ndarray]):
+    """Tensors by name, memory-mapped. `origin` says where they are from, for complaints."""
+
+    def __init__(self, files: Mapping[str, Any], origin: Path) -> None:
+        """files: the open safetensors file of each name."""
+        self.files, self.origin = files, origin
+
+    @classmethod
+    def open(cls, directory: Path) -> "Tensors":
+        """Raises CheckpointError where there are no weights, a file is damaged, or an index lies."""
+        if (directory / WEIGHTS).exists():
+            file = _open(directory / WEIGHTS)
+            return cls(dict.fromkeys(file.keys(), file), directory / WEIGHTS)
+        if (directory / INDEX).exists():
+            return cls(_sharded(directory), directory / INDEX)
+        pickles = sorted(path.name for path in directory.glob("*.bin"))
+        hint = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors first" if pickles else ""
+        raise CheckpointError(f"{directory} has no {WEIGHTS}{hint}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            tensor: np.ndarray = self.files[name].get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.origin} is damaged: {name} cannot be read: {error}") from error
+        return tensor
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.files[name].get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str | None:
+        """As NumPy names it; None for a type that no weight has."""
+        return DTYPES.get(self.files[name].get_slice(name).get_dtype())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.files))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _sharded(directory: Path) -> dict[str, Any]:
+    """The file of each tensor, by the index; every file stands beside it."""
+    listed = read_json(directory, INDEX).get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+        raise CheckpointError(f"{directory / INDEX} must have a weight_map of tensors to files")
+    opened = {}
+    for name in sorted(set(listed.values())):
+        path = directory / name
+        if path.name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{directory / INDEX} must name .safetensors files beside it, but names {name!r}")
+        if not path.exists():
+            raise CheckpointError(f"{directory} has no {name}, which {INDEX} names: copy it there")
+        opened[name] = _open(path)
+    contents = {name: frozenset(file.keys()) for name, file in opened.items()}
+    for tensor, name in listed.items():
+        if tensor not in contents[name]:
+            raise CheckpointError(f"{directory / name} has no {tensor}, though {INDEX} says so")
+    unlisted = {tensor: name for name, tensors in contents.items() for tensor in tensors}
+    return {tensor: opened[name] for tensor, name in {**unlisted, **listed}.items()}

@@ -1,0 +1,184 @@
+"""BERT and RoBERTa (Devlin et al. 2019; Liu et al. 2019): one network, two ways to count places."""
+
+from dataclasses import replace
+from typing import Any
+
+from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
+from regard.specs import EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
+
+ARCHITECTURES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta"}
+ENDINGS = {
+    "hidden": "Model",
+    "masked_language": "ForMaskedLM",
+    "sequence_class": "ForSequenceClassification",
+    "token_class": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+}
+
+
+def from_config(config: Config) -> ModelSpec:
+    family, width, pad = config["model_type"], config["hidden_size"], config.nullable("pad_token_id", 0)
+    heads, epsilon = config["num_attention_heads"], config.get("layer_norm_eps", 1e-12)
+    dropout = config.get("hidden_dropout_prob", 0.1)
+    offset = 0 if family == "bert" else (pad or 0) + 1  # RoBERTa's first token stands after the padding's place
+    positions = PositionSpec("learned", offset=offset, max_positions=config["max_position_embeddings"] - offset)
+    embedding = EmbeddingSpec(
+        vocab_size=config["vocab_size"],
+        width=width,
+        positions=positions,
+        pad_id=pad,
+        scale=False,
+        dropout=dropout,
+        token_types=config.get("type_vocab_size", 2),
+        norm=True,
+        norm_epsilon=epsilon,
+    )
+    layer = LayerSpec(
+        width=width,
+        heads=heads,
+        head_width=config.head_width(width, heads),
+        ffn_width=config["intermediate_size"],
+        activation=config.activation("hidden_act", "gelu"),
+        norm_epsilon=epsilon,
+        dropout=dropout,
+        attention_dropout=config.get("attention_probs_dropout_prob", 0.1),
+    )
+    return ModelSpec(
+        family=family,
+        embedding=embedding,
+        tokens=TokenIds(pad=pad, eos=config.eos, bos=config.get("bos_token_id")),
+        encoder=StackSpec(layer, config["num_hidden_layers"]),
+        head=_head(config, layer, config.get("classifier_dropout", dropout)),
+    )
+
+
+def _head(config: Config, layer: LayerSpec, dropout: float) -> HeadSpec:
+    kind = config.head
+    if kind == "masked_language":
+        dense = layer.activation if config["model_type"] == "bert" else "gelu"
+        tied = config.get("tie_word_embeddings", True)
+        return HeadSpec(kind, dense=dense, bias=True, tied=tied, norm_epsilon=layer.norm_epsilon)
+    if kind == "sequence_class":
+        labels, problem = config.labels, config.problem
+        return HeadSpec(kind, labels=labels, dense="tanh", bias=True, problem=problem, dropout=dropout)
+    if kind == "token_class":
+        return HeadSpec(kind, labels=config.labels, bias=True, dropout=dropout)
+    return HeadSpec("span") if kind == "span" else HeadSpec("hidden", dense="tanh")
+
+
+def config(spec: ModelSpec) -> dict[str, Any]:
+    assert spec.encoder is not None
+    embedding, layer, head = spec.text, spec.encoder.layer, spec.output
+    return {
+        "architectures": [ARCHITECTURES[spec.family] + ENDINGS[head.kind]],
+        "model_type": spec.family,
+        "vocab_size": embedding.vocab_size,
+        "hidden_size": layer.width,
+        "num_hidden_layers": spec.encoder.depth,
+        "num_attention_heads": layer.heads,
+        "intermediate_size": layer.ffn_width,
+        "hidden_act": ACTIVATION_NAMES[layer.activation],
+        "hidden_dropout_prob": layer.dropout,
+        "attention_probs_dropout_prob": layer.attention_dropout,
+        "classifier_dropout": head.dropout if head.labels and head.dropout != layer.dropout else None,
+        "max_position_embeddings": embedding.positions.max_positions + embedding.positions.offset,
+        "type_vocab_size": embedding.token_types,
+        "layer_norm_eps": layer.norm_epsilon,
+        "pad_token_id": spec.tokens.pad,
+        "bos_token_id": spec.tokens.bos,
+        "eos_token_id": spec.tokens.eos,
+        "tie_word_embeddings": head.tied,
+        **label_config(head),
+    }
+
+
+def rules(spec: ModelSpec) -> list[Rule]:
+    assert spec.encoder is not None
+    embedding, width, kind = spec.text, spec.text.width, spec.output.kind
+    bare = "bert" if spec.family == "bert" else "roberta"
+    base = "" if kind == "hidden" else f"{bare}."
+    rows = embedding.positions.max_positions + embedding.positions.offset
+    found = [
+        table("encoder/embedding/table", f"{base}embeddings.word_embeddings.weight", embedding.vocab_size, width),
+        table("encoder/stem/positions/table", f"{base}embeddings.position_embeddings.weight", rows, width),
+        table(
+            "encoder/stem/token_types", f"{base}embeddings.token_type_embeddings.weight", embedding.token_types, width
+        ),
+        *norm("encoder/stem/norm", f"{base}embeddings.LayerNorm", width),
+    ]
+    for i in range(spec.encoder.depth):
+        found += _layer(f"encoder/layer_{i}", f"{base}encoder.layer.{i}", spec.encoder.layer)
+    return found + (_bert_head(spec) if bare == "bert" else _roberta_head(spec))
+
+
+def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
+    width, attention = layer.width, f"{theirs}.attention"
+    query_key_value = tuple(f"{attention}.self.{part}" for part in ("query", "key", "value"))
+    return [
+        *linear(f"{ours}/self_attention/query_key_value", query_key_value, width, width),
+        *linear(f"{ours}/self_attention/output", (f"{attention}.output.dense",), width, width),
+        *norm(f"{ours}/self_attention_norm", f"{attention}.output.LayerNorm", width),
+        *linear(f"{ours}/feed_forward/up", (f"{theirs}.intermediate.dense",), width, layer.ffn_width),
+        *linear(f"{ours}/feed_forward/down", (f"{theirs}.output.dense",), layer.ffn_width, width),
+        *norm(f"{ours}/feed_forward_norm", f"{theirs}.output.LayerNorm", width),
+    ]
+
+
+def _bert_head(spec: ModelSpec) -> list[Rule]:
+    head, width = spec.output, spec.text.width
+    if head.kind == "masked_language":
+        return _token_head(
+            spec, "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"
+        )
+    pooler = "pooler.dense" if head.kind == "hidden" else "bert.pooler.dense"
+    found = linear("head/dense", (pooler,), width, width) if head.dense else []
+    return found + _last(head, "classifier", width)
+
+
+def _roberta_head(spec: ModelSpec) -> list[Rule]:
+    head, width = spec.output, spec.text.width
+    if head.kind == "masked_language":
+        return _token_head(spec, "lm_head.dense", "lm_head.layer_norm", "lm_head")
+    dense = "pooler.dense" if head.kind == "hidden" else "classifier.dense"
+    found = linear("head/dense", (dense,), width, width) if head.dense else []
+    return found + _last(head, "classifier.out_proj" if head.kind == "sequence_class" else "classifier", width)
+
+
+def _last(head: HeadSpec, classifier: str, width: int) -> list[Rule]:
+    if head.kind == "span":
+        return linear("head/output", ("qa_outputs",), width, 2)
+    return linear("head/output", (classifier,), width, head.labels) if head.labels else []
+
+
+def _token_head(spec: ModelSpec, dense: str, dense_norm: str, last: str) -> list[Rule]:
+    width, vocab_size = spec.text.width, spec.text.vocab_size
+    found = [*linear("head/dense", (dense,), width, width), *norm("head/norm", dense_norm, width)]
+    if not spec.output.tied:
+        found += linear("head/output", (f"{last}.decoder",), width, vocab_size, bias=False)
+    return [*found, Rule("head/bias", (f"{last}.bias",), (vocab_size,))]
+
+
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Whether a bare model has a pooler."""
+    if spec.output.kind == "hidden" and "pooler.dense.weight" not in tensors:
+        return replace(spec, head=HeadSpec("hidden"))
+    return spec
+
+
+BERT = Family(
+    from_config,
+    config,
+    rules,
+    adapt,
+    redundant=(
+        r"(bert\.)?embeddings\.position_ids",
+        r"cls\.predictions\.decoder\.(weight|bias)",
+        r"cls\.seq_relationship\..*",
+    ),
+    renames=LEGACY_NORMS,
+    prefix="bert.",
+)
+ROBERTA = BERT._replace(
+    redundant=(r"(roberta\.)?embeddings\.position_ids", r"lm_head\.decoder\.(weight|bias)"), prefix="roberta."
+)

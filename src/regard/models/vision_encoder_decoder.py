@@ -1,0 +1,107 @@
+"""An image encoder and a text decoder that reads it (captioning; Li et al. 2021): ViT or DeiT, then GPT-2."""
+
+from dataclasses import replace
+from typing import Any
+
+from regard.errors import CheckpointError
+from regard.models import gpt2, vit
+from regard.models.bart_layout import same
+from regard.models.family import Config, Family
+from regard.models.weights import Rule, StoredTensors, linear
+from regard.specs import ModelSpec, PatchSpec, TokenIds
+
+TOKEN_KEYS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id")
+
+
+def from_config(config: Config) -> ModelSpec:
+    image, text = config.within("encoder"), config.within("decoder")
+    for side, inner, known in (("encoder", image, ("vit", "deit")), ("decoder", text, ("gpt2",))):
+        if inner.get("model_type") not in known:
+            listed, said = " and ".join(known), inner.get("model_type")
+            raise CheckpointError(f"config.json: {side} of model_type {said!r} is not supported; known are {listed}")
+    reader, tokens = vit.from_config(image), _tokens(config, text)
+    writer = _decoder(text, tokens)
+    assert writer.decoder is not None
+    return ModelSpec(
+        family="vision-encoder-decoder",
+        embedding=writer.embedding,
+        tokens=tokens,
+        source=reader.source,
+        encoder=reader.encoder,
+        decoder=replace(writer.decoder, layer=replace(writer.decoder.layer, cross_attention=True)),
+        head=writer.head,
+        encoder_pooler=vit.pooler(image),
+    )
+
+
+def _tokens(config: Config, text: Config) -> TokenIds:
+    """The tokens that the config names at the top, else in the decoder's, where they are kept unread. Where no start is
+    named, Transformers begins with bos."""
+    found = {key: config.get(key) if config.get(key) is not None else text.get(key) for key in TOKEN_KEYS}
+    text.read -= set(TOKEN_KEYS)
+    config.read.discard("bos_token_id")
+    pad, eos, bos, start = found.values()
+    return TokenIds(pad, tuple(eos) if isinstance(eos, list) else eos, decoder_start=bos if start is None else start)
+
+
+def _decoder(text: Config, tokens: TokenIds) -> ModelSpec:
+    """The decoder as a language model that reads no image."""
+    own = {"architectures": ["GPT2LMHeadModel"], "add_cross_attention": False}
+    alone = Config({**text, **own, **dict.fromkeys(TOKEN_KEYS), "pad_token_id": tokens.pad})
+    spec = gpt2.from_config(alone)
+    text.read |= alone.read - set(TOKEN_KEYS)
+    return spec
+
+
+def config(spec: ModelSpec) -> dict[str, Any]:
+    assert isinstance(spec.source, PatchSpec)
+    pooler = spec.encoder_pooler
+    return {
+        "architectures": ["VisionEncoderDecoderModel"],
+        "model_type": "vision-encoder-decoder",
+        "is_encoder_decoder": True,
+        "pad_token_id": spec.tokens.pad,
+        "eos_token_id": spec.tokens.eos,
+        "decoder_start_token_id": spec.tokens.decoder_start,
+        "tie_word_embeddings": False,  # of the encoder and the decoder, which have nothing to tie
+        "encoder": {
+            "model_type": "vit" if spec.source.extra_tokens == 1 else "deit",
+            **vit.encoder_config(spec),
+            **({} if pooler is None else vit.pooler_config(spec, pooler)),
+        },
+        "decoder": {**gpt2.config(spec), "is_decoder": True},
+    }
+
+
+def rules(spec: ModelSpec) -> list[Rule]:
+    assert spec.encoder is not None
+    memory_width, width, head = spec.encoder.layer.width, spec.text.width, spec.output
+    found = vit.encoder_rules(spec, "encoder.")
+    if spec.encoder_pooler is not None:
+        found += vit.pooler_rules("encoder_pooler", "encoder.pooler", spec.encoder_pooler, memory_width)
+    if memory_width != width:
+        found += linear("decoder/memory_projection", ("enc_to_dec_proj",), memory_width, width)
+    found += gpt2.decoder_rules(spec, "decoder.transformer.")
+    if not head.tied:
+        found += linear("head/output", ("decoder.lm_head",), width, spec.text.vocab_size, bias=False)
+    return found
+
+
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Whether the encoder brought its pooler along, and whether the decoder's two tables are one."""
+    if "encoder.pooler.dense.weight" not in tensors:
+        spec = replace(spec, encoder_pooler=None)
+    if not spec.output.tied or "decoder.lm_head.weight" not in tensors:
+        return spec
+    tied = same(tensors, "decoder.lm_head.weight", "decoder.transformer.wte.weight")
+    return replace(spec, head=replace(spec.output, tied=tied))
+
+
+VISION_ENCODER_DECODER = Family(
+    from_config,
+    config,
+    rules,
+    adapt,
+    redundant=tuple(rf"decoder\.{pattern}" for pattern in gpt2.GPT2.redundant),
+    renames=vit.RENAMES,
+)

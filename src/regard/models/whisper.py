@@ -1,0 +1,169 @@
+"""Whisper (Radford et al. 2022): log-mel frames in, text out; the names are BART's, with no bias on the keys."""
+
+from dataclasses import replace
+from typing import Any
+
+from regard.errors import CheckpointError
+from regard.models.bart_layout import same
+from regard.models.family import ACTIVATION_NAMES, Config, Family
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
+from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
+
+ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration"}
+WITHOUT_KEY = (True, False, True)  # a bias for queries and values
+
+
+def from_config(config: Config) -> ModelSpec:
+    """`scale_embedding` is kept unread: Transformers reads it and does not scale."""
+    if config.architecture not in ("", *ARCHITECTURES.values()):
+        known = ", ".join(ARCHITECTURES.values())
+        raise CheckpointError(f"config.json: {config.architecture} is not supported; {known} are")
+    width, dropout = config.get("d_model", 384), config.get("dropout", 0.0)
+    frames = PositionSpec("stored", rates="tensor2tensor", max_positions=config.get("max_source_positions", 1500))
+    pad = config.nullable("pad_token_id", 50256)
+    embedding = EmbeddingSpec(
+        vocab_size=config.get("vocab_size", 51865),
+        width=width,
+        positions=PositionSpec("learned", max_positions=config.get("max_target_positions", 448)),
+        pad_id=pad,
+        scale=False,
+        dropout=dropout,
+    )
+    start = config.get("decoder_start_token_id", 50257)
+    eos = config.eos if "eos_token_id" in config else 50256
+    tied = config.get("tie_word_embeddings", True)
+    return ModelSpec(
+        family="whisper",
+        embedding=embedding,
+        tokens=TokenIds(pad=pad, eos=eos, decoder_start=start),  # bos is kept unread: nothing needs it
+        source=AudioSpec(width, mels=config.get("num_mel_bins", 80), positions=frames, dropout=dropout),
+        encoder=_stack(config, "encoder"),
+        decoder=_stack(config, "decoder"),
+        head=HeadSpec("language", tied=tied) if config.head == "language" else HeadSpec(),
+    )
+
+
+def _stack(config: Config, side: str) -> StackSpec:
+    width, heads = config.get("d_model", 384), config.get(f"{side}_attention_heads", 6)
+    layer = LayerSpec(
+        width=width,
+        heads=heads,
+        head_width=config.head_width(width, heads),
+        ffn_width=config.get(f"{side}_ffn_dim", 1536),
+        activation=config.activation("activation_function", "gelu"),
+        norm_order="pre",
+        dropout=config.get("dropout", 0.0),
+        attention_dropout=config.get("attention_dropout", 0.0),
+        activation_dropout=config.get("activation_dropout", 0.0),
+        cross_attention=side == "decoder",
+    )
+    return StackSpec(layer, config.get(f"{side}_layers", 4), final_norm=True)
+
+
+def config(spec: ModelSpec) -> dict[str, Any]:
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    assert isinstance(spec.source, AudioSpec)
+    layer = spec.decoder.layer
+    return {
+        "architectures": [ARCHITECTURES[spec.output.kind]],
+        "model_type": "whisper",
+        "is_encoder_decoder": True,
+        "vocab_size": spec.text.vocab_size,
+        "d_model": layer.width,
+        "num_mel_bins": spec.source.mels,
+        "max_source_positions": spec.source.positions.max_positions,
+        "max_target_positions": spec.text.positions.max_positions,
+        **_stack_config("encoder", spec.encoder),
+        **_stack_config("decoder", spec.decoder),
+        "activation_function": ACTIVATION_NAMES[layer.activation],
+        "dropout": layer.dropout,
+        "attention_dropout": layer.attention_dropout,
+        "activation_dropout": layer.activation_dropout,
+        "pad_token_id": spec.tokens.pad,
+        "eos_token_id": spec.tokens.eos,
+        "decoder_start_token_id": spec.tokens.decoder_start,
+        "tie_word_embeddings": spec.output.tied,
+    }
+
+
+def _stack_config(side: str, stack: StackSpec) -> dict[str, int]:
+    return {
+        f"{side}_layers": stack.depth,
+        f"{side}_attention_heads": stack.layer.heads,
+        f"{side}_ffn_dim": stack.layer.ffn_width,
+    }
+
+
+def rules(spec: ModelSpec) -> list[Rule]:
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    base = "" if spec.output.kind == "hidden" else "model."
+    width, rows, vocab_size = spec.text.width, spec.text.positions.max_positions, spec.text.vocab_size
+    found = [
+        *_stem(spec.source, f"{base}encoder"),
+        *_layers("encoder", f"{base}encoder", spec.encoder),
+        table("decoder/embedding/table", f"{base}decoder.embed_tokens.weight", vocab_size, width),
+        table("decoder/stem/positions/table", f"{base}decoder.embed_positions.weight", rows, width),
+        *_layers("decoder", f"{base}decoder", spec.decoder),
+    ]
+    if spec.output.kind == "language" and not spec.output.tied:
+        found += linear("head/output", ("proj_out",), width, vocab_size, bias=False)
+    return found
+
+
+def _stem(source: Any, theirs: str) -> list[Rule]:
+    assert isinstance(source, AudioSpec)
+    width = source.width
+    rows = source.positions.max_positions
+    found = [table("encoder/stem/positions/table", f"{theirs}.embed_positions.weight", rows, width)]
+    for path, name, reads in (("first", "conv1", source.mels), ("second", "conv2", width)):
+        ours, weight, stored = f"encoder/stem/{path}", f"{theirs}.{name}.weight", (width, reads, 3)
+        found += [
+            Rule(f"{ours}/kernel", (weight,), (3 * reads, width), "frames", stored=stored),
+            Rule(f"{ours}/bias", (f"{theirs}.{name}.bias",), (width,)),
+        ]
+    return found
+
+
+def _layers(side: str, theirs: str, stack: StackSpec) -> list[Rule]:
+    found = []
+    for i in range(stack.depth):
+        found += _layer(f"{side}/layer_{i}", f"{theirs}.layers.{i}", stack.layer)
+    return found + norm(f"{side}/final_norm", f"{theirs}.layer_norm", stack.layer.width)
+
+
+def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
+    width = layer.width
+    q, k, v = (f"{theirs}.self_attn.{name}_proj" for name in "qkv")
+    found = [
+        *norm(f"{ours}/self_attention_norm", f"{theirs}.self_attn_layer_norm", width),
+        *linear(f"{ours}/self_attention/query_key_value", (q, k, v), width, width, bias=WITHOUT_KEY),
+        *linear(f"{ours}/self_attention/output", (f"{theirs}.self_attn.out_proj",), width, width),
+    ]
+    if layer.cross_attention:
+        q, k, v = (f"{theirs}.encoder_attn.{name}_proj" for name in "qkv")
+        found += [
+            *norm(f"{ours}/cross_attention_norm", f"{theirs}.encoder_attn_layer_norm", width),
+            *linear(f"{ours}/cross_attention/query", (q,), width, width),
+            *linear(f"{ours}/cross_attention/key_value", (k, v), width, width, bias=WITHOUT_KEY[1:]),
+            *linear(f"{ours}/cross_attention/output", (f"{theirs}.encoder_attn.out_proj",), width, width),
+        ]
+    return [
+        *found,
+        *norm(f"{ours}/feed_forward_norm", f"{theirs}.final_layer_norm", width),
+        *linear(f"{ours}/feed_forward/up", (f"{theirs}.fc1",), width, layer.ffn_width),
+        *linear(f"{ours}/feed_forward/down", (f"{theirs}.fc2",), layer.ffn_width, width),
+    ]
+
+
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Two tables that differ are two, whatever the config says."""
+    head = spec.output
+    if head.kind != "language" or not head.tied or "proj_out.weight" not in tensors:
+        return spec
+    tied = same(tensors, "proj_out.weight", "model.decoder.embed_tokens.weight")
+    return replace(spec, head=replace(head, tied=tied))
+
+
+WHISPER = Family(from_config, config, rules, adapt, redundant=(r"proj_out\.weight",), prefix="model.")

@@ -1,0 +1,144 @@
+"""Every recorded case of Transformers, loaded and run here: outputs, losses, generated ids and scores, and the way out.
+
+make_cases.py, which needs torch and transformers, makes the cases; README.md says what is in them.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import regard
+
+CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if (path / "case.json").exists())
+BOUND = 1e-4
+ANOTHER_WORD = {  # a key, what it said, and what it says now of the same network
+    ("activation_function", "swish", "silu"),
+    ("tie_word_embeddings", True, False),  # T5 v1.1, whose file has a table of its own all the same
+}
+COMPUTED = r"\.rotary_emb\.inv_freq$|\.position_ids$"  # buffers that older checkpoints store
+
+
+class Recorded(NamedTuple):
+    meta: dict[str, Any]
+    inputs: dict[str, dict[str, np.ndarray]]  # by call
+    outputs: dict[str, dict[str, np.ndarray]]  # by call
+    generated: dict[str, dict[str, np.ndarray]]  # by name
+
+
+@cache
+def recorded(path: Path) -> Recorded:
+    found: dict[str, dict[str, dict[str, np.ndarray]]] = {"in": {}, "out": {}, "generate": {}}
+    with np.load(path / "case.npz") as arrays:
+        for name in arrays.files:
+            first, second, third = name.split("/")
+            if first == "generate":
+                found["generate"].setdefault(second, {})[third] = arrays[name]
+            else:
+                found[second].setdefault(first, {})[third] = arrays[name]
+    meta = json.loads((path / "case.json").read_text("utf-8"))
+    return Recorded(meta, found["in"], found["out"], found["generate"])
+
+
+@cache
+def loaded(path: Path):
+    return regard.load_model(path)
+
+
+def calls() -> list[Any]:
+    pairs = ((path, call) for path in CASES for call in recorded(path).outputs)
+    return [pytest.param(path, call, id=f"{path.name}-{call}") for path, call in pairs]
+
+
+def searches() -> list[Any]:
+    pairs = ((path, search) for path in CASES for search in recorded(path).meta.get("generate", []))
+    return [pytest.param(path, search, id=f"{path.name}-{search['name']}") for path, search in pairs]
+
+
+def output_of(found, field: str) -> np.ndarray:
+    """A field of Output; `attentions_2` is the third layer's."""
+    name, _, number = field.rpartition("_")
+    value = getattr(found, name)[int(number)] if number.isdigit() else getattr(found, field)
+    assert value is not None, field
+    return np.asarray(value)
+
+
+def at_real_tokens(field: str, difference: np.ndarray, inputs: dict[str, np.ndarray], form: str) -> np.ndarray:
+    """What padding attends to, and what is attended to from it, is nobody's business."""
+    of_target = form == "encoder-decoder" and not field.startswith("encoder_")
+    own = inputs.get("decoder_attention_mask" if of_target else "attention_mask")
+    if own is None and of_target and "labels" in inputs:
+        own = inputs["labels"] != -100
+    if "attentions" in field:
+        return difference if own is None else difference * (own[:, None, :, None] > 0)
+    if own is None or difference.ndim < 2 or difference.shape[:2] != own.shape:
+        return difference
+    return difference[own > 0]
+
+
+@pytest.mark.parametrize(("path", "call"), calls())
+def test_outputs_and_losses_equal_those_of_transformers(path, call):
+    case, model = recorded(path), loaded(path)
+    inputs = case.inputs[call]
+    found = model(inputs, return_attention=True)
+    for field, expected in case.outputs[call].items():
+        value = output_of(found, field)
+        assert value.shape == expected.shape, field
+        difference = at_real_tokens(field, np.abs(value - expected), inputs, model.spec.form)
+        assert difference.max() <= case.meta.get("tolerance", BOUND), field
+
+
+@pytest.mark.parametrize(("path", "search"), searches())
+def test_generated_ids_and_scores_equal_those_of_transformers(path, search):
+    case, model = recorded(path), loaded(path)
+    batch = case.inputs[search["call"]]
+    expected = case.generated[search["name"]]
+    found = model.generate(batch, **search["options"])
+    np.testing.assert_array_equal(found.lengths, expected["lengths"])
+    for row, beam in np.ndindex(*expected["lengths"].shape):
+        length = expected["lengths"][row, beam]
+        np.testing.assert_array_equal(found.sequences[row, beam, :length], expected["sequences"][row, beam, :length])
+    if "scores" in expected:
+        np.testing.assert_allclose(found.scores, expected["scores"], atol=BOUND)
+
+
+def stored(directory: Path) -> dict[str, tuple[str, bytes]]:
+    """Each tensor's dtype and bytes, over all shards."""
+    found = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        with safe_open(file, framework="np") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # no mapping
+                tensor = tensors.get_tensor(name)
+                found[name] = (str(tensor.dtype), tensor.tobytes())
+    return found
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
+def test_a_checkpoint_goes_out_as_it_came_in(path, tmp_path):
+    """Every tensor, under its name and in its dtype, and every key of the config that we do not understand."""
+    regard.save_model(regard.load_model(path, dtype="auto"), tmp_path / "out")
+    before, after = stored(path), stored(tmp_path / "out")
+    renamed = recorded(path).meta.get("renamed", {})  # an older checkpoint's names -> today's
+    kept = {renamed.get(name, name): tensor for name, tensor in before.items() if not re.search(COMPUTED, name)}
+    assert kept.keys() == after.keys()
+    for name, tensor in kept.items():
+        assert after[name] == tensor, name
+    was, now = (json.loads((directory / "config.json").read_text("utf-8")) for directory in (path, tmp_path / "out"))
+    for key in was.keys() & now.keys() - {"transformers_version", "rope_parameters"}:
+        assert now[key] == was[key] or (key, was[key], now[key]) in ANOTHER_WORD, key
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
+def test_what_goes_out_comes_in_as_the_same_model(path, tmp_path):
+    model = loaded(path)
+    regard.save_model(model, tmp_path / "out")
+    again = regard.load_model(tmp_path / "out")
+    assert again.spec == model.spec
+    assert again.generation_options == model.generation_options
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.value), np.asarray(other.value), err_msg=one.path)
