@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from regard.decoding import numpy_ops as ops
 from regard.decoding import trie as module
 from regard.decoding.options import GenerationOptions
+from regard.decoding.processors import Processors
+from regard.decoding.rows import Rows
 from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError
 
@@ -97,6 +99,21 @@ def test_where_other_rules_ban_all_that_is_allowed_the_trie_wins(scripted, found
         options = GenerationOptions(max_new_tokens=6, eos_token_id=0, num_beams=beams, bad_words_ids=[[3], [4]])
         found = model.search(options, trie=trie)
         assert [found_in(found, row) for row in (0, 1)] == [[(3, 5, 0)]] * 2
+
+
+def test_the_trie_wins_only_where_all_beams_of_a_row_are_banned():
+    options = GenerationOptions(num_beams=2, bad_words_ids=[[3]])
+    rows = Rows(np.array([[1]], "int32"), trie=TokenTrie.of([(1, 3), (2, 4), (5, 3)]))
+    process = Processors(options, rows, ops)
+
+    def left(first, second):
+        generated = np.array([[[first, -1], [second, -1]]], "int32")
+        states, _ = rows.follow(rows.start(1, 2, ops), generated[:, :, 0], ops)
+        found = process(np.zeros((1, 2, V), "float32"), generated, np.int32(1), states)
+        return [set(np.flatnonzero(row > -math.inf).tolist()) for row in found[0]]
+
+    assert left(1, 2) == [set(), {4}]
+    assert left(1, 5) == [{3}, {3}]
 
 
 def test_a_hypothesis_that_nothing_may_follow_is_over(scripted, found_in):

@@ -139,6 +139,18 @@ def test_a_truncated_mp3_is_reported(caplog):
     assert "is cut" in caplog.text
 
 
+@pytest.mark.parametrize("neighbour", ["._", "._a.mp3", ".AppleDouble"])
+def test_an_mp3_is_none_the_worse_for_files_that_a_macintosh_leaves_beside_it(neighbour, tmp_path, monkeypatch):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(file_of(noise(20_000), 16_000, format="MP3", subtype="MPEG_LAYER_III"))
+    expected = read_audio(path, 16_000)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / neighbour).write_bytes(b"whatever")
+    assert len(expected) == 20_000
+    assert np.array_equal(read_audio(path, 16_000), expected)
+    assert np.array_equal(read_audio(path.read_bytes(), 16_000), expected)
+
+
 def wav_with(offset: int, value: int, count: int = 1000) -> bytes:
     content = bytearray(file_of(noise(count), 16_000))
     content[offset : offset + 4] = value.to_bytes(4, "little")

@@ -97,12 +97,45 @@ def _scaled(array: NDArray[Any]) -> Samples:
     return ((array - silence) / full).astype(np.float32)
 
 
+class _Tagged:
+    """An MP3 with an empty ID3 tag before it, by which libsndfile knows it for one.
+
+    Where there is no tag, it first looks for an old Macintosh's resource fork, in files such as ._song.mp3 and
+    .AppleDouble beside the recording, or in the working directory; and takes what it finds for the sound.
+    """
+
+    TAG = b"ID3\3\0\0\0\0\0\x20" + bytes(32)
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._place = file, 0
+
+    def seek(self, offset: int, whence: int) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._place
+        elif whence == os.SEEK_END:
+            offset += self._file.seek(0, os.SEEK_END) + len(self.TAG)
+        self._place = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int) -> bytes:
+        tag = self.TAG[self._place : self._place + size]
+        self._file.seek(max(self._place - len(self.TAG), 0))
+        content = tag + self._file.read(size - len(tag))
+        self._place += len(content)
+        return content
+
+
 def _read(file: BinaryIO, name: str, sampling_rate: int, max_seconds: float) -> Samples:
-    if not _SIGNATURE.match(file.read(12)):
+    signature = _SIGNATURE.match(file.read(12))
+    if not signature:
         raise InputError(f"cannot read {name}: it is none of {', '.join(FORMATS)}")
     file.seek(0)
+    is_untagged_mp3 = signature[0][0] == 0xFF
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(_Tagged(file) if is_untagged_mp3 else file) as sound:
             _check_header(sound, name)
             return _joined(sound, sampling_rate, max_seconds, name)
     except soundfile.SoundFileError as error:

@@ -174,7 +174,8 @@ BERT = Family(
     redundant=(
         r"(bert\.)?embeddings\.position_ids",
         r"cls\.predictions\.decoder\.(weight|bias)",
-        r"cls\.seq_relationship\..*",
+        r"cls\.seq_relationship\..*",  # of the pre-training, as is the pooler beside a masked language model's head
+        r"bert\.pooler\.dense\.(weight|bias)",
     ),
     renames=LEGACY_NORMS,
     prefix="bert.",

@@ -57,7 +57,7 @@ def of_whisper() -> list[Case]:
         started=4,
         generation_config=MULTILINGUAL,
     )
-    short = replace(multilingual, suite="short")
+    short = replace(multilingual, suite="short", brief=True)
     english = {**SUPPRESSED, "is_multilingual": False}
     forced = {**SUPPRESSED, "forced_decoder_ids": [[1, ENGLISH], [2, TRANSLATE], [3, NO_TIMESTAMPS]]}
     relu = {"activation_function": "relu", "d_model": 18, "encoder_layers": 3, "decoder_layers": 1}

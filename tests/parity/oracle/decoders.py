@@ -66,7 +66,7 @@ def of_gpt2() -> list[Case]:
         suite="full",
         record=explicit_positions,
     )
-    short = replace(lm, suite="short", record=None)
+    short = replace(lm, suite="short", record=None, brief=True)
     return [
         lm,
         short.varied(
@@ -124,7 +124,7 @@ def of_llama() -> list[Case]:
         suite="full",
         record=explicit_positions,
     )
-    short = replace(lm, suite="short", record=None)
+    short = replace(lm, suite="short", record=None, brief=True)
     long = {"max_position_embeddings": 64}
     return [
         lm,
@@ -170,7 +170,11 @@ def of_llama() -> list[Case]:
         short.varied(
             "rope-yarn",
             "the attention factor follows from the factor",
-            {**rope("yarn", factor=4.0, original_max_position_embeddings=32), **long, "head_dim": 8},
+            {
+                **rope("yarn", rope_theta=10.0, factor=4.0, original_max_position_embeddings=1024),
+                "max_position_embeddings": 4096,
+                "head_dim": 8,
+            },
         ),
         short.varied(
             "rope-yarn-explicit",
@@ -180,7 +184,7 @@ def of_llama() -> list[Case]:
                     "yarn",
                     factor=3.0,
                     original_max_position_embeddings=32,
-                    beta_fast=8.0,
+                    beta_fast=2.0,
                     beta_slow=0.5,
                     attention_factor=1.3,
                     truncate=False,

@@ -97,11 +97,6 @@ def marian_copies(tensors: Tensors) -> Tensors:
     return {**tensors, **dict.fromkeys(tables, shared), **positions}
 
 
-def bart_copies(tensors: Tensors) -> Tensors:
-    tables = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
-    return {**tensors, **dict.fromkeys(tables, tensors["model.shared.weight"])}
-
-
 def t5_config(directory: Path) -> None:
     """The spelling of 4.x for an original T5, with what else its configs hold."""
     rewritten(t5_copies)(directory)
@@ -134,7 +129,6 @@ CASES = [
     like("gpt2-language-model", "legacy-gpt2-bare", "as gpt2 is published", edit=rewritten(bare_gpt2)),
     like("t5-seq2seq", "legacy-t5-copies", "as t5-small is published", edit=t5_config),
     like("marian-seq2seq", "legacy-marian-copies", "as opus-mt is published", edit=rewritten(marian_copies)),
-    like("bart-seq2seq", "legacy-bart-copies", "tied copies", edit=rewritten(bart_copies)),
     like("gpt2-language-model", "sharded-gpt2", "three files and an index", edit=sharded),
     like("bart-seq2seq", "float16-bart", "stored in float16, computed in float32", stored="float16"),
     like("llama-language-model", "bfloat16-llama", "stored in bfloat16, computed in float32", stored="bfloat16"),

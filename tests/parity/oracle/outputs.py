@@ -30,7 +30,9 @@ def record(case: Case, model: Model, batches: dict[str, Arrays]) -> dict[str, Ar
             if case.form == "decoder":
                 agree(case, found[call], forward(model, counted(batch)), batch)
         else:
-            found[call] = forward(model, batch, attention=call == "plain", hidden=call != "loss")
+            found[call] = forward(
+                model, batch, attention=call == "plain" and case.suite != "short", hidden=call != "loss"
+            )
         if call == "right":
             agree(case, unpadded(case, model, batch), found[call], batch)
             found[call] = {key: blanked(case, key, value, batch) for key, value in found[call].items()}

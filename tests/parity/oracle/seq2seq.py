@@ -99,7 +99,7 @@ def of_t5() -> list[Case]:
     return [
         original,
         replace(v11, notes="gated gelu_new; untied, though the config says tied; the decoder is deeper"),
-        v11.varied("4x", "the spelling of 4.x: tie_word_embeddings is false", edit=as_4x),
+        v11.varied("4x", "the spelling of 4.x: tie_word_embeddings is false", edit=as_4x, brief=True),
         replace(original, suite="short").varied("gated-silu", "tied and scaled", silu),
         bare(original, "t5-bare", "T5Model"),
         bare(original, "t5-encoder", "T5EncoderModel", form="encoder", notes="the encoder alone"),
