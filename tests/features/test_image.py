@@ -70,12 +70,12 @@ def test_resizing_to_the_own_size_changes_nothing(size, resample):
     assert np.array_equal(resize(pixels, size, resample), pixels)
 
 
-@given(sizes, sizes, st.sampled_from([1, 2, 3, 4, 5]), st.sampled_from([0, 1]))
+# Nearest and box (0 and 4) are left out: where an edge falls on half a pixel, they take the one on its right.
+@given(sizes, sizes, st.sampled_from([1, 2, 3, 5]), st.sampled_from([0, 1]))
 def test_a_mirrored_image_gives_mirrored_pixels(size, wanted, resample, axis):
     pixels = noise(*size)
     mirrored = resize(np.flip(pixels, axis), wanted, resample).astype(int)
-    level = 1 if resample != 4 else 255  # a box that ends on half a pixel takes the one on its right
-    assert np.abs(np.flip(mirrored, axis) - resize(pixels, wanted, resample)).max() <= level
+    assert np.abs(np.flip(mirrored, axis) - resize(pixels, wanted, resample)).max() <= 1
 
 
 @given(sizes, sizes)

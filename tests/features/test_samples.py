@@ -139,6 +139,12 @@ def test_a_truncated_mp3_is_reported(caplog):
     assert "is cut" in caplog.text
 
 
+def test_an_mp3_with_a_tag_is_read_as_one_without():
+    content = file_of(noise(20_000), 16_000, format="MP3", subtype="MPEG_LAYER_III")
+    tagged = b"ID3\4\0\0\0\0\0\x40" + bytes(64) + content
+    assert np.array_equal(read_audio(tagged, 16_000), read_audio(content, 16_000))
+
+
 @pytest.mark.parametrize("neighbour", ["._", "._a.mp3", ".AppleDouble"])
 def test_an_mp3_is_none_the_worse_for_files_that_a_macintosh_leaves_beside_it(neighbour, tmp_path, monkeypatch):
     path = tmp_path / "a.mp3"

@@ -1,16 +1,20 @@
 """Which files of a directory count, what they say together, and what is refused."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from regard.errors import CheckpointError
 from regard.features.tokenizer import Tokenizer
 
 sys.path.append(str(Path(__file__).with_name("tokenizers")))
 
+import texts
 import vocabularies
 
 
@@ -152,8 +156,6 @@ def test_mbart_keeps_the_normalisation_of_its_model(tmp_path):
 
 @pytest.mark.parametrize("text", ["  two  spaces", " the fox", "the   fox ", "", "\n the", "über 😀"])
 def test_llama_reads_spaces_as_sentencepiece_does(text, tmp_path):
-    import sentencepiece
-
     write(tmp_path, "llama", legacy=True)
     expected = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model")).encode(text)
     loaded = Tokenizer.load(tmp_path)
@@ -162,20 +164,27 @@ def test_llama_reads_spaces_as_sentencepiece_does(text, tmp_path):
 
 
 def test_llamas_pieces_join_by_their_scores_and_not_by_their_ids(tmp_path):
-    from sentencepiece import sentencepiece_model_pb2
-
     write(tmp_path, "llama")
     file = tmp_path / "tokenizer.model"
-    assert len(Tokenizer.load(tmp_path).encode_plain("the")) == 1
     model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())
-    for piece in model.pieces:
-        if piece.piece == "▁t":
-            piece.score = -1e9  # now h and e join first
+    normal = [piece for piece in model.pieces if piece.type == vocabularies.NORMAL]
+    for piece, score in zip(normal, random.Random(3).sample(range(len(normal)), len(normal)), strict=True):
+        piece.score = -score
     file.write_bytes(model.SerializeToString())
-    import sentencepiece
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(file))
+    loaded = Tokenizer.load(tmp_path)
+    for text in texts.SENTENCES:
+        assert loaded.encode_plain(text) == reference.encode(text)
 
-    expected = sentencepiece.SentencePieceProcessor(model_file=str(file)).encode("the them that")
-    assert Tokenizer.load(tmp_path).encode_plain("the them that") == expected
+
+def test_merges_that_end_in_a_special_token_do_not_make_one_of_text(tmp_path):
+    write(tmp_path, "gpt2", eos_token="the")
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text("utf-8"))
+    vocabularies.write_json(tmp_path / "vocab.json", {**vocabulary, "the": len(vocabulary)})
+    (tmp_path / "merges.txt").write_text("h e\nt he\n", "utf-8")
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.tokens(loaded.encode_plain("the")) == ["t", "he"]
+    assert loaded.encode_plain("the", parse_special=True) == [loaded.eos_id]
 
 
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"])

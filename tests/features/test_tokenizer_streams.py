@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.config import TokenizerConfig
@@ -100,11 +100,13 @@ def test_the_prompt_that_whisper_was_given_is_no_part_of_its_text():
     assert loaded.decode(ids[:4]) == ""
 
 
-cleaned = st.text(st.sampled_from(" .?!,'ntmsvrexa\n"), max_size=40)
-marked = st.text(st.sampled_from("<|/w>0.1 a"), max_size=40)
+fragments = st.sampled_from([*" .?!,'ntmsvrexa\n<|/w>01", " ' ", " n't", " 've", "</w>", "<|0.1|>", "<|12.", "  "])
 
 
-@given(text=cleaned | marked, cuts=st.lists(st.integers(1, 5), max_size=40), data=st.data())
+@given(
+    text=st.lists(fragments, max_size=20).map("".join), cuts=st.lists(st.integers(1, 3), max_size=40), data=st.data()
+)
+@settings(max_examples=500)
 def test_what_is_settled_never_changes(text, cuts, data):
     flags = {name: data.draw(st.booleans()) for name in ("clean_up", "strip")}
     kind = data.draw(st.sampled_from([{}, {"word_end": "</w>"}, {"timestamps": True}]))
@@ -136,3 +138,23 @@ def test_spaces_before_punctuation_go_where_the_config_says_so():
     finish = Finish(clean_up=True)
     assert finish("do n't go , it 's I 'm we 've . yes ! no ? a ' b") == "don't go, it's I'm we've. yes! no? a'b"
     assert tokenizer("bert-cased").decode(tokenizer("bert-cased").encode("the fox, the dog.")) == "the fox, the dog."
+
+
+def test_pieces_lose_the_spaces_before_punctuation_if_the_config_says_so(tmp_path):
+    vocabularies.write("xlm-roberta", tmp_path)
+    assert (
+        Tokenizer.load(tmp_path).decode(Tokenizer.load(tmp_path).encode("the fox , the dog .")) == "the fox , the dog ."
+    )
+    config = {"tokenizer_class": "XLMRobertaTokenizer", "clean_up_tokenization_spaces": True}
+    vocabularies.write_json(tmp_path / "tokenizer_config.json", config)
+    loaded = Tokenizer.load(tmp_path)
+    ids = loaded.encode("the fox , the dog .")
+    assert loaded.decode(ids) == "".join(streamed(loaded.stream(), ids, [1] * len(ids))) == "the fox, the dog."
+
+
+def test_byte_pairs_keep_the_spaces_of_the_text_whatever_the_config_says(tmp_path):
+    vocabularies.write("gpt2", tmp_path)
+    config = {"tokenizer_class": "GPT2Tokenizer", "clean_up_tokenization_spaces": True}
+    vocabularies.write_json(tmp_path / "tokenizer_config.json", config)
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.decode(loaded.encode("the fox , the dog .")) == "the fox , the dog ."

@@ -4,7 +4,6 @@ import json
 import math
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -187,12 +186,16 @@ def test_copies_of_the_table_and_the_stray_bias_of_old_files_are_read_past(tmp_p
     save_file({**tensors, **copies, stray: np.zeros((8, 3), "float32")}, weights)
     np.testing.assert_array_equal(model(BATCH).logits, regard.load_model(tmp_path / "model")(BATCH).logits)
     del tensors["shared.weight"]  # a writer that keeps one name of several may keep another one
-    save_file({**tensors, "decoder.embed_tokens.weight": table}, weights)
-    np.testing.assert_array_equal(model(BATCH).logits, regard.load_model(tmp_path / "model")(BATCH).logits)
+    for side in ("encoder", "decoder"):
+        save_file({**tensors, f"{side}.embed_tokens.weight": table}, weights)
+        np.testing.assert_array_equal(model(BATCH).logits, regard.load_model(tmp_path / "model")(BATCH).logits)
 
 
 def test_each_generated_step_sees_the_distances_that_the_whole_text_has():
-    model = filled(spec_of())
+    model = filled(spec_of(tie_word_embeddings=False))
+    for variable in model.variables:
+        if variable.path.endswith("relative_bias/table"):
+            variable.assign(8 * variable.value)
     source = {"input_ids": np.array([[3, 4, 5, 6, 7, 1], [8, 9, 1, 0, 0, 0]])}
     source["attention_mask"] = (source["input_ids"] != 0).astype("int32")
     found = model.generate(source, max_new_tokens=14, min_new_tokens=14, bad_words_ids=None)
@@ -200,4 +203,4 @@ def test_each_generated_step_sees_the_distances_that_the_whole_text_has():
     logits = np.array(model({**source, "decoder_input_ids": read}).logits)
     logits[..., 1] = -np.inf  # eos, which min_new_tokens forbids
     np.testing.assert_array_equal(logits.argmax(-1), found.sequences[:, 0])
-    assert keras.ops.shape(found.sequences) == (2, 1, 14)
+    assert len(np.unique(found.sequences)) > 5  # it does not say one thing for ever
