@@ -55,7 +55,8 @@ def test_a_loaded_translator_has_the_checkpoints_languages_and_defaults_and_tran
 @pytest.mark.parametrize(
     ("ids", "complaint"),
     [
-        ({"vocab_size": 400, "pad_id": 399}, r"its vocabulary is \d+, but the model's is 400"),
+        ({"vocab_size": 250, "pad_id": 249}, r"its vocabulary is \d+, but the model's is 250"),
+        ({"vocab_size": 400, "pad_id": 399}, r"its pad id is \d+, but the model's is 399"),
         ({"eos_id": 5}, "its eos id is 0, but the model's is 5"),
     ],
 )
