@@ -28,6 +28,7 @@ KEYS: dict[str, Key] = {
     "decoder_segment_ids": Key("B T", "int32", "as segment_ids; cross-attention keeps to equal segments too"),
     "pixel_values": Key("B height width C", "float32", "normalised pixels of an image"),
     "input_features": Key("B A M", "float32", "log-mel frames of a sound"),
+    "encoder_last_hidden_state": Key("B S D", "float32", "what the encoder made of an image or a sound, in its place"),
     "start_positions": Key("B", "int32", "the answer's first token; outside the text: none"),
     "end_positions": Key("B", "int32", "the answer's last token"),
     "labels": Key("B T", "int32", f"ids to predict; {IGNORED_LABEL} is ignored"),
@@ -41,3 +42,18 @@ class Example(NamedTuple):
     target: str
     source_lang: str | None = None
     target_lang: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a tokenizer learns from."""
+        return self.source, self.target
+
+    @property
+    def key(self) -> str:
+        """Pairs of one key never fall on both sides of a split."""
+        return self.source
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the tokenizer must have a language tag for."""
+        return () if self.target_lang is None else (self.target_lang,)

@@ -156,3 +156,64 @@ def test_tools_and_documents_hold_no_special_tokens_either(tokenizer):
     ids = encode_chat(tokenizer, USER, **options, variables={"pad_token": "<|im_end|>"})
     assert end not in ids
     assert tokenizer.decode(ids).count("<|im_end|>") == 5
+
+
+DOUBLED = "{% set ns = namespace(x=[1], y='x') %}{% for i in range(60) %}{% set ns.x = "
+HOSTILE = {
+    "loops in loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "loops over what has no length": "{% for i in range(99999) %}{% for j in range(99999) | map('abs') %}{% endfor %}"
+    "{% endfor %}",
+    "a macro that calls itself twice": "{% macro m(n) %}{% if n %}{% set a = m(n - 1) %}{% set b = m(n - 1) %}"
+    "{% endif %}{% endmacro %}{% set c = m(60) %}",
+    "a loop that calls itself twice": "{% for n in [60] recursive %}{% if n %}{% set a = loop([n - 1]) %}"
+    "{% set b = loop([n - 1]) %}{% endif %}{% endfor %}",
+    "filters in a loop": "{% for i in range(99999) %}{% set a = range(99999) | sort | sum %}{% endfor %}",
+    "a sum of texts": DOUBLED + "'' %}{% set ns.y = ns.y + ns.y %}{% endfor %}",
+    "texts side by side": DOUBLED + "'' %}{% set ns.y = ns.y ~ ns.y %}{% endfor %}",
+    "a sum of lists": DOUBLED + "ns.x + ns.x %}{% endfor %}",
+    "lists of lists": DOUBLED + "[ns.x, ns.x] %}{% endfor %}{% set y = ns.x | tojson %}",
+    "tuples of tuples": DOUBLED + "(ns.x, ns.x) %}{% endfor %}{{ ns.x }}",
+    "objects of objects": DOUBLED + "{'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x }}",
+    "objects by call": DOUBLED + "dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x }}",
+    "one text many times": "{% set x = 'x' * 9999999 %}{{ [x] * 99999 }}",
+    "padding by a filter": "{{ 'x' | center(10 ** 12) }}",
+    "padding by a method": "{{ 'x'.ljust(10 ** 12) }}",
+    "padding by an operator": "{{ '%0999999999999d' % 1 }}",
+    "padding by a format": "{{ '{:999999999999}'.format(1) }}",
+    "padding by a format's argument": "{{ '%*d' | format(10 ** 12, 1) }}",
+    "indentation": "{{ [[[1]]] | tojson(indent=10 ** 12) }}",
+    "rows that are filled up": "{% set x = [1] | batch(10 ** 12, 'x') | list %}",
+    "slices": "{% set x = [1] | slice(10 ** 12) | list %}",
+    "texts put in by a filter": "{% set x = 'x' * 9999999 %}{{ x | replace('x', x) }}",
+    "texts put in by a method": "{% set x = 'x' * 9999999 %}{{ x.replace('x', x) }}",
+    "texts put between by a filter": "{{ range(99999) | join('x' * 9999999) }}",
+    "texts put between by a method": "{{ ('x' * 9999999).join(['x'] * 99999) }}",
+    "letters that become texts": "{{ ('x' * 9999999).translate({120: 'x' * 9999999}) }}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_template_comes_to_an_end_though_it_writes_nothing(name, monkeypatch):
+    monkeypatch.setattr("regard.features.chat_sandbox.MOST_STEPS", 100_000)
+    with pytest.raises(CheckpointError, match=r"fails: SecurityError: .*more than"):
+        render_chat(HOSTILE[name], USER)
+
+
+def test_the_steps_of_one_chat_are_not_counted_for_the_next(monkeypatch):
+    monkeypatch.setattr("regard.features.chat_sandbox.MOST_STEPS", 200)
+    for _ in range(20):
+        assert render_chat("{% for i in range(50) %}{{ i }}{% endfor %}", USER).startswith("0123")
+    with pytest.raises(CheckpointError, match="takes more than 200 steps"):
+        render_chat("{% for i in range(150) %}{% endfor %}", USER)
+
+
+def test_the_processors_time_ends_a_template_whose_steps_are_long(monkeypatch):
+    monkeypatch.setattr("regard.features.chat_sandbox.MOST_SECONDS", 0.0)
+    with pytest.raises(CheckpointError, match="takes more than 0 seconds"):
+        render_chat("{{ messages | length }}", USER)
+
+
+def test_a_long_conversation_stays_far_below_the_bounds(monkeypatch):
+    monkeypatch.setattr("regard.features.chat_sandbox.MOST_STEPS", 100_000)
+    turns = [{"role": role, "content": "word " * 200} for _ in range(500) for role in ("user", "assistant")]
+    assert len(render_chat(chats.CHATML, turns)) > 1_000_000

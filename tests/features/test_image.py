@@ -229,6 +229,35 @@ def test_a_batch_is_its_images_one_by_one():
     assert np.array_equal(processor(images), np.concatenate([processor(image) for image in images]))
 
 
+def test_the_size_of_what_comes_out_is_known_where_it_hangs_on_no_image():
+    assert ImageProcessor(size=(7, 8)).output_size == (7, 8)
+    assert ImageProcessor(size=7).output_size is None
+    assert ImageProcessor(size=(7, 8), do_resize=False).output_size is None
+    cropped = ImageProcessor(size=7, do_center_crop=True, crop_size=(5, 6))
+    assert cropped.output_size == (5, 6) == cropped(noise(9, 30)).shape[1:3]
+
+
+def test_errors_call_an_image_by_its_path_or_by_its_number(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for bad in (tmp_path / "a.png", str(tmp_path / "a.png"), tmp_path / ("n" * 300)):
+        with pytest.raises(InputError, match=f"^cannot read {bad}: "):
+            BARE([noise(4, 4), bad])
+    with pytest.raises(InputError, match=r"^cannot read image 2: it is damaged"):
+        BARE([noise(4, 4), b"no image"])
+    with pytest.raises(InputError, match=r"^cannot read an image without a name: it is no file"):
+        BARE("")
+
+
+def test_what_pillow_warns_of_is_logged_by_name_and_nowhere_else(tmp_path, monkeypatch, caplog, recwarn):
+    path = tmp_path / "a.png"
+    path.write_bytes(file_of(noise(4, 4)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_image(path).size == (4, 4)
+    assert caplog.messages == [f"{path}: {caplog.records[0].args[1]}"]
+    assert "exceeds limit of 10 pixels" in caplog.text
+    assert not recwarn
+
+
 def test_images_of_different_sizes_make_no_batch():
     with pytest.raises(InputError, match=r"\(4, 4\), \(5, 4\)"):
         BARE([noise(4, 4), noise(5, 4)])

@@ -86,6 +86,8 @@ def test_a_stack_is_of_rms_norms_and_relative_positions_without_biases_or_scaled
         ({"feed_forward_proj": "gated-silu"}, "silu", True),
         ({"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu", "is_gated_act": True}, "gelu", True),
         ({"feed_forward_proj": "relu", "dense_act_fn": "silu", "is_gated_act": True}, "silu", True),
+        ({"feed_forward_proj": "gated-gelu", "dense_act_fn": "relu", "is_gated_act": False}, "relu", False),
+        ({"is_gated_act": True}, "relu", True),
     ],
 )
 def test_the_feed_forward_is_parsed_as_transformers_does(said, activation, gated):
@@ -101,6 +103,7 @@ def test_the_feed_forward_is_parsed_as_transformers_does(said, activation, gated
     [
         ("t5", {}, True, True),
         ("t5", {"tie_word_embeddings": False}, False, False),
+        ("t5", {"scale_decoder_outputs": False}, True, False),
         ("t5", {"tie_word_embeddings": True, "scale_decoder_outputs": False}, True, False),
         ("t5", {"tie_word_embeddings": False, "scale_decoder_outputs": True}, False, True),
         ("mt5", {}, True, False),

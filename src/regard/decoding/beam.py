@@ -14,6 +14,7 @@ from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows, States
 from regard.decoding.sample import goes_on
+from regard.decoding.shortlist import Shortlist
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, pick, write
 from regard.errors import ConfigError
 
@@ -65,8 +66,8 @@ class BeamSearch:
     def advance(
         self, logits: Array, beams: Beams, step: Array, crowd: Array | None = None
     ) -> tuple[Array, Array, Beams]:
-        """Choose from logits (B, W, V): the next ids (B, W), the beams (B, W) they extend, and all so far. `crowd`
-        (B, V) counts the beams of former groups that take each token."""
+        """Choose from logits (B, W, V), or a `Shortlist` of them: the next ids (B, W), the beams (B, W) that they
+        extend, and all so far. `crowd` (B, V) counts the beams of former groups that take each token."""
         ops, width = self.ops, self.options.width
         candidates = self._candidates(logits, beams, step, crowd)
         running_scores, chosen = ops.top_k(ops.where(candidates.ends, -math.inf, candidates.scores), width)
@@ -82,23 +83,35 @@ class BeamSearch:
 
     def _candidates(self, logits: Array, beams: Beams, step: Array, crowd: Array | None) -> Candidates:
         ops, options = self.ops, self.options
-        vocab_size, count = logits.shape[-1], max(2, 1 + len(options.eos_ids)) * options.width
-        if options.width * vocab_size < count:
-            raise ConfigError(f"beam search needs a token besides eos, but the vocabulary's size is {vocab_size}")
-        log_probs = self.process(ops.log_softmax(logits, axis=-1), beams.running[0], step, beams.states, crowd)
-        totals = ops.reshape(log_probs + beams.running_scores[:, :, None], (-1, options.width * vocab_size))
+        log_probs, offered = self._offered(logits, beams, step, crowd)
+        each, count = log_probs.shape[-1], max(2, 1 + len(options.eos_ids)) * options.width
+        if options.width * each < count:
+            raise ConfigError(f"beam search needs a token besides eos, but the vocabulary's size is {each}")
+        totals = ops.reshape(log_probs + beams.running_scores[:, :, None], (-1, options.width * each))
         if options.remove_invalid_values:  # so that the lowest of numbers ends no search
             totals = ops.where(totals < _NOTHING, -math.inf, totals)
-        scores, index = self._best(totals, step, count, vocab_size)
-        ids, parents = index % vocab_size, index // vocab_size
+        scores, index = self._best(totals, step, count, each)
+        parents = index // each
+        ids = index % each if offered is None else self._at(offered, index)
         values: Tracks = (ids,)
         if options.return_scores:
-            flat = ops.reshape(log_probs, (-1, options.width * vocab_size))
-            values += (ops.take_along_axis(flat, index, axis=1),)
+            values += (self._at(log_probs, index),)
         before = tuple(ops.take_along_axis(state, parents, axis=1) for state in beams.states)
         states, stopped = self.rows.follow(before, ids, ops)
         on = goes_on(ids, stopped, options.eos_ids, ops)
         return Candidates(scores, parents, values, ops.logical_not(on), states)
+
+    def _offered(self, logits: Array, beams: Beams, step: Array, crowd: Array | None) -> tuple[Array, Array | None]:
+        """The log-probabilities of each beam's next token, (B, W, V or C), and their ids, None where they are all."""
+        if isinstance(logits, Shortlist):
+            return logits
+        scores = self.ops.log_softmax(logits, axis=-1)
+        return self.process(scores, beams.running[0], step, beams.states, crowd), None
+
+    def _at(self, of_each: Array, index: Array) -> Array:
+        """What stands at index (B, K) of the beams' (B, W, C) side by side."""
+        ops = self.ops
+        return ops.take_along_axis(ops.reshape(of_each, (-1, of_each.shape[1] * of_each.shape[2])), index, axis=1)
 
     def _best(self, totals: Array, step: Array, count: int, vocab_size: int) -> tuple[Array, Array]:
         """The `count` best of totals (B, W * V), or where the options sample, drawn without replacement."""
@@ -138,9 +151,9 @@ class BeamSearch:
         improvable = reachable > worst
         return ops.logical_and(improvable, worst == -math.inf) if options.early_stopping is True else improvable
 
-    def is_open(self, beams: Beams) -> Array:
-        """Whether any row can still find something better."""
-        return self.ops.any(beams.open)
+    def open_rows(self, beams: Beams) -> Array:
+        """(B,) bool: which rows can still find something better."""
+        return beams.open
 
     def result(self, beams: Beams) -> Generation:
         """The best num_return_sequences hypotheses."""

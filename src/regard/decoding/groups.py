@@ -61,10 +61,12 @@ class DiverseBeamSearch:
         one_hot = ops.logical_and(ids[..., None] == ops.arange(vocab_size, dtype="int32"), running[..., None])
         return ops.sum(ops.cast(one_hot, "float32"), axis=1)
 
-    def is_open(self, groups: Groups) -> Array:
-        """Whether any group of any row can still find something better."""
-        ops = self.ops
-        return ops.any(ops.concatenate([beams.open for beams in groups], axis=0))
+    def open_rows(self, groups: Groups) -> Array:
+        """(B,) bool: which rows have a group that can still find something better."""
+        open_rows = groups[0].open
+        for beams in groups[1:]:
+            open_rows = self.ops.logical_or(open_rows, beams.open)
+        return open_rows
 
     def result(self, groups: Groups) -> Generation:
         """The best num_return_sequences hypotheses of all groups; of equal ones the former group's."""

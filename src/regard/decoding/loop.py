@@ -49,7 +49,8 @@ class Search:
 
     `step(ids (B,W), parents (B,W), state) -> (logits (B,W,V) float32, state)`: hypothesis w now extends the one that
     was at parents[b, w] a step before, by ids[b, w]. At first all hypotheses of a row are equal. `state` is a nest of
-    arrays, without None; its structure, shapes and dtypes stay. V and W are static; B need not be.
+    arrays, without None; its structure, shapes and dtypes stay. V and W are static; B need not be. For logits it may
+    give a `Shortlist` of them, wherever `shortlist_bias` says what to add to them before.
 
     `rule(scores (B,W,V), generated (B,W,T), step, ops) -> scores` is a rule of the caller's own, after all others but
     those of sampling; -1 stands where nothing is generated yet.
@@ -104,20 +105,42 @@ class Search:
         strategy = self._strategy(search.rows)
 
         def is_open(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> Array:
-            return ops.logical_and(t < last, strategy.is_open(hypotheses))
+            return ops.logical_and(t < last, ops.any(strategy.open_rows(hypotheses)))
 
         def extend(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> tuple[Any, ...]:
-            logits, state = self.step(ids, parents, state)
-            ids, parents, hypotheses = strategy.advance(logits, hypotheses, t)
-            return t + 1, ids, parents, hypotheses, state
+            return tuple(self.extend(SearchState(t, ids, parents, hypotheses, state, search.rows))[:5])
 
         t, ids, parents, hypotheses, state = ops.while_loop(is_open, extend, tuple(search[:5]))
         return SearchState(t, ids, parents, hypotheses, state, search.rows)
 
+    def extend(self, search: SearchState) -> SearchState:
+        """One token more for every hypothesis."""
+        logits, state = self.step(search.ids, search.parents, search.state)
+        ids, parents, hypotheses = self._strategy(search.rows).advance(logits, search.hypotheses, search.step)
+        return SearchState(search.step + 1, ids, parents, hypotheses, state, search.rows)
+
     def is_open(self, search: SearchState) -> Array:
         """Scalar bool: whether `run` would find anything more."""
-        more = self._strategy(search.rows).is_open(search.hypotheses)
+        more = self.ops.any(self.open_rows(search))
         return self.ops.logical_and(search.step < self.options.max_new_tokens, more)
+
+    def open_rows(self, search: SearchState) -> Array:
+        """(B,) bool: the rows for which `run` may find something more."""
+        return self._strategy(search.rows).open_rows(search.hypotheses)
+
+    def kept(self, search: SearchState, places: Array) -> SearchState:
+        """The search of the rows at `places` (B',) alone, but for `state`, which is the model's to cut."""
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, tuple):
+                parts = [cut(part) for part in value]
+                return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+            return self.ops.take(value, places, axis=0)
+
+        whole = search.rows
+        rows = whole._replace(prompt=cut(whole.prompt), source=cut(whole.source), seeds=cut(whole.seeds))
+        ids, parents, hypotheses = cut((search.ids, search.parents, search.hypotheses))
+        return search._replace(ids=ids, parents=parents, hypotheses=hypotheses, rows=rows)
 
     def result(self, search: SearchState) -> Generation:
         """What was found, so far for greedy search and sampling."""

@@ -163,6 +163,12 @@ def needs_source(options: GenerationOptions) -> bool:
     return options.encoder_repetition_penalty != 1 or options.encoder_no_repeat_ngram_size > 0
 
 
+def reads_prompt(options: GenerationOptions) -> bool:
+    """Whether a rule looks at the ids of a prompt."""
+    repeats = options.repetition_penalty != 1 or options.no_repeat_ngram_size > 0
+    return repeats or needs_source(options) or margin(options) > 0
+
+
 def margin(options: GenerationOptions) -> int:
     """How many of the last tokens the rules on sequences look at."""
     sizes = [options.no_repeat_ngram_size, options.encoder_no_repeat_ngram_size, 1]

@@ -9,6 +9,7 @@ from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows, States
+from regard.decoding.shortlist import Shortlist
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, write
 
 
@@ -39,29 +40,41 @@ class Sampler:
         return Samples(empty_tracks(batch, self.options, self.ops), open_all, states)
 
     def advance(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Samples]:
-        """Choose from logits (B, W, V): the next ids (B, W), the hypotheses (B, W) they extend, and all so far."""
+        """Choose from logits (B, W, V), or a `Shortlist` of them: the next ids (B, W), the hypotheses (B, W) they
+        extend, and all so far."""
         ops, options = self.ops, self.options
-        logits = self.process(logits, samples.tracks[0], step, samples.states)
-        ids = ops.cast(ops.argmax(self._noisy(logits, step), axis=-1), "int32")
-        possible = ops.take_along_axis(logits, ids[..., None], axis=-1)[..., 0] != -math.inf
-        taken = ops.logical_and(samples.open, possible)
+        ids, scores, log_probs = self._chosen(logits, samples, step)
+        taken = ops.logical_and(samples.open, scores != -math.inf)
         values: Tracks = (ops.where(taken, ids, -1),)
         if options.return_scores:
-            chosen = ops.take_along_axis(ops.log_softmax(logits, axis=-1), ids[..., None], axis=-1)
-            values += (ops.where(taken, chosen[..., 0], 0.0),)
+            values += (ops.where(taken, log_probs, 0.0),)
         tracks = write(samples.tracks, step, values, ops)
         states, stopped = self.rows.follow(samples.states, ids, ops)
         still_open = ops.logical_and(taken, goes_on(ids, stopped, options.eos_ids, ops))
         return ids, own_parents(ids, ops), Samples(tracks, still_open, states)
+
+    def _chosen(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Array]:
+        """The next ids, their scores, and their log-probabilities where these are asked for: (B, W) each."""
+        ops = self.ops
+        if isinstance(logits, Shortlist):
+            best = logits.log_probs[..., 0]
+            return logits.ids[..., 0], best, best
+        logits = self.process(logits, samples.tracks[0], step, samples.states)
+        ids = ops.cast(ops.argmax(self._noisy(logits, step), axis=-1), "int32")
+        scores = ops.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+        if not self.options.return_scores:
+            return ids, scores, scores
+        log_probs = ops.take_along_axis(ops.log_softmax(logits, axis=-1), ids[..., None], axis=-1)
+        return ids, scores, log_probs[..., 0]
 
     def _noisy(self, logits: Array, step: Array) -> Array:
         if not self.options.do_sample:
             return logits
         return logits + gumbel(self.rows.seeds, self.options.width, step, logits.shape[-1], self.ops)
 
-    def is_open(self, samples: Samples) -> Array:
-        """Whether any hypothesis has not ended."""
-        return self.ops.any(samples.open)
+    def open_rows(self, samples: Samples) -> Array:
+        """(B,) bool: which rows have a hypothesis that has not ended."""
+        return self.ops.any(samples.open, axis=1)
 
     def result(self, samples: Samples) -> Generation:
         """All hypotheses, in the order of their noise."""

@@ -113,7 +113,7 @@ class AudioProcessor:
 
         What is longer is cut, with a warning: `recording` gives all of it. What is shorter is padded with silence.
         """
-        sources = _listed(audio)
+        sources = listed(audio)
         if not sources:
             raise InputError("there are no recordings")
         return np.stack([self._first_window(source, place) for place, source in enumerate(sources, 1)])
@@ -140,7 +140,7 @@ _WHOLES = ("feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft
 _KEYS = {*_WHOLES, "feature_extractor_type", "dither", "n_samples", "nb_max_frames", "mel_filters"}
 
 
-def _listed(audio: Audio | Sequence[Audio]) -> Sequence[Audio]:
+def listed(audio: Audio | Sequence[Audio]) -> Sequence[Audio]:
     """One recording as a list of one; an array and its rate are a tuple that ends with a number."""
     is_pair = isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[1], int | float | np.number)
     is_one = is_pair or isinstance(audio, str | os.PathLike | bytes | np.ndarray)

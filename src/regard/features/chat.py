@@ -1,9 +1,8 @@
 """Chat messages -> the text that a model was trained to answer, by the template that comes with it.
 
-A template is a program of a stranger: it runs in Jinja's sandbox, sees plain data alone, and what it writes is bounded.
+A template is a program of a stranger: it runs in a sandbox, sees plain data alone, and what it does is bounded.
 """
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,13 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
 from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from regard.errors import CheckpointError, InputError
+from regard.features.chat_sandbox import MOST_CHARACTERS, Refusal, Sandbox, metered
 
 Messages = Sequence[Mapping[str, Any]]
-MOST_CHARACTERS = 10_000_000  # that a template may write
 _LONGEST_TEMPLATE = 1_000_000  # characters; the longest seen have some 20,000
-_LARGEST_POWER = 4096  # bits
 _REASONING = ("reasoning_content", "thinking", "reasoning")  # names for the same
 
 
@@ -73,12 +67,13 @@ def render_chat(
     length = 0
     compiled = _compiled(template)
     try:
-        for part in compiled.generate(given):
-            length += len(part)
-            if length > MOST_CHARACTERS:
-                raise SecurityError(f"it writes more than {MOST_CHARACTERS:,} characters")
-            parts.append(part)
-    except _Refusal as refusal:
+        with metered():
+            for part in compiled.generate(given):
+                length += len(part)
+                if length > MOST_CHARACTERS:
+                    raise SecurityError(f"it writes more than {MOST_CHARACTERS:,} characters")
+                parts.append(part)
+    except Refusal as refusal:
         raise InputError(f"the chat template refuses these messages: {_line(refusal)}") from None
     except Exception as error:  # whatever a stranger's program raises
         raise CheckpointError(f"the chat template fails: {type(error).__name__}: {_line(error)}") from None
@@ -174,42 +169,11 @@ class _Control:
         return text
 
 
-class _Refusal(jinja2.TemplateError):
-    """The template's own `raise_exception`."""
-
-
-class _Generation(jinja2.ext.Extension):
-    """{% generation %} ... {% endgeneration %} marks for training what the assistant wrote; here it is just text."""
-
-    tags = {"generation"}  # noqa: RUF012 - the base class has it so
-
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """No attribute that leads out, no change to what it is given, no product that fills the memory."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and isinstance(left, int) and left.bit_length() * abs(right) > _LARGEST_POWER:
-            raise SecurityError(f"a power of more than {_LARGEST_POWER} bits")
-        for many, times in ((left, right), (right, left)):
-            repeats = operator == "*" and hasattr(many, "__len__") and isinstance(times, int)
-            if repeats and len(many) * times > MOST_CHARACTERS:
-                raise SecurityError(f"something is repeated to more than {MOST_CHARACTERS:,} parts")
-        return super().call_binop(context, operator, left, right)
-
-
 @lru_cache(maxsize=16)
 def _compiled(template: str) -> jinja2.Template:
     if len(template) > _LONGEST_TEMPLATE:
         raise CheckpointError(f"the chat template has {len(template):,} characters: at most {_LONGEST_TEMPLATE:,}")
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
-    environment.filters["tojson"] = _to_json
+    environment = Sandbox()
     environment.globals |= {"raise_exception": _refuse, "strftime_now": _strftime_now}
     try:
         return environment.from_string(template)
@@ -219,19 +183,8 @@ def _compiled(template: str) -> jinja2.Template:
         raise CheckpointError(f"the chat template is no template: {_line(error)}") from None
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter escapes what HTML does not bear; a model is to see the text as it is."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
 def _refuse(message: Any) -> None:
-    raise _Refusal(str(message))
+    raise Refusal(str(message))
 
 
 def _strftime_now(form: str) -> str:

@@ -7,9 +7,9 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,20 +106,29 @@ class ImageProcessor:
             "image_std": list(self.image_std),
         }
 
-    def __call__(self, images: Image | Sequence[Image]) -> NDArray[np.float32]:
+    @property
+    def output_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of what comes out, of whatever image; None where that hangs on the image."""
+        if self.do_center_crop:
+            return self.crop_size
+        return self.size if self.do_resize and isinstance(self.size, tuple) else None
+
+    def __call__(self, images: Image | Iterable[Image]) -> NDArray[np.float32]:
         """`pixel_values`, (B, H, W, C) float32 with C = 3, of one image or of several.
 
         Files and bytes of files are turned upright by their EXIF orientation and lose their alpha channel
         (`read_image`); Pillow images and arrays (H, W) or (H, W, C), in [0, 255], are taken as they stand. So does
         Transformers. InputError for what cannot be read, and for images that end up with different sizes.
         """
-        pixels = [self._pixel_values(image, f"image {place}") for place, image in enumerate(_listed(images), 1)]
+        pixels = [self.pixel_values(image, f"image {place}") for place, image in enumerate(listed(images), 1)]
         sizes = sorted({one.shape[:2] for one in pixels})
         if len(sizes) != 1:
             raise InputError(f"images of one batch must have one size, but have {sizes or 'none: there are no images'}")
         return np.stack(pixels)
 
-    def _pixel_values(self, image: Image, name: str) -> NDArray[np.float32]:
+    def pixel_values(self, image: Image, name: str = "image") -> NDArray[np.float32]:
+        """(H, W, C) of one image; see `__call__`. name: what errors call it, unless it has a path."""
+        name = named(image, name)
         pixels = self._rgb(image, name)
         if self.do_rescale and is_unit_range(pixels):
             logger.warning("%s is of floats in [0, 1], and will be rescaled by %g again", name, self.rescale_factor)
@@ -140,7 +149,7 @@ class ImageProcessor:
 
     def _rgb(self, image: Image, name: str) -> Pixels:
         if isinstance(image, str | os.PathLike | bytes):
-            image = read_image(image, max_pixels=self.max_pixels)
+            image = read_image(image, max_pixels=self.max_pixels, name=name)
         if isinstance(image, PillowImage.Image):
             return rgb_of_image(image, on_white=self.do_convert_rgb, max_pixels=self.max_pixels, name=name)
         if isinstance(image, np.ndarray):
@@ -168,6 +177,10 @@ _KINDS = (
         do_convert_rgb=True,
     ),
 )
+
+
+# The class for a model's images where no file names one, by model_type.
+KIND_OF = {"vit": "ViTImageProcessor", "deit": "DeiTImageProcessor", "clip": "CLIPImageProcessor"}
 
 
 def _defaults(named: Any) -> ImageProcessor:
@@ -209,9 +222,18 @@ def _triple(values: Mapping[str, Any], key: str, default: Triple) -> Triple:
     return as_number(red, key), as_number(green, key), as_number(blue, key)
 
 
-def _listed(images: Image | Sequence[Image]) -> Sequence[Image]:
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return list(images)
-    if isinstance(images, str | os.PathLike | bytes | PillowImage.Image | np.ndarray):
-        return [images]
-    return images
+def is_one(images: object) -> TypeGuard[Image]:
+    """Whether this is one image, and not several; an array of four axes is several."""
+    if isinstance(images, np.ndarray):
+        return images.ndim != 4
+    return isinstance(images, str | os.PathLike | bytes | PillowImage.Image)
+
+
+def listed(images: Image | Iterable[Image]) -> Iterable[Image]:
+    """One image as several."""
+    return [images] if is_one(images) else cast(Iterable[Image], images)
+
+
+def named(image: Image, name: str) -> str:
+    """What to call an image: its path, if it has one, else `name`."""
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else name

@@ -1,7 +1,9 @@
 """Images of whatever source, format and mode -> RGB: dimensions before pixels, named formats only."""
 
 import io
+import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from regard.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 Pixels = NDArray[Any]  # (H, W, 3): bytes, or numbers of the caller's
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -18,21 +22,35 @@ MAX_PIXELS = 89_478_485  # 256 MiB in RGB: where Pillow starts to warn; it refus
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes, *, upright: bool = True, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike[str] | bytes,
+    *,
+    upright: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> Image.Image:
-    """The RGB image in a file, or in the bytes of one.
+    """The RGB image in a file, or in the bytes of one. name: what errors call it; default: its path.
 
     As Transformers' loader does: the first frame; turned by its EXIF orientation, unless `upright` is False (a TIFF is
     turned by Pillow in any case); an alpha channel is dropped; palettes, greyscale and CMYK become RGB. Otherwise than
     there, 16-bit greyscale keeps its upper byte, as Pillow reads 16-bit colour: Transformers clips it at 255, to white.
 
     Raises InputError for what is no file, is damaged, of none of FORMATS, of 32 bits a pixel channel, or larger than
-    `max_pixels` (read from the header, before memory is taken).
+    `max_pixels` (read from the header, before memory is taken). What Pillow warns of, besides, is logged by name.
     """
-    name = f"an image of {len(source):,} bytes" if isinstance(source, bytes) else os.fspath(source)
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise InputError(f"cannot read {name}: it is no file")
+    if name is None:
+        name = f"an image of {len(source):,} bytes" if isinstance(source, bytes) else os.fspath(source)
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        image = _read(source, upright, max_pixels, name)
+    for complaint in complaints:
+        logger.warning("%s: %s", name, complaint.message)
+    return image
+
+
+def _read(source: str | os.PathLike[str] | bytes, upright: bool, max_pixels: int, name: str) -> Image.Image:
     try:
+        if not isinstance(source, bytes) and not Path(source).is_file():
+            raise InputError(f"cannot read {name or 'an image without a name'}: it is no file")
         # By its name, Pillow 13 would map an uncompressed TIFF that lies on its side into memory, and shear it.
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             image = Image.open(file, formats=FORMATS)
@@ -43,7 +61,7 @@ def read_image(
     except UnidentifiedImageError:
         raise InputError(f"cannot read {name}: it is damaged, or none of {', '.join(FORMATS)}") from None
     except Exception as error:  # the decoders raise OSError, ValueError, SyntaxError, struct.error and more
-        raise InputError(f"cannot read {name}: {error}") from error
+        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def rgb_of_image(image: Image.Image, *, on_white: bool, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels:

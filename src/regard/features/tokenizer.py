@@ -193,6 +193,13 @@ class Tokenizer:
         """Readable pieces, one an id: spaces show as ▁, parts of a character as \\xe4\\xbd."""
         return [self._readable(int(i)) for i in ids]
 
+    def pieces(self) -> list[str | bytes]:
+        """What each id adds to a text that goes on, as `stop_strings_table` takes it: bytes where it may be a part of a
+        character, and a special token as it is spelled."""
+        before = self.encode_plain("a")[-1:]
+        known = len(self.joined(before))
+        return [self._piece(token_id, before, known) for token_id in range(self.vocab_size)]
+
     def token_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it; None where it has no such token."""
         return self._engine.token_id(token)
@@ -304,15 +311,29 @@ class Tokenizer:
             raise InputError(f"the tokenizer has no language tag {tag}: it knows {known}")
         return tag_id
 
+    def _piece(self, token_id: int, before: list[int], known: int) -> str | bytes:
+        """What it adds to the text of `before`, which has `known` characters."""
+        piece = self._engine.token(token_id)
+        if piece is None or not self.is_visible(token_id):
+            return piece or ""
+        if self.is_unsettled(token_id):
+            return bytes([int(piece[3:5], 16)])  # <0xE4>
+        raw = self._bytes(piece)
+        return self.joined([*before, token_id])[known:] if raw is None else raw
+
     def _readable(self, token_id: int) -> str:
         piece = self._engine.token(token_id)
         if piece is None:
             return f"<{token_id}?>"
-        as_text = not self.is_visible(token_id) or not self._engine.is_byte_level
-        if as_text or not _BYTE_OF_CHARACTER.keys() >= set(piece):  # an added token may be text in byte-level BPE too
-            return piece.replace(" ", "▁")
-        raw = bytes(_BYTE_OF_CHARACTER[character] for character in piece)
-        return raw.decode("utf-8", "backslashreplace").replace(" ", "▁")
+        raw = self._bytes(piece) if self.is_visible(token_id) else None
+        return (piece if raw is None else raw.decode("utf-8", "backslashreplace")).replace(" ", "▁")
+
+    def _bytes(self, piece: str) -> bytes | None:
+        """Those that a piece of byte-level BPE stands for; None for an added token, which is text there too, and for
+        the pieces of others."""
+        if not self._engine.is_byte_level or not _BYTE_OF_CHARACTER.keys() >= set(piece):
+            return None
+        return bytes(_BYTE_OF_CHARACTER[character] for character in piece)
 
 
 def _clean(text: str) -> str:

@@ -4,6 +4,7 @@ tokenizer.json is taken as it is; `tokenizer_readers` makes one of other files. 
 and no file is opened because a config names it.
 """
 
+import hashlib
 import json
 import stat
 from collections.abc import Mapping
@@ -123,8 +124,8 @@ def _content(files: Files, config: Config, model_config: Config, directory: Path
         return files[TOKENIZER]
     if is_wrapped(files):
         config["tokenizer_class"] = "MarianTokenizer" if "source.spm" in files else "M2M100Tokenizer"
-        sizes = {file: len(content) for file, content in files.items()}
-        return json.dumps({"model": {"type": "SentencePiece"}, "files": sizes}).encode()
+        hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        return json.dumps({"model": {"type": "SentencePiece"}, "files": hashes}).encode()
     found = next((name for name in ("vocab.txt", "merges.txt", *MODEL_FILES) if name in files), None)
     found = "vocab.json" if found == "merges.txt" and "vocab.json" in files else found
     if found is None or found == "merges.txt":

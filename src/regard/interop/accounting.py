@@ -1,13 +1,13 @@
 """Every tensor is accounted for: what a model needs against what a checkpoint has, before any memory is taken."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from regard.interop.opening import StoredWeights
-from regard.interop.tensors import DTYPES
+from regard.interop.tensors import DTYPES, Tensors
 from regard.models.family import Family
 from regard.models.weights import Rule
 from regard.specs import ModelSpec
@@ -41,8 +41,17 @@ class Named(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[self._known(name)]
 
+    def pieces(self, name: str) -> Iterable[np.ndarray]:
+        """The tensor's rows, some at a time where the checkpoint is stored so."""
+        stored, tensors = self._known(name), self.tensors
+        return tensors.pieces(stored) if isinstance(tensors, Tensors) else (tensors[stored],)
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self.tensors.shape(self._known(name))
+
+    def dtype(self, name: str) -> str | None:
+        """As NumPy names it; None for a type that no weight has."""
+        return self.tensors.dtype(self._known(name))
 
     def _known(self, name: str) -> str:
         stored = self.find(name)

@@ -3,10 +3,14 @@
 Regard's own knowledge of a model (recipe, data hashes, scores, versions) goes into regard.json, which others ignore.
 """
 
+import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before Keras is imported
+
+# isort: split
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,16 +18,20 @@ import keras
 import numpy as np
 from safetensors.numpy import save_file
 
-from regard.decoding.options import GENERATION_CONFIG_KEYS, GenerationOptions, unsupported_generation_keys
+from regard.decoding.options import GENERATION_CONFIG_KEYS
 from regard.errors import CheckpointError, ConfigError
 from regard.interop.accounting import Named, account
+from regard.interop.arrays import empty, taken_over
+from regard.interop.companions import write_companions
+from regard.interop.described import described
 from regard.interop.directory import CONFIG, GENERATION, REGARD, WEIGHTS, read_json, replacing, write_json
+from regard.interop.generation_defaults import generation_options
 from regard.interop.opening import StoredWeights, open_checkpoint
 from regard.models.catalog import family
-from regard.models.family import Config, Family
+from regard.models.family import Config
 from regard.models.forms import Transformer, build_model
 from regard.models.weights import Rule
-from regard.nn.layer import blank_weights
+from regard.nn.layer import Start, starting_from
 from regard.specs import HeadSpec, ModelSpec
 
 log = logging.getLogger(__name__)
@@ -41,33 +49,23 @@ def load_model(path: str | Path, dtype: str = "float32", head: Head = None) -> T
     """A model directory -> a `keras.Model` with its weights.
 
     dtype: a Keras policy: "float32", "bfloat16" (weights too), "mixed_bfloat16" (products only), "float16", "float64",
-    or "auto": that of most of the stored weights. head: None, the checkpoint's own; "none", the bare model; "new", the
-    checkpoint's own kind, fresh where its tensors are missing or of another size; or a `HeadSpec`, fresh too.
+    or "auto": each weight as it is stored, and products in the dtype of most. head: None, the checkpoint's own; "none",
+    the bare model; "new", the checkpoint's own kind, fresh where its tensors are missing or of another size; or a
+    `HeadSpec`, fresh too. At most, it takes the weights in their new dtype and twice the largest of them.
     Raises CheckpointError where a file is missing, damaged, or not of the model that config.json describes; all
     tensors that are missing, left over or of another shape are named.
     """
-    checkpoint = open_checkpoint(path)
-    config, place = checkpoint.config, checkpoint.place
-    _complete(config, checkpoint.generation)
-    known = _family(config, place)
-    named = Named(checkpoint.tensors, known)
-    spec = _headed(_spec(config, known, named, place), head)
+    checkpoint, _, named, spec = described(open_checkpoint(path))
+    config, place, spec = checkpoint.config, checkpoint.place, _headed(spec, head)
     fresh = _fresh(spec, named, place, head)
-    model = _filled(spec, named, _policy(checkpoint.tensors) if dtype == "auto" else dtype, fresh)
+    model = _filled(spec, named, dtype, fresh)
     written = checkpoint.generation or ({} if spec.decoder is None else dict(config))
-    model.generation_options = _generation_options(written, spec, place)
+    model.generation_options = generation_options(written, spec, place)
     model.kept_config = config.unread() if head is None else {}
     model.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
     model.companions = checkpoint.companions
     model.source = place if place.is_dir() else None
     return model
-
-
-def _complete(config: Config, generation: Mapping[str, Any]) -> None:
-    """Captioners may say in generation_config.json alone which token begins a text."""
-    key, said = "decoder_start_token_id", dict(config)  # to look into the config itself counts as reading
-    if said.get("is_encoder_decoder") and said.get(key) is None and generation.get(key) is not None:
-        config[key] = generation[key]
 
 
 def _headed(spec: ModelSpec, head: Head) -> ModelSpec:
@@ -103,13 +101,27 @@ def _unfit(spec: ModelSpec, tensors: Named, rule: Rule) -> bool:
 
 
 def _filled(spec: ModelSpec, tensors: Named, dtype: str, fresh: frozenset[str]) -> Transformer:
-    if fresh:
-        model = build_model(spec, dtype)
-    else:
-        with blank_weights():
-            model = build_model(spec, dtype)
-    assign_weights(model, tensors, but=fresh)
+    rules = [rule for rule in tensors.family.rules(spec) if rule.path not in fresh]
+    begun: set[str] = set()
+
+    def value(rule: Rule, dtype: str) -> Any:
+        begun.add(rule.path)
+        return taken_over(_ours(rule, tensors, dtype))
+
+    stored = dtype == "auto"
+    starts = {
+        rule.path: Start(partial(value, rule), _stored_dtype(rule, tensors) if stored else None) for rule in rules
+    }
+    with starting_from(starts):
+        model = build_model(spec, _policy(tensors.tensors) if stored else dtype)
+    assign_weights(model, tensors, but=fresh | begun)
     return model
+
+
+def _stored_dtype(rule: Rule, tensors: Named) -> str:
+    """That of the tensors that a variable is made of; the widest where they differ."""
+    dtypes = [np.dtype(str(tensors.dtype(name))) for name in rule.names if name is not None]
+    return reduce(np.promote_types, dtypes).name
 
 
 def _policy(tensors: StoredWeights) -> str:
@@ -135,12 +147,22 @@ def save_model(
     if model.generation_options.length_penalty_form != "transformers":
         log.warning("length_penalty_form is kept in regard.json alone: Transformers would score these beams otherwise")
     with replacing(Path(path)) as directory:
-        if regard is None and model.source is not None:
-            regard = read_json(model.source, REGARD)
-        write_model(model, directory, tokenizer=tokenizer, regard=regard)
-        if tokenizer is None:
-            for name, content in model.companions.items():
-                (directory / name).write_bytes(content())
+        write_loaded(model, directory, tokenizer=tokenizer, regard=regard)
+
+
+def write_loaded(
+    model: Transformer,
+    directory: Path,
+    *,
+    tokenizer: SavesItself | None = None,
+    regard: Mapping[str, Any] | None = None,
+) -> None:
+    """`save_model`, into a directory that the caller looks after."""
+    if regard is None and model.source is not None:
+        regard = read_json(model.source, REGARD)
+    write_model(model, directory, tokenizer=tokenizer, regard=regard)
+    if tokenizer is None:
+        write_companions(model.companions, directory)
 
 
 def write_model(
@@ -149,10 +171,14 @@ def write_model(
     *,
     tokenizer: SavesItself | None = None,
     regard: Mapping[str, Any] | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """The files of a checkpoint, into a directory that the caller looks after."""
+    """The files of a checkpoint, into a directory that the caller looks after.
+
+    values: what `values_of` the model gave at some moment; absent: as the model is now.
+    """
     config = family(model.spec.family).config(model.spec)
-    tensors = weights_of(model)
+    tensors = weights_of(model, values)
     _check_said_in_full(model.spec, config, _Written(tensors))
     config = _with_kept(config, model.kept_config)
     write_json(directory, CONFIG, {**config, "dtype": _weight_dtype(model)})
@@ -168,15 +194,23 @@ def write_model(
     write_json(directory, REGARD, {**(regard or {}), "length_penalty_form": form})
 
 
-def weights_of(model: Transformer) -> dict[str, np.ndarray]:
-    """Every weight under its Hugging Face name, sorted by name."""
+def values_of(model: Transformer) -> dict[str, np.ndarray]:
+    """A copy of every weight, by the path of its variable."""
+    variables = {variable.path: variable for variable in model.variables}
+    rules = family(model.spec.family).rules(model.spec)
+    return {rule.path: np.asarray(variables[rule.path].value) for rule in rules}
+
+
+def weights_of(model: Transformer, values: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """Every weight under its Hugging Face name, sorted by name. values: as of `write_model`."""
     known = family(model.spec.family)
     variables = {variable.path: variable for variable in model.variables}
     dtype = _weight_dtype(model)
     constants = known.constants(model.spec)
     tensors = {name: constant().astype(dtype) for name, constant in constants.items()}
     for rule in known.rules(model.spec):
-        tensors |= rule.split(np.asarray(variables[rule.path].value))
+        value = variables[rule.path].value if values is None else values[rule.path]
+        tensors |= rule.split(np.asarray(value))
     return dict(sorted(tensors.items()))
 
 
@@ -185,7 +219,14 @@ def assign_weights(model: Transformer, tensors: Mapping[str, np.ndarray], but: f
     variables = {variable.path: variable for variable in model.variables}
     for rule in family(model.spec.family).rules(model.spec):
         if rule.path not in but:
-            variables[rule.path].assign(rule.join([None if name is None else tensors[name] for name in rule.names]))
+            variables[rule.path].assign(_ours(rule, tensors, str(variables[rule.path].dtype)))
+
+
+def _ours(rule: Rule, tensors: Mapping[str, np.ndarray], dtype: str) -> np.ndarray:
+    """The variable's array: at no time is there more of the tensors in memory than a piece."""
+    array = empty(rule.shape, dtype)
+    rule.fill(array, tensors.pieces if isinstance(tensors, Named) else lambda name: (tensors[name],))
+    return array
 
 
 def _weight_dtype(model: Transformer) -> str:
@@ -214,50 +255,3 @@ def _check_said_in_full(spec: ModelSpec, config: dict[str, Any], tensors: _Writt
     if read_back != spec:
         parts = [part.name for part in fields(spec) if getattr(spec, part.name) != getattr(read_back, part.name)]
         raise ConfigError(f"{spec.family}'s layout cannot say this model's {' and '.join(parts)}: it cannot be saved")
-
-
-def _family(config: Config, directory: Path) -> Family:
-    if not isinstance(config.get("model_type"), str):
-        raise CheckpointError(f"{directory / CONFIG} has no model_type")
-    return family(config["model_type"])
-
-
-def _spec(config: Config, known: Family, tensors: Named, directory: Path) -> ModelSpec:
-    try:
-        return known.adapt(known.from_config(config), tensors)
-    except KeyError as error:
-        raise CheckpointError(f"{directory / CONFIG} has no {error.args[0]}") from error
-    except (TypeError, ZeroDivisionError, AttributeError) as error:
-        raise CheckpointError(f"{directory / CONFIG} has a value of the wrong type: {error}") from error
-    except ConfigError as error:
-        raise CheckpointError(f"{directory / CONFIG}: {error}") from error
-
-
-def _within_vocabulary(values: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
-    """The ids that end a text or are suppressed, without those beyond the vocabulary, which change nothing: a small
-    model's file often has the defaults of a large one."""
-    found: dict[str, Any] = {}
-    for key in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
-        value = values.get(key)
-        listed = value if isinstance(value, (list, tuple)) else [value]
-        if any(type(token) is int and token >= vocab_size for token in listed):
-            found[key] = [token for token in listed if type(token) is not int or token < vocab_size] or None
-    return found
-
-
-def _generation_options(written: Mapping[str, Any], spec: ModelSpec, directory: Path) -> GenerationOptions:
-    """The checkpoint's own way of decoding: generation_config.json, or as in older checkpoints config.json's keys."""
-    if spec.output.kind != "language":
-        return GenerationOptions()
-    ignored = unsupported_generation_keys(written)
-    if ignored:
-        log.warning("%s: decoding does not know, and leaves out: %s", directory, ", ".join(sorted(ignored)))
-    try:
-        values = {"eos_token_id": spec.tokens.eos, "pad_token_id": spec.tokens.pad, **written}
-        values |= _within_vocabulary(values, spec.text.vocab_size)
-        options = GenerationOptions.from_generation_config(values)
-        options.check_vocabulary(spec.text.vocab_size)
-        form = read_json(directory, REGARD).get("length_penalty_form") if directory.is_dir() else None
-        return options if form is None else options.merged(length_penalty_form=form)
-    except ConfigError as error:
-        raise CheckpointError(f"{directory}: the defaults of generation: {error}") from error

@@ -15,6 +15,8 @@ from regard.errors import CheckpointError
 
 LARGEST_JSON = 16 * 2**20  # bytes
 CONFIG, WEIGHTS, GENERATION, REGARD = "config.json", "model.safetensors", "generation_config.json", "regard.json"
+ENGINE = "engine.json"  # of a model that was exported for another runtime
+MODULES = "modules.json"  # of a sentence-transformers directory
 
 
 def read_json(directory: Path, name: str, required: bool = False) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path = path.resolve()  # a link stays one, and what it points to is replaced
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path} is a file: a model is saved to a directory")
-    if path.exists() and any(path.iterdir()) and not (path / CONFIG).exists():
+    if path.exists() and any(path.iterdir()) and not any((path / name).exists() for name in (CONFIG, MODULES)):
         raise CheckpointError(f"{path} is no model directory (it has no {CONFIG}), and saving would empty it")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-new-", dir=path.parent))

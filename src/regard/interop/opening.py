@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from regard.errors import CheckpointError
+from regard.interop.companions import companions_of
 from regard.interop.directory import CONFIG, GENERATION, read_json
-from regard.interop.tensors import Tensors
+from regard.interop.tensors import H5_WEIGHTS, Tensors
 from regard.models.family import Config
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -22,13 +23,6 @@ FETCHED = (
     "*.spm",
     "*.jinja",
 )  # of a hub's repository: no code, no pickle
-
-# What stands beside the weights and is no business of the model: it goes along when a loaded model is saved.
-COMPANIONS = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
-    *("vocab.json", "vocab.txt", "merges.txt", "normalizer.json", "preprocessor_config.json", "processor_config.json"),
-    *("source.spm", "target.spm", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
-)
 
 
 class StoredWeights(Protocol):
@@ -65,8 +59,15 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if place.is_file() and place.suffix == ".gguf":
         return _open_gguf(place)
     config = Config(read_json(place, CONFIG, required=True))
-    beside = {name: (place / name).read_bytes for name in COMPANIONS if (place / name).is_file()}
-    return Checkpoint(config, Tensors.open(place), read_json(place, GENERATION), place, beside)
+    return Checkpoint(config, _weights(place), read_json(place, GENERATION), place, companions_of(place))
+
+
+def _weights(place: Path) -> StoredWeights:
+    if Tensors.are_in(place) or not (place / H5_WEIGHTS).is_file():
+        return Tensors.open(place)
+    from regard.interop.h5 import H5Tensors
+
+    return H5Tensors.open(place / H5_WEIGHTS)
 
 
 def _open_gguf(path: Path) -> Checkpoint:
@@ -91,7 +92,10 @@ def local_copy(path: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(path, allow_patterns=list(FETCHED)))
+        found = Path(snapshot_download(path, allow_patterns=list(FETCHED)))
+        if not Tensors.are_in(found):  # then TensorFlow's, where a repository has no others
+            snapshot_download(path, allow_patterns=[H5_WEIGHTS])
+        return found
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

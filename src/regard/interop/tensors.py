@@ -1,7 +1,9 @@
 """The weights of a Hugging Face directory: in one safetensors file or in several, read when asked for."""
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from regard.errors import CheckpointError
 from regard.interop.directory import WEIGHTS, read_json
 
 INDEX = "model.safetensors.index.json"
+H5_WEIGHTS = "tf_model.h5"  # of a TensorFlow estate: regard.interop.h5 reads it
+PIECE = 2**20  # values
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 
@@ -29,9 +33,11 @@ class Tensors(Mapping[str, np.ndarray]):
             return cls(dict.fromkeys(file.keys(), file), directory / WEIGHTS)
         if (directory / INDEX).exists():
             return cls(_sharded(directory), directory / INDEX)
-        pickles = sorted(path.name for path in directory.glob("*.bin"))
-        hint = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors first" if pickles else ""
-        raise CheckpointError(f"{directory} has no {WEIGHTS}{hint}")
+        raise CheckpointError(f"{directory} has no {WEIGHTS} and no {H5_WEIGHTS}{_other_weights(directory)}")
+
+    @classmethod
+    def are_in(cls, directory: Path) -> bool:
+        return any((directory / name).exists() for name in (WEIGHTS, INDEX))
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:
@@ -39,6 +45,19 @@ class Tensors(Mapping[str, np.ndarray]):
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{self.origin} is damaged: {name} cannot be read: {error}") from error
         return tensor
+
+    def pieces(self, name: str) -> Iterator[np.ndarray]:
+        """The tensor's rows, some at a time: each piece is read when it is asked for."""
+        shape = self.shape(name)
+        if not shape or not prod(shape):
+            yield self[name]
+            return
+        rows = max(1, PIECE * shape[0] // prod(shape))
+        for row in range(0, shape[0], rows):
+            try:
+                yield self.files[name].get_slice(name)[row : min(row + rows, shape[0])]
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{self.origin} is damaged: {name} cannot be read: {error}") from error
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.files[name].get_slice(name).get_shape())
@@ -52,6 +71,21 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+
+def _other_weights(directory: Path) -> str:
+    """What there is instead, and the way from it."""
+    pickles = sorted(path for path in directory.glob("*.bin") if "model" in path.name)
+    if pickles:
+        return (
+            f"; {pickles[0].name} is a pickle, which can run code: where torch is, convert it with "
+            "python -c 'import sys, torch; from safetensors.torch import save_file; "
+            "save_file({k: v.contiguous().clone() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
+            f"sys.argv[2])' {quote(str(pickles[0]))} {quote(str(directory / WEIGHTS))}"
+        )
+    if (directory / f"{H5_WEIGHTS}.index.json").exists():
+        return "; one in several files is not read: save the model anew in one file, with a larger max_shard_size"
+    return ""
 
 
 def _open(path: Path) -> Any:

@@ -7,8 +7,9 @@ import numpy as np
 
 from regard.models.bart import KINDS, config, from_config
 from regard.models.family import Family
-from regard.models.weights import Rule, StoredTensors, linear, norm, table
+from regard.models.weights import Rule, StoredTensors, linear, norm, same, table
 from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, StackSpec
+from regard.specs.tables import sinusoids
 
 SIDES = ("encoder", "decoder")
 SINUSOID_TOLERANCE = 1e-4  # how far float32 carries others' sinusoids from ours
@@ -117,13 +118,6 @@ def _ties(spec: ModelSpec, tensors: StoredTensors) -> bool:
     return KINDS[spec.family].separable and same(tensors, "lm_head.weight", "model.decoder.embed_tokens.weight")
 
 
-def same(tensors: StoredTensors, name: str, other: str) -> bool:
-    """Whether two tensors are equal; one that is not there equals nothing."""
-    if name not in tensors or other not in tensors or tensors.shape(name) != tensors.shape(other):
-        return False
-    return np.array_equal(tensors[name], tensors[other])
-
-
 def _moved(spec: ModelSpec, tensors: StoredTensors) -> bool:
     """Whether the file has positions that are not the sinusoids: a table of another size is none of them."""
     for side in SIDES:
@@ -156,8 +150,6 @@ def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:
 
 
 def _sinusoids(embedding: EmbeddingSpec) -> np.ndarray:
-    from regard.nn.positions import sinusoids  # `regard inspect PRESET` reads the rules without Keras
-
     places = embedding.positions
     return sinusoids(places.max_positions + places.offset, embedding.width, places.layout, places.rates)
 

@@ -11,6 +11,7 @@ from regard.models import (
     distilbert,
     gpt2,
     llama,
+    presets,
     t5,
     vaswani,
     vision_encoder_decoder,
@@ -46,7 +47,7 @@ FAMILIES: dict[str, Family] = {
     "xlm-roberta": bert.ROBERTA,
 }
 
-PRESETS: dict[str, dict[str, Any]] = vaswani.PRESETS
+PRESETS: dict[str, Any] = {**vaswani.PRESETS, **presets.PRESETS}  # their names
 
 
 def family(name: str) -> Family:
@@ -61,5 +62,8 @@ def spec(preset: str, *, vocab_size: int, pad_id: int, eos_id: int, **overrides:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(PRESETS)}"
         raise ConfigError(f"unknown preset {preset!r}: {hint}")
+    if preset in presets.PRESETS:
+        vocabulary = presets.Vocabulary(vocab_size, pad_id, eos_id)
+        return presets.preset_spec(preset, vocabulary, **overrides)
     tokens = TokenIds(pad=pad_id, eos=eos_id, decoder_start=pad_id)
-    return vaswani.preset(vocab_size=vocab_size, tokens=tokens, **{**PRESETS[preset], **overrides})
+    return vaswani.preset(vocab_size=vocab_size, tokens=tokens, **{**vaswani.PRESETS[preset], **overrides})

@@ -1,5 +1,8 @@
 """The forms that build every family: encoder, decoder, encoder-decoder. A form reads a spec, never a family's name."""
 
+import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before Keras is imported
+
+# isort: split
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,12 @@ from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
 from regard.decoding.options import Generation, GenerationOptions
+from regard.decoding.processors import Rule
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
 from regard.models.generation import Generator
-from regard.models.inputs import check_features, check_ids
+from regard.models.inputs import MEMORY, check_features, check_ids, check_memory
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
 from regard.nn.heads import ClassHead, PooledHead, Pooler, SpanHead, TokenHead
 from regard.nn.losses import class_loss, mean_cross_entropy, span_loss
@@ -57,6 +61,8 @@ class Transformer(keras.Model):
                 check_ids(key, np.asarray(value), self.spec)
             if key in ("pixel_values", "input_features"):
                 check_features(key, np.asarray(value), self.spec)
+            if key == MEMORY:
+                check_memory(np.asarray(value), self.spec)
         return value
 
     def generate(
@@ -66,12 +72,15 @@ class Transformer(keras.Model):
         *,
         trie: TokenTrie | None = None,
         stops: StopTable | None = None,
+        rule: Rule | None = None,
         **overrides: Any,
     ) -> Generation:
         """Decode a batch: NumPy in, NumPy out. `overrides` are fields of `GenerationOptions`, whose defaults come with
-        the checkpoint. trie: all that may be generated; stops: what ends a hypothesis besides eos. Raises ConfigError
-        for options at odds with each other, InputError for a batch too long."""
-        return self.generator.generate(batch, (options or self.generation_options).merged(**overrides), trie, stops)
+        the checkpoint. trie: all that may be generated; stops: what ends a hypothesis besides eos; rule: one of the
+        caller's own, hashable, see `Search`. Raises ConfigError for options at odds with each other, InputError for a
+        batch too long."""
+        merged = (options or self.generation_options).merged(**overrides)
+        return self.generator.generate(batch, merged, trie, stops, rule)
 
     def generate_stream(
         self,
@@ -79,11 +88,13 @@ class Transformer(keras.Model):
         options: GenerationOptions | None = None,
         *,
         stops: StopTable | None = None,
+        rule: Rule | None = None,
         every: int = 1,
         **overrides: Any,
     ) -> Iterator[Generation]:
         """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
-        return self.generator.stream(batch, (options or self.generation_options).merged(**overrides), stops, every)
+        merged = (options or self.generation_options).merged(**overrides)
+        return self.generator.stream(batch, merged, stops, every, rule)
 
     @property
     def generator(self) -> Generator:
@@ -213,7 +224,7 @@ class EncoderDecoderModel(Transformer):
         self.built = True
 
     def call(self, batch: Batch, training: bool = False, return_attention: bool = False) -> Output:
-        encoded = self.encoder(source_of(batch, self.spec), training=training)
+        encoded = self.encoded(batch, training)
         decoded = self.decoder(self.target(batch), encoded, training=training)
         logits = loss = None
         if self.head is not None:
@@ -228,6 +239,18 @@ class EncoderDecoderModel(Transformer):
             encoder_attentions=encoded.weights if return_attention else None,
             cross_attentions=decoded.cross_weights if return_attention else None,
         )
+
+    def encode(self, batch: Batch) -> Tensor:
+        """What the encoder makes of an image or a sound, (B, S, D): as `encoder_last_hidden_state` in a batch, it is
+        decoded any number of times."""
+        given = {key: self._checked(key, value) for key, value in batch.items()}
+        return self.encoder(source_of(given, self.spec)).hidden
+
+    def encoded(self, batch: Batch, training: bool = False) -> Encoded:
+        if batch.get(MEMORY) is not None:
+            return Encoded(ops.cast(batch[MEMORY], self.compute_dtype), ())
+        found: Encoded = self.encoder(source_of(batch, self.spec), training=training)
+        return found
 
     def target(self, batch: Batch) -> Tokens:
         if batch.get("decoder_input_ids") is not None:
@@ -245,7 +268,7 @@ class EncoderDecoderModel(Transformer):
     def decoding_state(self, batch: Batch, num_beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
         """Encode once, and get ready for `capacity` steps: the first ids (B, W) and the state. A batch with
         `decoder_input_ids` goes on from these."""
-        encoded: Encoded = self.encoder(source_of(batch, self.spec))
+        encoded = self.encoded(batch)
         if batch.get("decoder_input_ids") is None:
             return self.decoder.begin_from(encoded, num_beams, capacity)
         return self.decoder.begin_after(Tokens.of(batch, "decoder_"), num_beams, capacity, encoded)

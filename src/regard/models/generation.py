@@ -1,5 +1,8 @@
 """`model.generate`: a batch of NumPy arrays through the one search, compiled once for each set of options."""
 
+import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before Keras is imported
+
+# isort: split
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,10 +12,19 @@ from keras import ops
 from regard.batch import Batch
 from regard.decoding.loop import Given, Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
+from regard.decoding.processors import Rule, reads_prompt
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
-from regard.models.inputs import DECODER_KEYS, check_features, check_ids, check_lengths, source_keys
+from regard.models.inputs import (
+    DECODER_KEYS,
+    MEMORY,
+    check_features,
+    check_ids,
+    check_lengths,
+    check_memory,
+    source_keys,
+)
 from regard.nn.kernels import compiled, traced
 from regard.specs import ModelSpec
 
@@ -32,6 +44,7 @@ class Asked(NamedTuple):
     bounds: dict[str, Any]  # what a search is given besides logits
     side: str  # of the ids that it goes on from: "decoder_", or ""
     options: GenerationOptions
+    rule: Rule | None = None
 
 
 def _as_arrays(found: Generation) -> Generation:
@@ -47,19 +60,29 @@ class Generator:
         self.searches: dict[tuple[Any, ...], Any] = {}
 
     def generate(
-        self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None = None, stops: StopTable | None = None
+        self,
+        batch: Batch,
+        options: GenerationOptions,
+        trie: TokenTrie | None = None,
+        stops: StopTable | None = None,
+        rule: Rule | None = None,
     ) -> Generation:
-        asked = self._prepared(batch, options, trie, stops)
-        search = self._compiled(asked, "whole", lambda: self._whole(options.static, asked.side))
+        asked = self._prepared(batch, options, trie, stops)._replace(rule=rule)
+        search = self._compiled(asked, "whole", lambda: self._whole(asked))
         return _as_arrays(search(asked.inputs, asked.bounds))
 
     def stream(
-        self, batch: Batch, options: GenerationOptions, stops: StopTable | None = None, every: int = 1
+        self,
+        batch: Batch,
+        options: GenerationOptions,
+        stops: StopTable | None = None,
+        every: int = 1,
+        rule: Rule | None = None,
     ) -> Iterator[Generation]:
         """What there is after each `every` tokens, until the search is over. Not for beams, which agree on nothing
         before the end (ConfigError)."""
-        asked = self._prepared(batch, options, None, stops)
-        begin, go_on = self._compiled(asked, "parts", lambda: self._parts(options.static, asked.side))
+        asked = self._prepared(batch, options, None, stops)._replace(rule=rule)
+        begin, go_on = self._compiled(asked, "parts", lambda: self._parts(asked))
         state, step, more = begin(asked.inputs, asked.bounds), 0, True
         while more:
             step += every
@@ -82,12 +105,15 @@ class Generator:
         return Asked(inputs, bounds, side, options)
 
     def _compiled(self, asked: "Asked", parts: str, build: Callable[[], Any]) -> Any:
-        """One graph for all batches of a kind, or for the parts of a search one for each of their shapes."""
+        """One graph for all batches of a kind, or for the parts of a search one for the first shape and one for all."""
         prompt = asked.side + "input_ids"
-        # The rules on repetition need a prompt's length in the graph, so there are few of them.
-        length = asked.inputs[prompt].shape[1] if prompt in asked.inputs and self._is_prompt(prompt) else None
+        # The rules on repetition need a prompt's length in the graph, so there are few of them; and one that reads
+        # images or sounds, whose sizes are fixed, knows all of its sizes.
+        is_known = reads_prompt(asked.options) or self.spec.source is not None
+        is_needed = prompt in asked.inputs and self._is_prompt(prompt) and is_known
+        length = asked.inputs[prompt].shape[1] if is_needed else None
         kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
-        key = (parts, asked.options.static, tuple(asked.inputs), length, kinds)
+        key = (parts, asked.options.static, asked.rule, tuple(asked.inputs), length, kinds)
         if key not in self.searches:
             if len(self.searches) == MOST_SEARCHES:
                 del self.searches[next(iter(self.searches))]
@@ -104,7 +130,7 @@ class Generator:
 
     def _inputs(self, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
         """What the search reads, and the side whose ids it goes on from ("decoder_", or "")."""
-        keys = source_keys(self.spec)
+        keys = (MEMORY,) if MEMORY in given else source_keys(self.spec)
         inputs = {key: given[key] for key in keys if key in given}
         if keys[0] == "input_ids":
             inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
@@ -113,7 +139,7 @@ class Generator:
             inputs |= {key: given[key] for key in DECODER_KEYS if key in given}
             inputs.setdefault("decoder_attention_mask", np.ones_like(given["decoder_input_ids"]))
         for key, array in inputs.items():
-            ids = array.astype(np.float32 if key in ("pixel_values", "input_features") else np.int32)
+            ids = array.astype(np.float32 if key in ("pixel_values", "input_features", MEMORY) else np.int32)
             continued = self.spec.form == "decoder" or (side and key in DECODER_KEYS)
             inputs[key] = pad_to_multiple(ids, PROMPT_BUCKET) if continued else ids
         return inputs, side
@@ -137,25 +163,30 @@ class Generator:
 
         return begin
 
-    def _whole(self, options: GenerationOptions, side: str) -> Callable[..., Generation]:
-        search = Search(self.model.decoding_step, options, ops)
-        begin = self._begin(search, side)
+    def _search(self, asked: "Asked") -> Search:
+        return Search(self.model.decoding_step, asked.options.static, ops, asked.rule)
+
+    def _whole(self, asked: "Asked") -> Callable[..., Generation]:
+        search = self._search(asked)
+        begin = self._begin(search, asked.side)
         return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds)))
 
-    def _parts(self, options: GenerationOptions, side: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        search = Search(self.model.decoding_step, options, ops)
+    def _parts(self, asked: "Asked") -> tuple[Callable[..., Any], Callable[..., Any]]:
+        search = self._search(asked)
 
         def go_on(state: SearchState, until: Any) -> tuple[SearchState, Generation, Any]:
             state = search.run(state, until)
             return state, search.result(state), search.is_open(state)
 
-        return traced(self._begin(search, side)), traced(go_on)
+        return traced(self._begin(search, asked.side)), traced(go_on)
 
     def _check(self, given: dict[str, np.ndarray], options: GenerationOptions) -> None:
-        spec, first = self.spec, source_keys(self.spec)[0]
+        spec, first = self.spec, MEMORY if MEMORY in given else source_keys(self.spec)[0]
         if first not in given:
             raise InputError(f"generate needs {first} in the batch, but has none")
-        if first == "input_ids":
+        if first == MEMORY:
+            check_memory(given[first], spec)
+        elif first == "input_ids":
             check_ids(first, given[first], spec)
         else:
             check_features(first, given[first], spec)

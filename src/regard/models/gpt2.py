@@ -11,14 +11,15 @@ ARCHITECTURES = {
     "language": "GPT2LMHeadModel",
     "sequence_class": "GPT2ForSequenceClassification",
 }
+END_OF_TEXT = 50256  # the id of <|endoftext|>, which ends a text and begins one
 
 
 def from_config(config: Config) -> ModelSpec:
-    width, heads = config["n_embd"], config["n_head"]
-    positions = PositionSpec("learned", max_positions=config["n_positions"])
+    width, heads, vocab_size = config.get("n_embd", 768), config.get("n_head", 12), config.get("vocab_size", 50257)
+    positions = PositionSpec("learned", max_positions=config.get("n_positions", 1024))
     pad = config.get("pad_token_id")
     embedding = EmbeddingSpec(
-        vocab_size=config["vocab_size"],
+        vocab_size=vocab_size,
         width=width,
         positions=positions,
         pad_id=pad,
@@ -42,10 +43,23 @@ def from_config(config: Config) -> ModelSpec:
     return ModelSpec(
         family="gpt2",
         embedding=embedding,
-        tokens=TokenIds(pad=pad, eos=config.eos, bos=config.get("bos_token_id")),
-        decoder=StackSpec(layer, config["n_layer"], final_norm=True),
+        tokens=TokenIds(pad, *(_token(config, key, vocab_size) for key in ("eos_token_id", "bos_token_id"))),
+        decoder=StackSpec(layer, config.get("n_layer", 12), final_norm=True),
         head=_head(config),
     )
+
+
+def _token(config: Config, key: str, vocab_size: int) -> Any:
+    """One id, several, or None. What is beyond the vocabulary, as the default is in a small model, ends and begins
+    nothing: it is kept as it is, unread."""
+    said = config.nullable(key, END_OF_TEXT)
+    listed = said if isinstance(said, list) else [said]
+    known = [token for token in listed if type(token) is not int or token < vocab_size]
+    if len(known) < len(listed):
+        config.read.discard(key)
+    if isinstance(said, list):
+        return tuple(known) or None
+    return known[0] if known else None
 
 
 def _head(config: Config) -> HeadSpec:

@@ -8,6 +8,7 @@ from regard.specs import AudioSpec, ModelSpec, PatchSpec
 
 TOKEN_KEYS = ("input_ids", "attention_mask", "position_ids", "segment_ids", "token_type_ids")
 DECODER_KEYS = ("decoder_input_ids", "decoder_attention_mask")
+MEMORY = "encoder_last_hidden_state"  # in place of what the encoder reads, where it has read it already
 
 
 def source_keys(spec: ModelSpec) -> tuple[str, ...]:
@@ -39,6 +40,15 @@ def check_features(key: str, values: np.ndarray, spec: ModelSpec) -> None:
     if len(wanted) != values.ndim or any(w not in (None, n) for w, n in zip(wanted, values.shape, strict=True)):
         said = ", ".join("B" if size is None else str(size) for size in wanted)
         raise InputError(f"{key} must be ({said}), but is {values.shape}")
+
+
+def check_memory(memory: np.ndarray, spec: ModelSpec) -> None:
+    """Raise InputError unless `memory` is (B, S, D), of an encoder whose memory says all: a text's has padding."""
+    if spec.form != "encoder-decoder" or spec.encoder is None or spec.source is None:
+        raise InputError(f"{MEMORY} is for encoder-decoders that read images or sounds: pass what the encoder reads")
+    width = spec.encoder.layer.width
+    if memory.ndim != 3 or not memory.size or memory.shape[-1] != width:
+        raise InputError(f"{MEMORY} must be (B, S, {width}), but is {memory.shape}")
 
 
 def check_lengths(batch: dict[str, np.ndarray], spec: ModelSpec, new_tokens: int) -> None:

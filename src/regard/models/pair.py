@@ -1,5 +1,8 @@
 """Two encoders side by side, of texts and of images, whose vectors meet in one space (Radford et al. 2021)."""
 
+import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before Keras is imported
+
+# isort: split
 from typing import Any
 
 import keras

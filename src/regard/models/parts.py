@@ -1,5 +1,8 @@
 """Encoder and decoder: a stem under a stack. They return tensors and compose; the forms return `Output`."""
 
+import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before Keras is imported
+
+# isort: split
 from typing import Any, NamedTuple
 
 from keras import ops

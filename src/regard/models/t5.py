@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from regard.errors import CheckpointError, ConfigError
-from regard.models.bart_layout import same
 from regard.models.family import ACTIVATION_NAMES, Config, Family
-from regard.models.weights import Rule, StoredTensors, linear, norm, table
+from regard.models.weights import Rule, StoredTensors, linear, norm, same, table
 from regard.specs import (
     Activation,
     EmbeddingSpec,

@@ -5,9 +5,8 @@ from typing import Any
 
 from regard.errors import CheckpointError
 from regard.models import gpt2, vit
-from regard.models.bart_layout import same
 from regard.models.family import Config, Family
-from regard.models.weights import Rule, StoredTensors, linear
+from regard.models.weights import Rule, StoredTensors, linear, same
 from regard.specs import ModelSpec, PatchSpec, TokenIds
 
 TOKEN_KEYS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id")

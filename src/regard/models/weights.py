@@ -1,5 +1,6 @@
 """How a checkpoint's tensors become ours: one rule a variable, and each rule works in both directions."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -57,6 +58,21 @@ class Rule:
         ]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=self.axis)
 
+    def fill(self, ours: np.ndarray, pieces: Callable[[str], Iterable[np.ndarray]]) -> None:
+        """`join`, into an array that is there. pieces: a tensor's rows, some at a time, so that the whole of it need
+        not be in memory beside ours."""
+        start, axis = 0, self.axis % max(ours.ndim, 1)
+        for name, shape in zip(self.names, self.parts(), strict=True):
+            stop = start + shape[axis] if shape else 0
+            part = ours[(slice(None),) * axis + (slice(start, stop),)] if len(self.names) > 1 else ours
+            start = stop
+            if name is None:
+                part[...] = 0
+            elif self.layout in ("same", "transposed") and not self.stored and shape:
+                _fill_rows(part.T if self.layout == "transposed" else part, pieces(name))
+            else:
+                part[...] = self._ours(np.concatenate(list(pieces(name))) if shape else next(iter(pieces(name))), shape)
+
     def split(self, variable: np.ndarray) -> dict[str, np.ndarray]:
         """Our variable -> the checkpoint's tensors."""
         parts = [variable]  # which may be a scalar
@@ -86,6 +102,13 @@ class Rule:
         return part.reshape(self.stored) if self.stored else part
 
 
+def _fill_rows(array: np.ndarray, pieces: Iterable[np.ndarray]) -> None:
+    row = 0
+    for piece in pieces:
+        array[row : row + len(piece)] = piece
+        row += len(piece)
+
+
 def linear(
     path: str, names: tuple[str, ...], in_width: int, *widths: int, bias: bool | tuple[bool, ...] = True
 ) -> list[Rule]:
@@ -111,3 +134,10 @@ def norm(path: str, name: str, width: int, kind: Literal["layer", "rms"] = "laye
 def table(path: str, name: str, rows: int, width: int) -> Rule:
     """A torch `Embedding`: (rows, width)."""
     return Rule(path, (name,), (rows, width))
+
+
+def same(tensors: StoredTensors, name: str, other: str) -> bool:
+    """Whether two tensors are equal; one that is not there equals nothing."""
+    if name not in tensors or other not in tensors or tensors.shape(name) != tensors.shape(other):
+        return False
+    return np.array_equal(tensors[name], tensors[other])

@@ -4,9 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from regard.errors import CheckpointError
-from regard.models.bart_layout import same
 from regard.models.family import ACTIVATION_NAMES, Config, Family
-from regard.models.weights import Rule, StoredTensors, linear, norm, table
+from regard.models.weights import Rule, StoredTensors, linear, norm, same, table
 from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration"}

@@ -27,12 +27,15 @@ class TokenEmbedding(Layer):
         self.table = self.add_weight(
             name="table",
             shape=(spec.vocab_size, spec.width),
-            initializer=keras.initializers.RandomNormal(stddev=spec.width**-0.5),
+            initializer=self._initial,
             autocast=False,  # a lookup casts the rows it takes; its gradient is summed in float32
         )
-        if spec.pad_id is not None:
-            row = np.arange(spec.vocab_size)[:, None]
-            self.table.assign(self.table.value * ops.cast(row != spec.pad_id, self.table.dtype))
+
+    def _initial(self, shape: tuple[int, int], dtype: str | None = None) -> Tensor:
+        drawn = keras.initializers.RandomNormal(stddev=self.spec.width**-0.5)(shape, dtype)
+        if self.spec.pad_id is None:
+            return drawn
+        return drawn * ops.cast(np.arange(shape[0])[:, None] != self.spec.pad_id, dtype)
 
     def trained_table(self, training: bool) -> Tensor:
         """The table; in training its padding row is held still."""

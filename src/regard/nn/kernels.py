@@ -26,8 +26,8 @@ def compiled(function: Callable[..., Any], *example: Any, rows_alone: bool = Fal
 
 
 def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A graph of `function` for each kind of arguments that it meets."""
-    graph: Callable[..., Any] = tf.function(function, autograph=False)
+    """A graph of `function` for the first arguments, and one for all others that differ from them in their sizes."""
+    graph: Callable[..., Any] = tf.function(function, autograph=False, reduce_retracing=True)
     return graph
 
 

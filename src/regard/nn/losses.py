@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from regard.batch import IGNORED_LABEL
+from regard.batch import IGNORED_LABEL, Batch
 from regard.nn import kernels
-from regard.nn.output import Tensor
-from regard.specs import Problem
+from regard.nn.output import Output, Tensor
+from regard.specs import ModelSpec, Problem
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -34,30 +34,73 @@ def span_loss(start_logits: Tensor, end_logits: Tensor, starts: Tensor, ends: Te
 
     logits: (B, S), starts and ends: (B,). As in Transformers, a row whose place is outside 0 .. S - 1 does not count.
     """
-    return (_place_loss(start_logits, starts) + _place_loss(end_logits, ends)) / 2
+    both = (_place_losses(start_logits, starts), _place_losses(end_logits, ends))
+    return sum(total / ops.maximum(count, 1) for total, count in both) / 2
 
 
-def _place_loss(logits: Tensor, places: Tensor) -> Tensor:
+def span_losses(start_logits: Tensor, end_logits: Tensor, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """As `span_loss`, summed over the ends, and how many ends count."""
+    first, last = _place_losses(start_logits, starts), _place_losses(end_logits, ends)
+    return first[0] + last[0], first[1] + last[1]
+
+
+def _place_losses(logits: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """As `cross_entropy`, whose kernel must know how many classes there are, which here differ from batch to batch."""
     places = ops.reshape(ops.cast(places, "int32"), (-1,))
     inside = ops.logical_and(places >= 0, places < ops.shape(logits)[1])
-    labels = ops.where(inside, places, ops.full_like(places, IGNORED_LABEL))
-    return mean_cross_entropy(logits, labels)
+    chosen = ops.take_along_axis(logits, ops.where(inside, places, ops.zeros_like(places))[:, None], axis=1)[:, 0]
+    losses = ops.logsumexp(logits, axis=1) - chosen
+    return ops.sum(ops.where(inside, losses, ops.zeros_like(losses))), ops.sum(ops.cast(inside, losses.dtype))
 
 
 def class_loss(logits: Tensor, labels: Tensor, problem: Problem | None) -> Tensor:
-    """The mean loss of classes, as Transformers defines it for the problem: scalar.
+    """The mean loss of classes, as Transformers defines it for the problem: scalar. See `class_losses`."""
+    total, count = class_losses(logits, labels, problem)
+    return total / ops.maximum(count, 1)
 
-    logits: (B, C). "single_label": cross-entropy in nats, labels (B,) int; "multi_label": binary cross-entropy, labels
-    (B, C) of 0 and 1; "regression": squared error, labels of the logits' size. None: regression for one class,
-    single_label for whole labels, else multi_label.
+
+def class_losses(
+    logits: Tensor, labels: Tensor, problem: Problem | None, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The losses of classes, summed, and their count: scalars.
+
+    logits: (B, C). "single_label": cross-entropy in nats, labels (B,) int; "multi_label": binary cross-entropy of each
+    class, labels (B, C) of 0 and 1; "regression": squared error, labels of the logits' size. None: regression for one
+    class, single_label for whole labels, else multi_label.
     """
     whole = "int" in str(keras.backend.standardize_dtype(labels.dtype))
     if problem is None:
         problem = "regression" if logits.shape[-1] == 1 else "single_label" if whole else "multi_label"
     if problem == "single_label":
-        return mean_cross_entropy(logits, labels)
+        return cross_entropy(logits, labels, label_smoothing)
     targets = ops.reshape(ops.cast(labels, logits.dtype), ops.shape(logits))
     if problem == "regression":
-        return ops.mean(ops.square(logits - targets))
-    # log(1 + e^x) - x y, without overflow
-    return ops.mean(ops.maximum(logits, 0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits))))
+        losses = ops.square(logits - targets)
+    else:  # log(1 + e^x) - x y, without overflow
+        losses = ops.maximum(logits, 0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    return ops.sum(losses), ops.cast(ops.size(losses), losses.dtype)
+
+
+def head_losses(output: Output, batch: Batch, spec: ModelSpec, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What a model is trained to make small, by its head: the sum over the batch's labels, and how many they are.
+
+    The one way from an `Output` to a loss: the mean of many batches is the sum of the sums over that of the counts.
+    """
+    kind, labels = spec.output.kind, batch.get("labels")
+    if kind == "span":
+        places = batch["start_positions"], batch["end_positions"]
+        return span_losses(output.start_logits, output.end_logits, *places)
+    if kind == "sequence_class":
+        return class_losses(output.logits, labels, spec.output.problem, label_smoothing)
+    if kind == "language" and spec.form == "decoder":
+        labels = shifted_left(labels)
+    return cross_entropy(output.logits, labels, label_smoothing)
+
+
+def shifted_left(labels: Tensor) -> Tensor:
+    """Each place's label is the next one's, the last one is ignored: (B, S) -> (B, S).
+
+    As Transformers does it, but that the labels move, which are small, and not the logits.
+    """
+    labels = ops.cast(labels, "int32")
+    return ops.concatenate([labels[:, 1:], ops.full_like(labels[:, :1], IGNORED_LABEL)], axis=1)

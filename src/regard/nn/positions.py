@@ -1,34 +1,14 @@
 """Where a token stands, and the sinusoids that tell the network (Vaswani et al. 2017, section 3.5)."""
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 from regard.specs import PositionSpec
-
-
-def sinusoids(
-    max_positions: int,
-    width: int,
-    layout: Literal["interleaved", "halves"],
-    rates: Literal["paper", "tensor2tensor"] = "paper",
-) -> np.ndarray:
-    """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same: (max_positions, width) float64.
-
-    "interleaved" is the paper's order; "halves" puts all sines before all cosines, as Marian and Pegasus do. The
-    authors' code, tensor2tensor, and after it M2M-100 and Whisper, let i/(d/2 - 1) take the place of 2i/d.
-    """
-    half = np.arange(width // 2)
-    speeds = 10000.0 ** (-half / (width / 2 if rates == "paper" else width / 2 - 1))
-    angles = np.arange(max_positions)[:, None] * speeds
-    sines, cosines = np.sin(angles), np.cos(angles)
-    if layout == "halves":
-        return np.concatenate([sines, cosines], axis=1)
-    return np.stack([sines, cosines], axis=-1).reshape(max_positions, width)
+from regard.specs.tables import sinusoids
 
 
 class PositionTable(Layer):

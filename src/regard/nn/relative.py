@@ -1,27 +1,14 @@
 """T5's relative positions: a bias on the scores by the distance alone (Raffel et al. 2020, section 2.1)."""
 
-import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 from regard.specs import RelativeSpec
-
-
-def bucket_of_distance(spec: RelativeSpec, bidirectional: bool) -> np.ndarray:
-    """The bucket of each distance 0 .. max_distance: (max_distance + 1,) int32. Near ones have their own, far ones
-    share them by logarithm, in float32 as the checkpoints were trained."""
-    buckets = spec.buckets // 2 if bidirectional else spec.buckets
-    exact = buckets // 2
-    distance = np.arange(spec.max_distance + 1)
-    scaled = np.log(np.maximum(distance, 1).astype("float32") / np.float32(exact))
-    scaled = scaled / np.float32(math.log(spec.max_distance / exact)) * np.float32(buckets - exact)
-    far = np.minimum(exact + scaled.astype("int32"), buckets - 1)
-    return np.where(distance < exact, distance, far).astype("int32")
+from regard.specs.tables import bucket_of_distance
 
 
 class RelativeBias(Layer):

@@ -1,0 +1,139 @@
+"""A checkpoint -> an OpenVINO engine, straight from its tensors; and a directory that holds the graphs, which starts
+faster: config.json, generation_config.json and the tokenizer beside openvino_decoder.xml and openvino_encoder.xml."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from regard.decoding.options import GENERATION_CONFIG_KEYS
+from regard.errors import CheckpointError, ConfigError
+from regard.export.openvino_engine import OpenVINOEngine, Precision
+from regard.export.openvino_graphs import decoder_graph, encoder_graph
+from regard.export.openvino_nodes import STORED, Stored, Weights
+from regard.interop.accounting import account
+from regard.interop.described import Described, described
+from regard.interop.directory import CONFIG, ENGINE, GENERATION, REGARD, read_json, replacing, write_json
+from regard.interop.generation_defaults import generation_options
+from regard.interop.opening import open_checkpoint
+from regard.models.catalog import family
+from regard.models.family import Config
+from regard.specs import ModelSpec
+
+_FILES = {"decoder": "openvino_decoder.xml", "encoder": "openvino_encoder.xml"}
+
+
+def load_openvino(
+    path: str | Path, *, weights: Stored = "float32", precision: Precision | None = None, threads: int | None = None
+) -> OpenVINOEngine:
+    """The engine of a checkpoint or of an exported directory, whose weights are stored as they are.
+
+    weights: float32, bfloat16 or int8 (each row of a matrix by its own scale). precision: of the products; None:
+    float32 for float32 weights, else bfloat16, where the processor multiplies that. Raises CheckpointError for a model
+    that generates no tokens, and for what `load_model` refuses.
+    """
+    if isinstance(path, str | Path) and (Path(path) / ENGINE).is_file():
+        return _opened(Path(path), precision, threads)
+    found = described(open_checkpoint(path))
+    decoder, encoder = _graphs(found, weights)
+    return _engine(found, decoder, encoder, precision or _usual(weights), threads)
+
+
+def export_openvino(path: str | Path, directory: str | Path, *, weights: Stored = "float32") -> None:
+    """Write a checkpoint's network as OpenVINO's graphs, with all that stands beside its weights.
+
+    Raises CheckpointError where `directory` holds something else than a model, or the model generates no tokens.
+    """
+    found = described(open_checkpoint(path))
+    decoder, encoder = _graphs(found, weights)
+    checkpoint = found.checkpoint
+    with replacing(Path(directory)) as fresh:
+        for name, graph in (("decoder", decoder), ("encoder", encoder)):
+            if graph is not None:
+                ov.save_model(graph, fresh / _FILES[name], compress_to_fp16=False)
+        write_json(fresh, CONFIG, dict(checkpoint.config))
+        write_json(fresh, GENERATION, dict(_written(found)))
+        for name, content in checkpoint.companions.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes(content())
+        write_json(fresh, REGARD, read_json(checkpoint.place, REGARD) if checkpoint.place.is_dir() else {})
+        said = {"engine": "openvino", "weights": weights, "openvino": metadata.version("openvino")}
+        write_json(fresh, ENGINE, said)
+
+
+def _graphs(found: Described, stored: Stored) -> tuple[ov.Model, ov.Model | None]:
+    spec = found.spec
+    if spec.form not in ("decoder", "encoder-decoder") or spec.output.kind != "language":
+        raise CheckpointError(
+            f"{found.checkpoint.place}: only models that generate tokens are exported, but this is {spec.form} with a "
+            f"{spec.output.kind} head"
+        )
+    if stored not in STORED:
+        raise ConfigError(f"weights must be one of {', '.join(STORED)}, but is {stored!r}")
+    weights = _weights(found)
+    return decoder_graph(spec, weights, stored), None if spec.encoder is None else encoder_graph(spec, weights, stored)
+
+
+def _weights(found: Described) -> Weights:
+    """Each variable by its path, made of the checkpoint's tensors when it is asked for."""
+    rules = {rule.path: rule for rule in found.family.rules(found.spec)}
+    accounts = account(found.spec, found.tensors, list(rules.values()))
+    if accounts.complaint():
+        raise CheckpointError(f"{found.tensors.tensors.origin}: {accounts.complaint()}")
+
+    def weight(path: str) -> np.ndarray | None:
+        rule = rules.get(path)
+        if rule is None:
+            return None
+        return rule.join([None if name is None else found.tensors[name] for name in rule.names]).astype(np.float32)
+
+    return weight
+
+
+def _written(found: Described) -> Mapping[str, Any]:
+    """What the checkpoint says about decoding; an older one in its config.json."""
+    checkpoint = found.checkpoint
+    return checkpoint.generation or {k: v for k, v in dict(checkpoint.config).items() if k in GENERATION_CONFIG_KEYS}
+
+
+def _engine(
+    found: Described, decoder: ov.Model, encoder: ov.Model | None, precision: Precision, threads: int | None
+) -> OpenVINOEngine:
+    checkpoint = found.checkpoint
+    written = _written(found)
+    options = generation_options(written, found.spec, checkpoint.place)
+    engine = OpenVINOEngine(found.spec, decoder, encoder, options, precision=precision, threads=threads)
+    engine.kept_config = checkpoint.config.unread()
+    engine.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
+    engine.companions = checkpoint.companions
+    return engine
+
+
+def _opened(directory: Path, precision: Precision | None, threads: int | None) -> OpenVINOEngine:
+    said, config = read_json(directory, ENGINE), Config(read_json(directory, CONFIG, required=True))
+    known = family(config["model_type"])
+    spec: ModelSpec = known.from_config(config)
+    core = ov.Core()
+    graphs = {name: directory / file for name, file in _FILES.items() if (directory / file).is_file()}
+    if "decoder" not in graphs:
+        raise CheckpointError(f"{directory} has no {_FILES['decoder']}: export the model again")
+    read = {name: core.read_model(file) for name, file in graphs.items()}
+    written = read_json(directory, GENERATION)
+    options = generation_options(written, spec, directory)
+    weights = said.get("weights", "float32")
+    engine = OpenVINOEngine(
+        spec, read["decoder"], read.get("encoder"), options, precision=precision or _usual(weights), threads=threads
+    )
+    engine.kept_config = config.unread()
+    engine.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
+    return engine
+
+
+def _usual(weights: Stored) -> Precision:
+    if weights == "float32":
+        return "float32"
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if "BF16" in capabilities else "float32"

@@ -1,0 +1,86 @@
+"""The few operations of OpenVINO that a Transformer is made of, and its weights as they are stored."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as op
+
+Node = Any
+Stored = Literal["float32", "bfloat16", "int8"]
+Weights = Callable[[str], np.ndarray | None]  # a variable's path, as in the Keras model, -> its value, or None
+
+STORED: tuple[Stored, ...] = ("float32", "bfloat16", "int8")
+_LEAST = 1e-12  # keeps a row of zeros from a division by zero
+
+ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
+    "relu": op.relu,
+    "gelu": lambda x: op.gelu(x, "ERF"),
+    "gelu_tanh": lambda x: op.gelu(x, "TANH"),
+    "quick_gelu": lambda x: op.swish(x, numbers(1.702)),
+    "silu": op.swish,
+    "tanh": op.tanh,
+}
+
+
+def integers(*values: int) -> Node:
+    """A shape, or axes."""
+    return op.constant(np.array(values, np.int64))
+
+
+def axis(value: int) -> Node:
+    """A scalar, where an operation takes one axis alone."""
+    return op.constant(np.int64(value))
+
+
+def whole(value: int) -> Node:
+    """A scalar among int32 ids and places."""
+    return op.constant(np.int32(value))
+
+
+def numbers(value: Any) -> Node:
+    return op.constant(np.asarray(value, np.float32))
+
+
+def split(x: Node, parts: int) -> list[Node]:
+    """Equal parts of the last axis."""
+    return list(op.split(x, axis(-1), parts).outputs())
+
+
+def split_by(x: Node, *widths: int) -> list[Node]:
+    """Parts of the last axis."""
+    return list(op.variadic_split(x, axis(-1), integers(*widths)).outputs())
+
+
+def sizes(x: Node, *axes: int) -> Node:
+    """The sizes of some axes, as a vector."""
+    return op.gather(op.shape_of(x), integers(*axes), integers(0))
+
+
+def named(node: Node, name: str) -> Node:
+    node.get_output_tensor(0).set_names({name})
+    return node
+
+
+def stored_matrix(value: np.ndarray, stored: Stored) -> Node:
+    """(out, in) float32 numbers as the runtime keeps them, and reads them in its products.
+
+    bfloat16: rounded to nearest; int8: each row by its own scale, the largest number of the row to 127. The runtime
+    widens them inside the product, which is what makes them fast.
+    """
+    value = np.ascontiguousarray(value, np.float32)
+    if stored == "int8":
+        scale = np.maximum(np.abs(value).max(axis=1, keepdims=True), _LEAST) / 127
+        rounded = op.constant(np.rint(value / scale).astype(np.int8))
+        return op.multiply(op.convert(rounded, np.float32), numbers(scale))
+    if stored == "bfloat16":
+        return op.convert(op.constant(rounded_to_bfloat16(value), dtype=ov.Type.bf16), np.float32)
+    return op.constant(value)
+
+
+def rounded_to_bfloat16(value: np.ndarray) -> np.ndarray:
+    """The nearest numbers of 8 significant bits, ties to even: float32 -> float32. (OpenVINO itself cuts the rest.)"""
+    bits = value.view(np.uint32)
+    rounded: np.ndarray = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)

@@ -1,0 +1,149 @@
+"""Networks to train anew, by name: a family, and what its config.json would say. Other sizes are deltas on these."""
+
+from typing import Any, NamedTuple
+
+from regard.errors import ConfigError
+from regard.models import bert, gpt2, t5
+from regard.models.family import ACTIVATION_NAMES, PROBLEM_NAMES, Config, Family
+from regard.specs import HeadKind, ModelSpec, Problem
+
+# What Transformers calls a model with each head, by its last part; the families know it by that.
+HEAD_CLASSES: dict[HeadKind, str] = {
+    "language": "ForCausalLM",
+    "masked_language": "ForMaskedLM",
+    "sequence_class": "ForSequenceClassification",
+    "token_class": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+}
+_NAMED_OTHERWISE = {"t5": {"language": "ForConditionalGeneration"}}
+
+
+class Preset(NamedTuple):
+    """`head`: what the family was trained with."""
+
+    family: str
+    head: HeadKind
+    config: dict[str, Any]
+
+
+class Vocabulary(NamedTuple):
+    """The tokenizer that a network is for."""
+
+    size: int
+    pad: int | None
+    eos: int | None
+    bos: int | None = None
+
+
+def _gpt2(width: int, heads: int, depth: int, positions: int = 1024) -> Preset:
+    return Preset("gpt2", "language", {"n_embd": width, "n_head": heads, "n_layer": depth, "n_positions": positions})
+
+
+def _bert(width: int, heads: int, depth: int) -> Preset:
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": depth}
+    return Preset("bert", "masked_language", {**sizes, "intermediate_size": 4 * width, "max_position_embeddings": 512})
+
+
+def _t5(width: int, heads: int, depth: int, ffn_width: int) -> Preset:
+    """Version 1.1: gated, and with a table of its own to predict with."""
+    sizes = {"d_model": width, "num_heads": heads, "num_layers": depth, "num_decoder_layers": depth, "d_ff": ffn_width}
+    return Preset("t5", "language", {**sizes, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
+
+
+# Radford et al. 2019 (gpt2 is their smallest), Turc et al. 2019 (bert-tiny, mini, small), Devlin et al. 2019 (bert),
+# Raffel et al. 2020 (T5's sizes, as released for version 1.1).
+PRESETS: dict[str, Preset] = {
+    "gpt2-tiny": _gpt2(128, 4, 2),
+    "gpt2-mini": _gpt2(256, 4, 4),
+    "gpt2-small": _gpt2(512, 8, 6),
+    "gpt2": _gpt2(768, 12, 12),
+    "bert-tiny": _bert(128, 2, 2),
+    "bert-mini": _bert(256, 4, 4),
+    "bert-small": _bert(512, 8, 4),
+    "bert": _bert(768, 12, 12),
+    "t5-tiny": _t5(128, 4, 2, 512),
+    "t5-mini": _t5(256, 4, 4, 1024),
+    "t5-small": _t5(512, 6, 8, 1024),
+    "t5-base": _t5(768, 12, 12, 2048),
+}
+_FAMILIES: dict[str, Family] = {"gpt2": gpt2.GPT2, "bert": bert.BERT, "t5": t5.T5}
+
+# What a run file's keys are called in each family's config.json.
+_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "gpt2": {
+        "width": ("n_embd",),
+        "heads": ("n_head",),
+        "ffn_width": ("n_inner",),
+        "depth": ("n_layer",),
+        "activation": ("activation_function",),
+        "dropout": ("embd_pdrop", "resid_pdrop"),
+        "attention_dropout": ("attn_pdrop",),
+        "max_positions": ("n_positions",),
+    },
+    "bert": {
+        "width": ("hidden_size",),
+        "heads": ("num_attention_heads",),
+        "ffn_width": ("intermediate_size",),
+        "depth": ("num_hidden_layers",),
+        "activation": ("hidden_act",),
+        "dropout": ("hidden_dropout_prob",),
+        "attention_dropout": ("attention_probs_dropout_prob",),
+        "max_positions": ("max_position_embeddings",),
+    },
+    "t5": {
+        "width": ("d_model",),
+        "heads": ("num_heads",),
+        "ffn_width": ("d_ff",),
+        "encoder_depth": ("num_layers",),
+        "decoder_depth": ("num_decoder_layers",),
+        "dropout": ("dropout_rate",),
+    },
+}
+
+
+def preset_spec(
+    name: str,
+    vocabulary: Vocabulary,
+    head: HeadKind | None = None,
+    labels: int = 0,
+    problem: Problem | None = None,
+    **overrides: Any,
+) -> ModelSpec:
+    """A preset's spec for a vocabulary, with this head, or that which it is trained with; `overrides` as in
+    `ModelConfig`.
+
+    Raises ConfigError for a key that the family does not have, and for a head that it does not have.
+    """
+    known, usual, config = PRESETS[name]
+    values, head = dict(config), head or usual
+    for key, value in overrides.items():
+        if key not in _KEYS[known]:
+            raise ConfigError(f"model.{key} is no key of {name}: it has {', '.join(_KEYS[known])}")
+        values |= dict.fromkeys(_KEYS[known][key], ACTIVATION_NAMES[value] if key == "activation" else value)
+    if known == "t5":
+        values |= {"d_kv": _head_width(values), "decoder_start_token_id": vocabulary.pad}
+    tokens = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos, "bos_token_id": vocabulary.bos}
+    said = {"model_type": known, "vocab_size": vocabulary.size, **values, **tokens}
+    found = _FAMILIES[known].from_config(Config(with_head(said, head, labels, problem)))
+    if found.output.kind != head:
+        raise ConfigError(f"model.preset = {name!r} is of the family {known}, which has no {head} head")
+    return found
+
+
+def with_head(config: dict[str, Any], head: HeadKind, labels: int, problem: Problem | None) -> dict[str, Any]:
+    """A config.json that says of another head what its family would say."""
+    named = _NAMED_OTHERWISE.get(config.get("model_type", ""), {}).get(head, HEAD_CLASSES[head])
+    kept = {key: value for key, value in config.items() if key not in ("id2label", "label2id", "problem_type")}
+    said = {"num_labels": labels} if labels else {}
+    return {
+        **kept,
+        "architectures": [named],
+        **said,
+        **({} if problem is None else {"problem_type": PROBLEM_NAMES[problem]}),
+    }
+
+
+def _head_width(config: dict[str, Any]) -> int:
+    """T5's small has 6 heads of 64 at a width of 512: where the width is no multiple, 64."""
+    width, heads = config["d_model"], config["num_heads"]
+    return int(width // heads) if width % heads == 0 else 64
