@@ -222,7 +222,11 @@ def test_a_missing_table_is_named(name):
         ("tokenizer", {"path": "a", "vocab_size": 300}, "tokenizer: tokenizer.vocab_size is for training a tokenizer"),
         ("tokenizer", {"path": "a", "normalizer": "nfkc"}, "tokenizer.normalizer is for training a tokenizer"),
         ("training.optimizer", {"weight_decay": 0.1}, "optimizer.weight_decay is for adamw"),
-        ("training.schedule", {"final": 1e-5}, "schedule.final is for cosine and linear, but schedule.name is 'paper'"),
+        (
+            "training.schedule",
+            {"final": 1e-5},
+            "schedule.final is for cosine, linear, restarts and wsd, but schedule.name is 'paper'",
+        ),
     ],
 )
 def test_values_that_make_no_sense_together_are_refused(path, value, words):
@@ -294,3 +298,78 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, words):
 def test_a_directory_is_no_run_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the run file"):
         load_run(tmp_path)
+
+
+TEXT = {"data": {"train": [{"text": "a.txt"}]}, "training": {"steps": 1}}
+LINES = {"data": {"train": [{"jsonl": "a.jsonl"}]}, "training": {"steps": 1}}
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "preset"),
+    [
+        ("translate", LINES, "base"),
+        ("language-model", TEXT, "gpt2-small"),
+        ("masked-language-model", TEXT, "bert-small"),
+        ("span-corruption", TEXT, "t5-small"),
+        ("classify", LINES, "bert-small"),
+        ("tag", LINES, "bert-small"),
+        ("answer", LINES, "bert-small"),
+    ],
+)
+def test_each_task_has_defaults_of_its_own_which_survive_their_own_toml(task, values, preset):
+    run = parse_run({**values, "task": task})
+    assert run.model.preset == preset
+    assert run.training.label_smoothing == (0.1 if task == "translate" else 0.0)
+    assert parse_run(tomllib.loads(to_toml(run))) == run
+
+
+@pytest.mark.parametrize(
+    ("task", "path", "value", "words"),
+    [
+        ("language-model", "data.language_tags", True, "data.language_tags is for translate, but task is"),
+        ("language-model", "data.max_ratio", 2.0, "data.max_ratio is for translate"),
+        ("language-model", "decoding.num_beams", 2, "decoding is for translate"),
+        ("language-model", "training.score_examples", 5, "training.score_examples is for translate"),
+        ("language-model", "objective.rate", 0.3, "objective.rate is for masked-language-model, span-corruption"),
+        ("span-corruption", "objective.whole_words", True, "objective.whole_words is for masked-language-model"),
+        ("masked-language-model", "objective.mean_span", 2.0, "objective.mean_span is for span-corruption"),
+        ("masked-language-model", "objective.problem", "regression", "objective.problem is for classify"),
+        ("language-model", "objective.stride", 2, "objective.stride is for tag, answer"),
+        ("language-model", "training.best", "bleu", "training.best must be one of loss for language-model"),
+        ("language-model", "data.train", [{"tsv": "a"}], "data.train.0: language-model reads text or jsonl"),
+        ("language-model", "data.train", [{"text": "a", "target_lang": "de"}], "target_lang is for translate"),
+        ("language-model", "data.train", [{"jsonl": "a", "documents": "line"}], "this corpus has no text"),
+        ("language-model", "data.train", [{"text": "a", "documents": "page"}], "data.train.0.documents"),
+        ("language-model", "model.from", "minilm", "model.preset is for a new network, but model.from names"),
+    ],
+)
+def test_a_key_of_another_task_is_refused_by_name(task, path, value, words):
+    values = {name: dict(table) for name, table in TEXT.items()} | {"model": {"preset": "gpt2"}, "task": task}
+    table, _, name = path.partition(".")
+    values[table] = {**values.get(table, {}), name: value}
+    assert words in complaint(values)
+
+
+def test_a_translator_reads_no_plain_text():
+    assert "data.train.0: translate reads source or tsv or jsonl, but this corpus is text" in complaint(TEXT)
+
+
+def test_the_score_of_a_classifier_is_that_of_its_problem():
+    values = {**LINES, "task": "classify"}
+    numbers = {"objective": {"problem": "regression"}}
+    assert "is no score where" in complaint({**values, **numbers, "training": {"steps": 1, "best": "f1"}})
+    assert "is no score where" in complaint({**values, "training": {"steps": 1, "best": "pearson"}})
+    smoothed = {"steps": 1, "label_smoothing": 0.1}
+    assert "label_smoothing is for single_label" in complaint({**values, **numbers, "training": smoothed})
+    assert parse_run({**values, **numbers, "training": {"steps": 1, "best": "pearson"}}).training.best == "pearson"
+
+
+def test_a_checkpoint_to_start_from_brings_its_own_tokenizer_and_sizes():
+    values = {**LINES, "task": "classify", "model": {"from": "minilm"}}
+    run = parse_run(values)
+    assert (run.model.from_, run.model.preset) == ("minilm", None)
+    assert 'from = "minilm"' in to_toml(run)
+    assert parse_run(tomllib.loads(to_toml(run))) == run
+    assert "tokenizer.vocab_size cannot stand beside" in complaint({**values, "tokenizer": {"vocab_size": 500}})
+    assert "model.width is for a new network" in complaint({**values, "model": {"from": "minilm", "width": 8}})
+    assert "unknown key model.form: did you mean from?" in complaint({**values, "model": {"form": "minilm"}})

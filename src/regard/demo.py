@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regard.commands.engine import import_tensorflow, load_translator
+from regard.commands.engine import import_tensorflow
 from regard.commands.evaluate import direction, evaluate_with_progress, held_out, print_scores
+from regard.commands.lines import load_task
 from regard.commands.text import program, warn_of_unfinished
 from regard.commands.translate import one_line
 from regard.config import RunConfig, load_run, to_toml
@@ -66,7 +67,7 @@ def _make(directory: Path, run: RunConfig, command: str) -> Results:
     from regard.training.trainer import train
 
     trained = train(run, directory, command=command)
-    translator = load_translator(trained.model)
+    translator = load_task(str(trained.model), "translate")
     data = PreparedData.open(directory / "data")
     scores = evaluate_with_progress(translator, held_out(data, "test"))
     warn_of_unfinished(sum(entry.unfinished for entry in scores), sum(len(entry.sources) for entry in scores))

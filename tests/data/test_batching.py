@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.data.batching import MAX_SHAPES, MULTIPLE, BucketedBatches, Position, batches_by_length, choose_shapes
-from regard.data.shards import PairShards, write_shard
+from regard.data.batching import MAX_SHAPES, MULTIPLE, Position, batches_by_length, choose_shapes
+from regard.data.objectives.translate import pair_batches
+from regard.data.shards import TokenShards, write_shard
 from regard.errors import DataError
 
 PAD = 999
@@ -27,11 +28,11 @@ def shards_of(lengths, directory=None, per_shard=50):
         token += int(ends[-1])
         names.append(f"train-{begin:05d}")
         write_shard(directory, names[-1], np.column_stack([ends - part.sum(1), part]), tokens, None)
-    return PairShards(directory, names, "")
+    return TokenShards(directory, names, "")
 
 
 def batches_of(lengths, batch_tokens=64, seed=0, **options):
-    return BucketedBatches(shards_of(lengths), batch_tokens=batch_tokens, seed=seed, pad_id=PAD, **options)
+    return pair_batches(shards_of(lengths), batch_tokens=batch_tokens, seed=seed, pad_id=PAD, **options)
 
 
 def pairs_in(batch):
@@ -49,10 +50,10 @@ def same(first, second):
 @given(lengths=lengths_of_pairs, batch_tokens=st.integers(1, 400), seed=st.integers(0, 9), epoch=st.integers(0, 3))
 @settings(deadline=None)
 def test_an_epoch_holds_every_pair_exactly_once(lengths, batch_tokens, seed, epoch):
-    batches = batches_of(lengths, batch_tokens, seed)
+    shards = shards_of(lengths)
+    batches = pair_batches(shards, batch_tokens=batch_tokens, seed=seed, pad_id=PAD)
     seen = [pair for batch in batches.epoch(epoch) for pair in pairs_in(batch)]
-    shards = batches._shards
-    wanted = [tuple(tuple(side.tolist()) for side in shards.pair(i)) for i in range(len(shards))]
+    wanted = [tuple(tuple(side.tolist()) for side in shards.row(i)) for i in range(len(shards))]
     assert sorted(seen) == sorted(wanted)
 
 
@@ -116,7 +117,7 @@ def test_another_epoch_or_another_seed_gives_another_plan():
 
 def test_shuffling_mixes_rows_and_batches():
     batches = batches_of([(5, 5)] * 100 + [(20, 20)] * 100, batch_tokens=80)
-    widths = [batches.plan(0)[b].source_size for b in range(len(batches.plan(0)))]
+    widths = [batches.plan(0)[b].sizes[0] for b in range(len(batches.plan(0)))]
     assert widths != sorted(widths)
     assert not np.array_equal(np.sort(batches.plan(0).order[:100]), batches.plan(0).order[:100])
 
@@ -166,7 +167,7 @@ def test_a_pair_above_max_tokens_is_refused():
 
 def test_an_error_of_the_thread_reaches_the_caller(monkeypatch):
     batches = batches_of([(5, 5)] * 9)
-    monkeypatch.setattr(PairShards, "gather", lambda *_: 1 / 0)
+    monkeypatch.setattr(TokenShards, "gather", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         next(batches.iterate())
 

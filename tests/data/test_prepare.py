@@ -12,7 +12,8 @@ from regard.batch import Example
 from regard.config import TokenizerConfig, parse_run
 from regard.corpora.corpus import Corpora
 from regard.data import sampling
-from regard.data.encode import Rules, _interrupts_blocked, _start_worker
+from regard.data.encode import _interrupts_blocked, _start_worker
+from regard.data.objectives.translate import Translate
 from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData
 from regard.errors import CheckpointError, ConfigError, DataError
@@ -74,7 +75,7 @@ def run_of(tmp_path, rows=None, tokenizer=None, **data):
 
 def decoded(prepared, split):
     shards = prepared.split(split)
-    return [tuple(prepared.tokenizer.decode(side) for side in shards.pair(i)) for i in range(len(shards))]
+    return [tuple(prepared.tokenizer.decode(side) for side in shards.row(i)) for i in range(len(shards))]
 
 
 def stamps(directory):
@@ -90,7 +91,7 @@ def test_the_prepared_ids_spell_the_corpus(tmp_path):
     assert prepared.split("test").text(5) == (*pairs(5)[4], None, None)
     with pytest.raises(DataError, match="validation and test only"):
         prepared.split("train").text(0)
-    source, target = prepared.split("train").pair(3)
+    source, target = prepared.split("train").row(3)
     assert source[-1] == target[-1] == prepared.tokenizer.eos_id
     opened = PreparedData.open(tmp_path / "data")
     assert opened.content_hash == prepared.content_hash
@@ -214,8 +215,8 @@ def test_a_tag_for_the_target_language_opens_each_source(tmp_path):
     shards = prepared.split("train")
     for n in (0, 1):
         tag = (">>de<<", ">>zh<<")[n]
-        assert shards.pair(n)[0].tolist() == prepared.tokenizer.encode(rows[n][0], tag)
-        assert shards.pair(n)[1].tolist() == prepared.tokenizer.encode(rows[n][1])
+        assert shards.row(n)[0].tolist() == prepared.tokenizer.encode(rows[n][0], tag)
+        assert shards.row(n)[1].tolist() == prepared.tokenizer.encode(rows[n][1])
     assert prepared.split("validation").text(0) == ("hello", "hallo", "en", "de")
 
 
@@ -378,7 +379,7 @@ def test_a_run_that_has_begun_needs_its_corpus_no_more(tmp_path, capsys):
 def test_workers_leave_ctrl_c_to_their_parent(tmp_path):
     context = multiprocessing.get_context("spawn")
     tokenizer = Tokenizer.train(["a b c"] * 9, TokenizerConfig(vocab_size=300))
-    with ProcessPoolExecutor(1, context, _start_worker, (tmp_path, tokenizer, Rules(9, None, False))) as pool:
+    with ProcessPoolExecutor(1, context, _start_worker, (tmp_path, tokenizer, Translate(9))) as pool:
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 

@@ -89,9 +89,9 @@ def test_the_tokenizer_does_not_learn_from_validation():
 def test_pairs_that_a_weight_leaves_out_count_for_nothing():
     sample = TextSample(10, 1000)
     found = survey([*located(["one"], copies=0), *located(["two"], copies=3)], sample, split_validation=False)
-    assert (found.pairs, len(sample), found.languages) == (1, 1, ["de"])
+    assert (found.pairs, len(sample), found.names) == (1, 1, ["de"])
 
 
 def test_a_survey_survives_json():
     found = survey(located(f"text {n}" for n in range(300)), None, split_validation=True)
-    assert Survey.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert Survey.from_json(json.loads(json.dumps(found.to_json())), Example) == found

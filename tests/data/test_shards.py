@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.data.shards import PairShards, PreparedData, write_file, write_shard
+from regard.data.shards import PreparedData, TokenShards, write_file, write_shard
 from regard.errors import DataError
 
 pairs_by_shard = st.lists(
@@ -23,7 +23,7 @@ def written(directory, shards):
         tokens = np.array([i for pair in pairs for side in pair for i in side], np.int32)
         texts = [(str(source), str(target), None, "de") for source, target in pairs]
         write_shard(directory, name, np.column_stack([starts, lengths]), tokens, texts)
-    return PairShards(directory, names, "")
+    return TokenShards(directory, names, "")
 
 
 @given(shards=pairs_by_shard)
@@ -33,7 +33,7 @@ def test_pairs_and_texts_come_back_from_all_shards(shards, tmp_path_factory):
     pairs = [pair for shard in shards for pair in shard]
     assert len(read) == len(pairs)
     for i, (source, target) in enumerate(pairs):
-        assert [side.tolist() for side in read.pair(i)] == [source, target]
+        assert [side.tolist() for side in read.row(i)] == [source, target]
         assert read.text(i) == (str(source), str(target), None, "de")
     assert read.lengths.tolist() == [[len(source), len(target)] for source, target in pairs]
 
@@ -57,7 +57,7 @@ def test_small_ids_take_two_bytes_and_large_ones_four(tmp_path):
 def test_the_text_of_training_pairs_is_not_kept(tmp_path):
     write_shard(tmp_path, "train-00000", np.array([(0, 1, 1)]), np.array([1, 2], np.int32), None)
     with pytest.raises(DataError, match="kept for validation and test only"):
-        PairShards(tmp_path, ["train-00000"], "").text(0)
+        TokenShards(tmp_path, ["train-00000"], "").text(0)
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path, monkeypatch):

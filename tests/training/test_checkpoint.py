@@ -151,14 +151,14 @@ def test_a_manifest_without_files_is_damaged(store: CheckpointStore) -> None:
 
 
 ENTRIES = st.lists(
-    st.builds(Entry, st.integers(1, 50), st.booleans(), st.none() | st.integers(0, 5).map(float)),
+    st.builds(Entry, st.integers(1, 50), st.booleans(), st.none() | st.integers(0, 5).map(float), st.booleans()),
     unique_by=lambda entry: entry.step,
     max_size=12,
 )
 
 
 @given(ENTRIES, st.integers(1, 4), st.integers(1, 4))
-def test_the_last_the_best_and_the_newest_are_kept_and_nothing_else(
+def test_the_last_the_best_the_newest_and_the_newest_steady_are_kept_and_nothing_else(
     entries: list[Entry], keep_last: int, keep_best: int
 ) -> None:
     kept = plan_kept(entries, keep_last, keep_best)
@@ -166,6 +166,7 @@ def test_the_last_the_best_and_the_newest_are_kept_and_nothing_else(
     scored = sorted((entry.rank, entry.step) for entry in entries if entry.regular and entry.rank is not None)
     expected = {*regular[-keep_last:], *(step for _, step in scored[:keep_best])}
     expected |= {max(entry.step for entry in entries)} if entries else set()
+    expected |= set(sorted(entry.step for entry in entries if entry.regular and entry.steady)[-1:])
     assert set(kept) == expected
     assert list(kept) == sorted(kept)
 
@@ -185,6 +186,12 @@ def test_thinning_out_step_by_step_keeps_what_thinning_out_at_the_end_keeps(
 def test_of_equal_scores_the_earlier_checkpoint_is_the_best() -> None:
     kept = plan_kept([Entry(1, rank=2.0), Entry(2, rank=1.0), Entry(3, rank=1.0), Entry(4, rank=3.0)], 1, 1)
     assert kept == {2: ["best"], 4: ["last"]}
+
+
+def test_what_training_would_roll_back_to_stays_until_there_is_a_newer_one() -> None:
+    entries = [Entry(1), Entry(2, steady=False), Entry(3, steady=False)]
+    assert plan_kept(entries, 1, 1) == {1: ["steady"], 3: ["last"]}
+    assert plan_kept([*entries, Entry(4)], 1, 1) == {4: ["last"]}
 
 
 def test_a_checkpoint_between_validations_stays_only_while_it_is_the_newest() -> None:

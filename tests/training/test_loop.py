@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,28 +7,30 @@ import numpy as np
 import pytest
 
 from regard.config import parse_run
-from regard.data.batching import Position
+from regard.data.batching import Position, Tally
 from regard.errors import RegardError, TrainingInterrupted
 from regard.training.loop import Loop
 from regard.training.schedule import learning_rate
 from regard.training.state import RunState
-from regard.training.step import Statistics
+from regard.training.step import APPLIED, NOT_FINITE, SPIKE, Statistics
 from regard.training.validation import Stopped
 
 EPOCH = 5  # batches
 
 
 class FakeStep:
-    """Counts what it is given; a step is finite unless its number is in `bad`."""
+    """Counts what it is given; a step is finite unless its number is in `bad`, and no spike unless in `spikes`."""
 
-    def __init__(self, bad: set[int]) -> None:
-        self.model = SimpleNamespace(spec=SimpleNamespace(text=SimpleNamespace(width=64)))
-        self.bad, self.rates, self.batches = bad, [], []
+    def __init__(self, bad: set[int], spikes: set[int]) -> None:
+        stack = SimpleNamespace(layer=SimpleNamespace(width=64))
+        self.model = SimpleNamespace(spec=SimpleNamespace(encoder=stack, decoder=stack))
+        self.bad, self.spikes, self.rates, self.batches = bad, spikes, [], []
 
-    def __call__(self, batches: list[Any], rate: float) -> bool:
+    def __call__(self, batches: list[Any], rate: float) -> int:
         self.rates.append(rate)
         self.batches.append([batch["number"] for batch in batches])
-        return len(self.rates) not in self.bad
+        number = len(self.rates)
+        return NOT_FINITE if number in self.bad else SPIKE if number in self.spikes else APPLIED
 
     def read(self) -> Statistics:
         return Statistics(1.5, 0.5)
@@ -37,6 +39,9 @@ class FakeStep:
 class FakeBatches:
     def epoch_length(self, epoch: int) -> int:
         return EPOCH
+
+    def tally(self, batch: dict[str, Any]) -> Tally:
+        return Tally(targets=2, real=5, places=8)
 
     def iterate(self, position: Position) -> Iterator[tuple[dict[str, Any], Position]]:
         number = position.epoch * EPOCH + position.batch
@@ -49,14 +54,38 @@ class FakeBatches:
 
 
 class FakeSaver:
-    def __init__(self, fails: bool = False) -> None:
-        self.saved: list[int] = []
-        self.fails = fails
-        self.store = SimpleNamespace(directory=Path("run/checkpoints"))
+    """A checkpoint is on the disk once it was waited for."""
 
-    def save(self, state: RunState, warn: Callable[[str], None]) -> bool:
-        self.saved += [] if self.fails else [state.step]
-        return not self.fails
+    def __init__(self, fails: bool, spoiled: set[int]) -> None:
+        self.saved: list[int] = []
+        self.restored: list[int] = []
+        self.saved_step: int | None = None
+        self.fails, self.spoiled = fails, spoiled
+        self.store = SimpleNamespace(directory=Path("run/checkpoints"))
+        self._begun = 0
+        self._saves = 0
+
+    def save(self, state: RunState, warn: Callable[[str], None]) -> None:
+        self.wait(warn)
+        self._begun = state.step
+
+    def wait(self, warn: Callable[[str], None]) -> None:
+        if self._begun and not self.fails:
+            self.saved.append(self._begun)
+            self.saved_step = self._begun
+        self._begun = 0
+
+    def look(self, warn: Callable[[str], None]) -> None:
+        pass
+
+    def not_finite(self) -> str | None:
+        self._saves += 1
+        return "a/kernel" if self._saves in self.spoiled else None
+
+    def restore_steady(self, warn: Callable[[str], None]) -> int | None:
+        self.wait(warn)
+        self.restored += self.saved[-1:]
+        return self.saved_step
 
     def rank(self, score: dict[str, Any]) -> float:
         return float("inf") if score["loss"] is None else score["loss"]
@@ -74,8 +103,15 @@ class FakeReport:
 
 
 def loop_of(
-    *, losses: list[float] | None = None, bad: set[int] | None = None, fails: bool = False, **training: Any
+    *,
+    losses: list[float] | None = None,
+    bad: Iterable[int] = (),
+    spikes: Iterable[int] = (),
+    spoiled: Iterable[int] = (),
+    fails: bool = False,
+    **training: Any,
 ) -> Loop:
+    """spoiled: which of the saves find a weight that is not finite."""
     values = {"schedule": {"name": "paper", "warmup_steps": 4}, "log_every": 2, "validate_every": 4, **training}
     run = parse_run({"data": {"train": [{"tsv": "a"}]}, "training": values})
     scores = iter(losses or [])
@@ -83,10 +119,10 @@ def loop_of(
     return Loop(
         run,
         RunState(),
-        FakeStep(bad or set()),
+        FakeStep(set(bad), set(spikes)),
         FakeBatches(),
         validator,
-        FakeSaver(fails),
+        FakeSaver(fails, set(spoiled)),
         FakeReport(),
         "regard train run",
     )
@@ -167,21 +203,76 @@ def test_speed_leaves_out_the_step_that_builds_the_graph() -> None:
 def test_a_skipped_step_is_reported_with_its_place_in_the_data() -> None:
     loop = loop_of(steps=10, bad={7})
     loop.train(never)
-    assert loop.report.of("skipped") == [{"kind": "skipped", "step": 7, "epoch": 1, "batch": 1}]
+    why = "its loss or gradient was not finite"
+    assert loop.report.of("skipped") == [{"kind": "skipped", "step": 7, "epoch": 1, "batch": 1, "reason": why}]
     assert loop.report.of("train")[-1]["skipped"] == 1
 
 
-def test_too_many_bad_steps_in_a_row_end_the_run_without_another_checkpoint() -> None:
-    loop = loop_of(steps=100, log_every=50, max_bad_steps=3, bad={2, *range(6, 99)})
-    with pytest.raises(RegardError, match=r"3 steps in a row .* step 8 \(epoch 1, batch 2\).*run/checkpoints"):
+def test_a_spike_is_counted_among_the_skipped_and_by_its_own_name() -> None:
+    loop = loop_of(steps=10, bad={3}, spikes={7})
+    loop.train(never)
+    assert [record["reason"] for record in loop.report.of("skipped")][1] == "its loss was a spike"
+    last = loop.report.of("train")[-1]
+    assert (last["skipped"], last["spikes"]) == (2, 1)
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 50])
+def test_skipped_steps_in_a_row_roll_back_right_after_the_last_of_them_and_their_data_are_not_met_again(
+    log_every: int,
+) -> None:
+    loop = loop_of(steps=20, log_every=log_every, max_bad_steps=3, bad={2, 6, 10}, spikes={11, 12})
+    loop.train(never)
+    (record,) = loop.report.of("rolled_back")
+    assert (record["step"], record["to"], record["rollbacks"]) == (12, 8, 1)
+    assert record["reason"] == "3 steps in a row were skipped, up to step 12"
+    assert loop.saver.restored == [8]
+    assert loop.step.batches == [[number] for number in range(20)]
+    assert loop.saver.saved == [4, 8, 12, 16, 20]
+    assert (loop.state.rollbacks, loop.state.skipped, loop.state.skipped_in_row) == (1, 5, 0)
+
+
+@pytest.mark.parametrize("stop", range(5, 12))
+def test_where_training_was_stopped_does_not_move_a_rollback(stop: int) -> None:
+    loop = loop_of(steps=12, log_every=50, max_bad_steps=3, bad={7, 8, 9})
+    with pytest.raises(TrainingInterrupted):
+        loop.train(after(loop, stop))
+    loop._attempts.clear()  # as in another process
+    loop.train(never)
+    assert [record["step"] for record in loop.report.of("rolled_back")] == [9]
+
+
+def test_one_rollback_too_many_ends_the_run() -> None:
+    loop = loop_of(steps=100, log_every=50, max_bad_steps=3, max_rollbacks=2, bad=set(range(6, 99)))
+    with pytest.raises(RegardError, match=r"3 steps in a row .* step 14 .*epoch 2, batch 4.* 2 rollbacks .*run/check"):
         loop.train(never)
-    assert loop.saver.saved == [4]
+    assert loop.saver.restored == [4, 8]
 
 
-def test_bad_steps_that_are_not_in_a_row_do_not_end_the_run() -> None:
+def test_without_a_checkpoint_there_is_nothing_to_roll_back_to() -> None:
+    loop = loop_of(steps=100, max_bad_steps=3, bad={1, 2, 3})
+    with pytest.raises(RegardError, match=r"3 steps in a row .* no good checkpoint to go back to"):
+        loop.train(never)
+    assert loop.saver.saved == []
+
+
+def test_bad_steps_that_are_not_in_a_row_roll_nothing_back() -> None:
     loop = loop_of(steps=20, max_bad_steps=2, bad={1, 3, 5, 7, 9, 11})
     loop.train(never)
     assert loop.state.skipped == 6
+    assert loop.saver.restored == []
+
+
+def test_weights_that_are_not_finite_are_rolled_back_instead_of_saved() -> None:
+    loop = loop_of(steps=12, spoiled={2})
+    loop.train(never)
+    assert loop.saver.saved == [4, 12]
+    assert [record["reason"] for record in loop.report.of("rolled_back")] == ["a/kernel is not finite at step 8"]
+
+
+def test_a_stop_at_weights_that_are_not_finite_names_the_step_to_go_on_from() -> None:
+    loop = loop_of(steps=12, spoiled={2})
+    with pytest.raises(TrainingInterrupted, match="step 6, which could not be saved; go on from step 4"):
+        loop.train(after(loop, 6))
 
 
 def test_a_stop_saves_at_that_step_and_says_how_to_go_on() -> None:

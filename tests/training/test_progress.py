@@ -67,8 +67,14 @@ def reported(tmp_path: Path, *, terminal: bool) -> str:
         report.validation(
             {"kind": "validation", "step": 50, "loss": 3.0, "perplexity": 20.1, "bleu": 7.25, "chrf": None}
         )
-        report.skipped({"kind": "skipped", "step": 51, "epoch": 0, "batch": 17})
-    assert [record["kind"] for record in read(tmp_path / "metrics.jsonl")] == ["train", "validation", "skipped"]
+        report.skipped({"kind": "skipped", "step": 51, "epoch": 0, "batch": 17, "reason": "its loss was a spike"})
+        report.rolled_back({"kind": "rolled_back", "step": 51, "to": 40, "rollbacks": 1, "reason": "2 were skipped"})
+    assert [record["kind"] for record in read(tmp_path / "metrics.jsonl")] == [
+        "train",
+        "validation",
+        "skipped",
+        "rolled_back",
+    ]
     return output.getvalue()
 
 
@@ -76,7 +82,9 @@ def test_piped_progress_is_plain_lines(tmp_path: Path) -> None:
     assert reported(tmp_path, terminal=False).splitlines() == [
         "step 50  loss 3.2500  rate 1.00e-04  padding 3.1%  5,321 tokens/s  1:15 left",
         "step 50  validation  loss 3.0000  perplexity 20.10  BLEU 7.2",
-        "WARNING: step 51 was skipped: its loss or gradient was not finite (epoch 0, from batch 17 on)",
+        "WARNING: step 51 was skipped: its loss was a spike (epoch 0, from batch 17 on)",
+        "WARNING: 2 were skipped: rolled back to the weights of step 40; training goes on after the data of step 51 "
+        "(rollback 1)",
     ]
 
 

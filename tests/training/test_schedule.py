@@ -61,3 +61,46 @@ def test_scale_multiplies_warm_up_and_decay() -> None:
     for step in (3, 10, 17):
         settings = {"total": 20, "name": "cosine", "peak": 1.0, "final": 0.5, "warmup_steps": 10}
         assert rate(step, scale=0.25, **settings) == pytest.approx(0.25 * rate(step, **settings))
+
+
+@given(st.integers(0, 50), st.integers(1, 40), st.sampled_from([1.0, 2.0, 1.5]), st.floats(0.1, 1), st.data())
+def test_restarts_follow_half_a_cosine_in_each_cycle_from_the_cycle_s_own_peak(
+    warmup: int, length: int, growth: float, decay: float, data: st.DataObject
+) -> None:
+    cycle = data.draw(st.integers(0, 4))
+    lengths = [length * growth**i for i in range(cycle + 1)]
+    into = data.draw(st.integers(0, math.ceil(lengths[-1]) - 1))
+    step = warmup + math.ceil(sum(lengths[:-1])) + into
+    through = (step - warmup - sum(lengths[:-1])) / lengths[-1]
+    if step < 1 or not 0 <= through < 1 - 1e-9:
+        return
+    settings = {"cycle_steps": length, "cycle_growth": growth, "peak_decay": decay, "warmup_steps": warmup}
+    peak = max(2.0 * decay**cycle, 0.3)
+    expected = 0.3 + (peak - 0.3) * (1 + math.cos(math.pi * through)) / 2
+    assert rate(step, name="restarts", peak=2.0, final=0.3, **settings) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_restart_is_a_jump_from_almost_the_final_rate_back_to_the_peak() -> None:
+    settings = {"name": "restarts", "peak": 1.0, "warmup_steps": 10, "cycle_steps": 100, "cycle_growth": 2.0}
+    found = [rate(step, **settings, peak_decay=0.5) for step in (10, 60, 109, 110, 210, 309, 310)]
+    assert found == pytest.approx([1.0, 0.5, 0.0, 0.5, 0.25, 0.0, 0.25], abs=3e-4)
+    assert found[3] == 0.5
+
+
+def test_wsd_is_level_until_the_last_steps_and_falls_with_their_root() -> None:
+    settings = {"total": 100, "name": "wsd", "peak": 1.0, "final": 0.2, "warmup_steps": 10, "decay_steps": 16}
+    found = [rate(step, **settings) for step in (5, 10, 50, 84, 88, 93, 100, 101, 999)]
+    falling = [0.2 + 0.8 * (1 - root) for root in (0.5, 0.75, 1, 1, 1)]
+    assert found == pytest.approx([0.5, 1, 1, 1, *falling])
+
+
+def test_what_only_one_schedule_reads_is_refused_for_the_others_and_asked_for_where_needed() -> None:
+    for settings, complaint in (
+        ({"name": "cosine", "peak": 1.0, "cycle_steps": 5}, "schedule.cycle_steps is for restarts"),
+        ({"name": "restarts", "peak": 1.0, "cycle_steps": 5, "decay_steps": 5}, "schedule.decay_steps is for wsd"),
+        ({"name": "restarts", "peak": 1.0}, "schedule.cycle_steps is missing"),
+        ({"name": "wsd", "peak": 1.0}, "schedule.decay_steps is missing"),
+        ({"name": "constant", "peak": 1.0, "final": 0.1}, "schedule.final is for"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            rate(1, **settings)

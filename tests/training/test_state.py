@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from regard.interop.directory import read_json
 from regard.models.catalog import spec
 from regard.models.forms import build_model
 from regard.training.optimizer import build_optimizer
-from regard.training.state import TENSORS, Interval, RunState, restore, state_bytes, write_state
+from regard.training.state import TENSORS, Interval, RunState, Snapshot, not_finite, restore, snapshot, write_state
 from regard.training.step import TrainStep
 
 KEYS = ("input_ids", "attention_mask", "labels")
@@ -35,8 +37,12 @@ def bits(step: TrainStep) -> list[bytes]:
 
 
 def saved(directory: Path, step: TrainStep, state: RunState) -> Path:
-    write_model(step.model, directory)
-    write_state(directory, state, step, {"run": {}})
+    return written(directory, step, snapshot(state, step))
+
+
+def written(directory: Path, step: TrainStep, taken: Snapshot) -> Path:
+    write_model(step.model, directory, values=taken.weights)
+    write_state(directory, taken, {"run": {}})
     return directory
 
 
@@ -75,9 +81,48 @@ def test_saving_and_going_on_in_a_fresh_network_gives_the_bits_of_an_undisturbed
 
 def test_the_size_of_a_checkpoint_is_known_before_it_is_written(tmp_path: Path) -> None:
     step = fresh(seed=0)
+    size = snapshot(STATE, step).size
     saved(tmp_path, step, STATE)
-    written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
-    assert state_bytes(step) <= written < 1.5 * state_bytes(step) + 40_000
+    on_disk = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert size <= on_disk < 1.5 * size + 40_000
+
+
+def test_a_snapshot_stays_what_it_was_when_training_goes_on(tmp_path: Path, random_batch: Callable[..., Any]) -> None:
+    step, state = fresh(seed=1), deepcopy(STATE)
+    assert step([random_batch()], 0.01)
+    then, taken = bits(step), snapshot(state, step)
+    assert step([random_batch(seed=1)], 0.01)
+    state.step, state.interval.places = 99, 99
+    assert bits(step) != then
+    assert restore(written(tmp_path, step, taken), step) == STATE
+    assert bits(step) == then
+
+
+def test_a_weight_or_a_moment_that_is_not_finite_is_named() -> None:
+    step = fresh(seed=0)
+    assert not_finite(step) is None
+    for variable in (step.model.trainable_variables[3], step.optimizer.variables[-1]):
+        good = variable.numpy()
+        spoiled = good.copy()
+        spoiled.flat[-1] = np.inf
+        variable.assign(spoiled)
+        assert not_finite(step) == variable.path
+        variable.assign(good)
+
+
+def test_a_state_of_another_version_is_refused_by_the_name_of_its_field() -> None:
+    values = asdict(STATE)
+    with pytest.raises(CheckpointError, match="does not know: mood"):
+        RunState.from_json({**values, "mood": 1})
+    with pytest.raises(CheckpointError, match="not of a run"):
+        RunState.from_json({**values, "interval": None})
+
+
+def test_a_checkpoint_of_a_version_without_rollbacks_goes_on() -> None:
+    values = asdict(STATE)
+    for name in ("rollbacks", "spikes"):
+        del values[name]
+    assert RunState.from_json(values) == STATE
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,15 +1,8 @@
 """Whole runs at toy size: what they leave behind, and that no interruption changes a bit of it."""
 
-import hashlib
 import io
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,122 +12,23 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from regard.config import RunConfig, parse_run, to_toml
+from regard.config import RunConfig, parse_run
 from regard.errors import CheckpointError, ConfigError, RegardError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
 from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
 from regard.training.trainer import TrainingResult, train
 
-WORDS = {"red": "rot", "cat": "Katze", "dog": "Hund", "runs": "rennt", "two": "zwei", "the": "der"}
-STEPS, VALIDATE_EVERY = 12, 3
-
-TRAIN_IN_A_PROCESS = """
-import sys
-from regard.config import load_run
-from regard.training.trainer import train
-train(load_run(sys.argv[1]), sys.argv[2])
-"""
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("corpus")
-    rng = random.Random(0)
-    for name, pairs in (("train", 150), ("validation", 12)):
-        sources = [rng.choices(list(WORDS), k=rng.randint(2, 12)) for _ in range(pairs)]
-        lines = [" ".join(source) + "\t" + " ".join(WORDS[word] for word in source) for source in sources]
-        (directory / f"{name}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
-    return directory
-
-
-@pytest.fixture(scope="module")
-def toy_run(corpus: Path) -> Callable[..., RunConfig]:
-    def make(**training: Any) -> RunConfig:
-        values = {
-            "seed": 5,
-            "data": {
-                "train": [{"tsv": str(corpus / "train.tsv")}],
-                "validation": [{"tsv": str(corpus / "validation.tsv")}],
-                "workers": 1,
-            },
-            "tokenizer": {"vocab_size": 320},
-            "model": {"preset": "tiny", "width": 8, "heads": 2, "ffn_width": 8, "encoder_depth": 1, "decoder_depth": 1},
-            "training": {
-                "steps": STEPS,
-                "batch_tokens": 128,
-                "log_every": 2,
-                "validate_every": VALIDATE_EVERY,
-                "score_examples": 0,
-                "keep_last": 2,
-                "average": "last",
-                "dtype": "float32",
-                "schedule": {"name": "inverse_sqrt", "peak": 0.02, "warmup_steps": 4},
-                **training,
-            },
-            "decoding": {"num_beams": 2, "max_new_tokens": 12},
-        }
-        return parse_run(values)
-
-    return make
+STEPS, VALIDATE_EVERY = 12, 3  # of `toy_run`
 
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
 
 
-@pytest.fixture(scope="module")
-def undisturbed(toy_run: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("undisturbed")
-    train(toy_run(), directory, console=quiet())
-    return directory
-
-
-@pytest.fixture
-def begun(undisturbed: Path, tmp_path: Path) -> Path:
-    """A run directory whose data are prepared, and nothing more."""
-    shutil.copytree(undisturbed / "data", tmp_path / "run" / "data")
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def done(undisturbed: Path, tmp_path: Path) -> Path:
-    shutil.copytree(undisturbed, tmp_path / "run")
-    return tmp_path / "run"
-
-
-def records(directory: Path) -> list[dict[str, Any]]:
-    clocks = {"seconds", "tokens_per_second"}
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in clocks} for line in lines]
-
-
-def outcome(directory: Path) -> dict[str, Any]:
-    """All that a run leaves behind, clocks aside."""
-    found: dict[str, Any] = {"records": records(directory)}
-    for path in sorted([*directory.glob("checkpoints/*/*"), *directory.glob("model/*")]):
-        name = str(path.relative_to(directory))
-        if path.name == "state.json":
-            values = json.loads(path.read_text("utf-8"))
-            values["state"] = {
-                **values["state"],
-                "seconds": 0,
-                "interval": {**values["state"]["interval"], "seconds": 0, "timed_tokens": 0},
-            }
-            found[name] = values
-        elif path.name != "manifest.json":
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
-def assert_as_if_nothing_had_happened(directory: Path, undisturbed: Path) -> None:
-    one, other = outcome(directory), outcome(undisturbed)
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name] == other[name], name
-
-
-def test_a_run_leaves_its_log_its_checkpoints_and_a_model_behind(undisturbed: Path) -> None:
+def test_a_run_leaves_its_log_its_checkpoints_and_a_model_behind(
+    undisturbed: Path, records: Callable[[Path], list[dict[str, Any]]]
+) -> None:
     lines = records(undisturbed)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(2, STEPS + 1, 2))
     validated = [line for line in lines if line["kind"] == "validation"]
@@ -159,7 +53,10 @@ def test_the_model_handed_over_is_the_mean_of_the_last_checkpoints_and_loads(und
 
 
 def test_a_run_stopped_and_gone_on_with_many_times_ends_with_the_same_bits(
-    toy_run: Callable[..., RunConfig], begun: Path, undisturbed: Path
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
     for number in (1, 3):
         asked = iter(range(100))
@@ -169,41 +66,11 @@ def test_a_run_stopped_and_gone_on_with_many_times_ends_with_the_same_bits(
     assert_as_if_nothing_had_happened(begun, undisturbed)
 
 
-def test_a_process_killed_at_a_random_moment_ends_with_the_same_bits(
-    toy_run: Callable[..., RunConfig], begun: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "run.toml").write_text(to_toml(toy_run()), "utf-8")
-    command = [sys.executable, "-c", TRAIN_IN_A_PROCESS, str(tmp_path / "run.toml"), str(begun)]
-    rng = random.Random()
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    checkpoints, wanted = begun / "checkpoints", rng.randint(1, 3)
-    while process.poll() is None and len(list(checkpoints.glob("step-*"))) < wanted:
-        time.sleep(0.001)
-    time.sleep(rng.random() * 0.02)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    train(toy_run(), begun, console=quiet())
-    assert_as_if_nothing_had_happened(begun, undisturbed)
-
-
-def test_sigterm_finishes_the_step_saves_and_leaves_with_code_75(
-    toy_run: Callable[..., RunConfig], begun: Path
-) -> None:
-    def terminate_before_the_third_step() -> bool:
-        if next(asked) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return False
-
-    asked, output = iter(range(100)), io.StringIO()
-    with pytest.raises(TrainingInterrupted, match="stopped at step 3 and is saved") as caught:
-        train(toy_run(), begun, stop=terminate_before_the_third_step, console=Console(file=output))
-    assert caught.value.exit_code == 75
-    assert [path.name for path in CheckpointStore(begun / "checkpoints").complete()] == ["step-00000003"]
-    assert "SIGTERM: stopping after this step" in output.getvalue()
-
-
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
-    toy_run: Callable[..., RunConfig], done: Path, undisturbed: Path
+    toy_run: Callable[..., RunConfig],
+    done: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
     weights = done / "checkpoints" / "step-00000012" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -219,7 +86,10 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
 
 
 def test_a_finished_run_started_again_only_writes_its_model_again(
-    toy_run: Callable[..., RunConfig], done: Path, undisturbed: Path
+    toy_run: Callable[..., RunConfig],
+    done: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
     shutil.rmtree(done / "model")
     result = train(toy_run(), done, console=quiet())
@@ -229,7 +99,10 @@ def test_a_finished_run_started_again_only_writes_its_model_again(
 
 
 def test_another_run_in_the_same_directory_is_refused_before_anything_is_touched(
-    toy_run: Callable[..., RunConfig], done: Path, undisturbed: Path
+    toy_run: Callable[..., RunConfig],
+    done: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
     with pytest.raises(ConfigError, match=r"training\.label_smoothing cannot change when a run goes on: it was 0.1"):
         train(toy_run(label_smoothing=0.3), done, console=quiet())
@@ -262,21 +135,6 @@ def test_a_disk_that_stays_full_is_outlived_twice_and_ends_the_run_the_third_tim
     assert output.getvalue().count("WARNING: the checkpoint of step") == 2
 
 
-def test_a_weight_that_is_not_finite_is_never_written(
-    toy_run: Callable[..., RunConfig], begun: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from regard.training.step import TrainStep
-
-    def poisoned(step: TrainStep, batches: object, rate: float) -> bool:
-        step.weights[0].assign(np.full(step.weights[0].shape, np.inf, np.float32))
-        return True
-
-    monkeypatch.setattr(TrainStep, "__call__", poisoned)
-    with pytest.raises(CheckpointError, match="is not finite"):
-        train(toy_run(), begun, console=quiet())
-    assert CheckpointStore(begun / "checkpoints").complete() == []
-
-
 def test_a_source_longer_than_the_model_s_positions_is_refused_by_name(
     toy_run: Callable[..., RunConfig], begun: Path
 ) -> None:
@@ -299,7 +157,10 @@ def test_positions_that_are_no_multiple_of_a_batch_s_step_are_enough(
 
 
 def test_a_second_process_in_the_same_directory_is_refused(
-    toy_run: Callable[..., RunConfig], done: Path, undisturbed: Path
+    toy_run: Callable[..., RunConfig],
+    done: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
     with locked(done), pytest.raises(RegardError, match=f"another process prepares or trains in {done}"):
         train(toy_run(), done, console=quiet())
@@ -307,7 +168,10 @@ def test_a_second_process_in_the_same_directory_is_refused(
 
 
 def test_a_last_save_that_fails_is_said_and_the_model_names_its_own_step(
-    toy_run: Callable[..., RunConfig], begun: Path, monkeypatch: pytest.MonkeyPatch
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    records: Callable[[Path], list[dict[str, Any]]],
 ) -> None:
     write = CheckpointStore.write
 

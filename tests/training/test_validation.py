@@ -7,7 +7,8 @@ import pytest
 
 from regard.metrics.translation import score
 from regard.nn.losses import cross_entropy
-from regard.training.validation import Stopped, Validator, padded
+from regard.training.translation_scores import TranslationScores, padded
+from regard.training.validation import Stopped, Validator
 
 WORDS = ["</s>", "one", "two", "three", "four", "five", "six", "<pad>"]
 PAIRS = [
@@ -22,7 +23,7 @@ class Shards:
     def __len__(self) -> int:
         return len(PAIRS)
 
-    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return np.array(PAIRS[index][0], np.int32), np.array(PAIRS[index][0], np.int32)
 
     def text(self, index: int) -> tuple[str, str, str, str]:
@@ -41,7 +42,9 @@ def echo(batch: dict[str, np.ndarray]) -> Any:
 def validator(model: Any, batches: list[Any], examples: int) -> Validator:
     model.generate = echo
     tokenizer = SimpleNamespace(pad_id=7, decode=decode)
-    return Validator(model, Shards(), tokenizer, SimpleNamespace(epoch=lambda: iter(batches)), examples)
+    scores = TranslationScores(model, Shards(), tokenizer, examples)
+    made = SimpleNamespace(epoch=lambda: iter(batches), rows=lambda: [[]] * len(batches))
+    return Validator(model, made, scores)
 
 
 def test_the_loss_is_the_mean_over_all_labels_of_the_split_without_smoothing(

@@ -2,13 +2,16 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from regard.commands.engine import import_tensorflow
 from regard.commands.text import program
 from regard.config import RunConfig, load_run
+from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare, prepare
 from regard.errors import ConfigError
+from regard.features.tokenizer import Tokenizer
 from regard.interop.directory import read_json
 from regard.training.checkpoint import STATE, CheckpointStore
 from regard.training.lock import locked
@@ -19,19 +22,30 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
     """Prepare the data of a run under its run directory, where `train_run` finds it."""
     run = load_run(run_file, overrides)
     directory = _run_directory(run_file, output)
+    given = None if run.model.from_ is None else partial(_given_tokenizer, run.model.from_)
     with locked(directory):
         checkpoints = CheckpointStore(directory / "checkpoints").complete()
         if checkpoints:
             refuse_another_run(read_json(checkpoints[-1], STATE, required=True)["run"], run, checkpoints[-1])
-            prepared = open_or_prepare(run, directory / "data", begun=True, progress=True)
+            prepared = open_or_prepare(run, directory / "data", begun=True, given=given, progress=True)
         else:
-            prepared = prepare(run, directory / "data", progress=True)
-    print(f"{directory / 'data'}: ready, {len(prepared.split('train'))} pairs to train on")
+            prepared = prepare(run, directory / "data", given=given, progress=True)
+    objective = objective_of(run)
+    rows = objective.rows_are or objective.noun
+    print(f"{directory / 'data'}: ready, {len(prepared.split('train'))} {rows} to train on")
+
+
+def _given_tokenizer(name: str) -> Tokenizer:
+    """That of the checkpoint which a run starts from."""
+    import_tensorflow()
+    from regard.training.starting import tokenizer_of
+
+    return tokenizer_of(name)
 
 
 def train_run(run: Path, output: Path | None, overrides: Sequence[str]) -> None:
     """Train by a run file, or go on in a run directory; print where the model is."""
-    config, directory = _resolve(run, output, overrides)
+    config, directory = resolve_run(run, output, overrides)
     import_tensorflow()
     from regard.training.trainer import train
 
@@ -39,7 +53,8 @@ def train_run(run: Path, output: Path | None, overrides: Sequence[str]) -> None:
     print(directory / "model")
 
 
-def _resolve(run: Path, output: Path | None, overrides: Sequence[str]) -> tuple[RunConfig, Path]:
+def resolve_run(run: Path, output: Path | None, overrides: Sequence[str]) -> tuple[RunConfig, Path]:
+    """The run that a run file or a run directory says, and its directory."""
     if not run.is_dir():
         return load_run(run, overrides), _run_directory(run, output)
     if output is not None:

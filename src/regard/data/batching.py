@@ -1,11 +1,12 @@
-"""Pairs -> batches: token budget, few static shapes, an order that depends on (seed, epoch) alone.
+"""Rows -> batches: token budget, few static shapes, an order that depends on (seed, epoch) alone.
 
-Each pair falls into one of a few shapes (S, T), chosen from the lengths so that little is padding. An epoch's plan
-is a permutation cut into batches; a position in it is two integers.
+Each row falls into one of a few shapes, (S, T) for pairs and (S,) for what has one side, chosen from the lengths so
+that little is padding. An epoch's plan is a permutation cut into batches; a position in it is two integers.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard.batch import IGNORED_LABEL
-from regard.data.shards import PairShards
 from regard.errors import DataError
 
 MULTIPLE = 4  # sizes are multiples of it, but for one that stops at max_tokens
@@ -24,7 +24,7 @@ LEAST_GAIN = 0.005  # one shape more must save this share of all cells, and a ba
 PREFETCH = 4  # batches made ahead, in a thread
 
 Rows = NDArray[np.int64]
-ArrayBatch = dict[str, NDArray[np.int32]]
+ArrayBatch = dict[str, NDArray[Any]]
 
 
 class Position(NamedTuple):
@@ -37,77 +37,143 @@ class Position(NamedTuple):
 START = Position(0, 0)
 
 
+class Tally(NamedTuple):
+    """What a batch holds."""
+
+    targets: int  # tokens that the model learns to write, or reads where it writes none
+    real: int  # tokens, of both sides where there are two
+    places: int  # tokens and padding
+
+
+class Batches(ABC):
+    """Batches, epoch after epoch: each a pure function of the data, the seed, the epoch and its number."""
+
+    two_sided = False  # labels are a text of their own, and not of the places of `input_ids`
+
+    def __init__(self) -> None:
+        self._cached_plan = lru_cache(maxsize=2)(self._make_plan)
+
+    @abstractmethod
+    def _make_plan(self, epoch: int) -> Sequence[Any]:
+        """What `_assemble` needs of each batch of an epoch."""
+
+    @abstractmethod
+    def _assemble(self, planned: Any, epoch: int) -> ArrayBatch:
+        """The arrays of one batch."""
+
+    def plan(self, epoch: int = 0) -> Any:
+        """The batches of an epoch: a pure function of the data, the budget, the seed and the epoch."""
+        return self._cached_plan(epoch)
+
+    def epoch_length(self, epoch: int = 0) -> int:
+        """Batches in an epoch."""
+        return len(self.plan(epoch))
+
+    def iterate(self, position: Position = START) -> Iterator[tuple[ArrayBatch, Position]]:
+        """The batches from `position` on, each with the position after it; epochs follow without end."""
+        with ThreadPoolExecutor(1, "batches") as thread:
+            ahead: deque[tuple[Future[ArrayBatch], Position]] = deque()
+            while True:
+                while len(ahead) < PREFETCH:
+                    epoch = position.epoch
+                    made = thread.submit(self._assemble, self.plan(epoch)[position.batch], epoch)
+                    position = self._after(position)
+                    ahead.append((made, position))
+                made, following = ahead.popleft()
+                yield made.result(), following
+
+    def epoch(self, epoch: int = 0) -> Iterator[ArrayBatch]:
+        """The batches of one epoch."""
+        plan = self.plan(epoch)
+        return (self._assemble(plan[batch], epoch) for batch in range(len(plan)))
+
+    def rows(self, epoch: int = 0) -> Iterator[list[int]]:
+        """Which rows of the data each batch of an epoch is made of; none where a batch is made of parts of them."""
+        return iter([[]] * self.epoch_length(epoch))
+
+    def tally(self, batch: ArrayBatch) -> Tally:
+        """What a batch of these holds."""
+        real, places = int(np.count_nonzero(batch["attention_mask"])), batch["input_ids"].size
+        if not self.two_sided:
+            return Tally(real, real, places)
+        targets = int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
+        return Tally(targets, targets + real, places + batch["labels"].size)
+
+    def _after(self, position: Position) -> Position:
+        epoch, batch = position
+        if batch + 1 < self.epoch_length(epoch):
+            return Position(epoch, batch + 1)
+        return Position(epoch + 1, 0)
+
+
 class PlannedBatch(NamedTuple):
-    """Which pairs, ascending, and the padded lengths of source and target."""
+    """Which rows, ascending, and the padded length of each side."""
 
     rows: Rows
-    source_size: int
-    target_size: int
+    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class EpochPlan:
-    """The batches of an epoch: batch b is the pairs order[begins[b]:ends[b]], in shape shapes[b]."""
+class EpochPlan(Sequence[PlannedBatch]):
+    """The batches of an epoch: batch b is the rows order[begins[b]:ends[b]], in shape shapes[b]."""
 
-    order: Rows  # (pairs,)
+    order: Rows  # (rows,)
     begins: Rows  # (batches,)
     ends: Rows  # (batches,)
-    shapes: Rows  # (batches, 2): S, T
+    shapes: Rows  # (batches, sides): S, or S and T
 
     def __len__(self) -> int:
         return len(self.begins)
 
-    def __getitem__(self, batch: int) -> PlannedBatch:
+    def __getitem__(self, batch: Any) -> Any:
         if not 0 <= batch < len(self):
             raise IndexError(f"batch must be below {len(self)}, but is {batch}")
         rows = np.sort(self.order[self.begins[batch] : self.ends[batch]])
-        source_size, target_size = map(int, self.shapes[batch])
-        return PlannedBatch(rows, source_size, target_size)
+        return PlannedBatch(rows, tuple(map(int, self.shapes[batch])))
 
 
-class BucketedBatches:
-    """The batches of prepared pairs, epoch after epoch.
+Arrange = Callable[[PlannedBatch, int], ArrayBatch]  # the rows of a batch, and the epoch -> its arrays
+
+
+class BucketedBatches(Batches):
+    """The batches of rows of one or two sides.
 
     Args:
-        shards: the pairs.
+        lengths: (rows, sides), in tokens.
+        arrange: makes the arrays of a batch; a pure function.
         batch_tokens: a batch has batch_tokens // max(S, T) rows, and at least one.
         seed: with the epoch's number, what the order depends on.
-        pad_id: fills `input_ids` after the end of a source.
         shuffle: False keeps the order within each shape, and the shapes in order.
         max_tokens: DataError if a side is longer, and no batch is padded beyond it; absent: any length.
     """
 
     def __init__(
         self,
-        shards: PairShards,
+        lengths: NDArray[np.int32],
+        arrange: Arrange,
         *,
         batch_tokens: int,
         seed: int,
-        pad_id: int,
         shuffle: bool = True,
         max_tokens: int | None = None,
     ) -> None:
-        self._shards, self._seed, self._pad_id, self._shuffle = shards, seed, pad_id, shuffle
-        longest = int(shards.lengths.max())
+        super().__init__()
+        self._lengths, self._arrange, self._seed, self._shuffle = lengths, arrange, seed, shuffle
+        self.two_sided = lengths.shape[1] == 2
+        longest = int(lengths.max())
         if max_tokens is not None and longest > max_tokens:
             raise DataError(
                 f"the data holds a side of {longest} tokens, above max_tokens = {max_tokens}: prepare it with "
                 f"data.max_tokens = {max_tokens}"
             )
-        self.shapes = choose_shapes(shards.lengths, batch_tokens, max_tokens)
-        self._bucket = assign_shapes(shards.lengths, self.shapes)
+        self.shapes = choose_shapes(lengths, batch_tokens, max_tokens)
+        self._bucket = assign_shapes(lengths, self.shapes)
         self._rows = np.maximum(1, batch_tokens // self.shapes.max(1))
-        self._cached_plan = lru_cache(maxsize=2)(self._make_plan)
-
-    def plan(self, epoch: int = 0) -> EpochPlan:
-        """The batches of an epoch: a pure function of the data, the budget, the seed and the epoch."""
-        return self._cached_plan(epoch)
 
     def _make_plan(self, epoch: int) -> EpochPlan:
-        pairs = len(self._bucket)
-        # Bits and not a Generator's permutation: NumPy promises that the bits stay the same in every version.
-        bits = np.random.Philox(np.random.SeedSequence([self._seed, epoch]))
-        keys = bits.random_raw(pairs) if self._shuffle else np.arange(pairs)
+        count = len(self._bucket)
+        bits = order_bits(self._seed, epoch)
+        keys = bits.random_raw(count) if self._shuffle else np.arange(count)
         order = np.lexsort((keys, self._bucket))
         counts = np.bincount(self._bucket, minlength=len(self.shapes))
         bucket_ends = np.cumsum(counts)
@@ -118,68 +184,48 @@ class BucketedBatches:
         turn = np.argsort(bits.random_raw(len(begins)), kind="stable") if self._shuffle else np.arange(len(begins))
         return EpochPlan(order, begins[turn], ends[turn], self.shapes[buckets[turn]])
 
-    def epoch_length(self, epoch: int = 0) -> int:
-        """Batches in an epoch."""
-        return len(self.plan(epoch))
+    def rows(self, epoch: int = 0) -> Iterator[list[int]]:
+        return (planned.rows.tolist() for planned in self.plan(epoch))
 
     def padding_share(self, epoch: int = 0) -> float:
-        """The share of the cells of `input_ids` and `labels` that holds no token."""
+        """The share of the cells of all sides that holds no token."""
         plan = self.plan(epoch)
         cells = int(((plan.ends - plan.begins) * plan.shapes.sum(1)).sum())
-        return 1 - int(self._shards.lengths.sum(dtype=np.int64)) / cells
+        return 1 - int(self._lengths.sum(dtype=np.int64)) / cells
 
-    def iterate(self, position: Position = START) -> Iterator[tuple[ArrayBatch, Position]]:
-        """The batches from `position` on, each with the position after it; epochs follow without end.
+    def _assemble(self, planned: PlannedBatch, epoch: int) -> ArrayBatch:
+        return self._arrange(planned, epoch)
 
-        -> input_ids (B,S), attention_mask (B,S), labels (B,T) with -100 in padding; int32.
-        """
-        with ThreadPoolExecutor(1, "batches") as thread:
-            ahead: deque[tuple[Future[ArrayBatch], Position]] = deque()
-            while True:
-                while len(ahead) < PREFETCH:
-                    made = thread.submit(self._assemble, self.plan(position.epoch)[position.batch])
-                    position = self._after(position)
-                    ahead.append((made, position))
-                made, following = ahead.popleft()
-                yield made.result(), following
 
-    def epoch(self, epoch: int = 0) -> Iterator[ArrayBatch]:
-        """The batches of one epoch."""
-        plan = self.plan(epoch)
-        return (self._assemble(plan[batch]) for batch in range(len(plan)))
+def order_bits(seed: int, epoch: int) -> np.random.Philox:
+    """What an epoch's order is drawn from."""
+    # Bits and not a Generator's permutation: NumPy promises that the bits stay the same in every version.
+    return np.random.Philox(np.random.SeedSequence([seed, epoch]))
 
-    def _after(self, position: Position) -> Position:
-        epoch, batch = position
-        if batch + 1 < self.epoch_length(epoch):
-            return Position(epoch, batch + 1)
-        return Position(epoch + 1, 0)
 
-    def _assemble(self, planned: PlannedBatch) -> ArrayBatch:
-        rows, source_size, target_size = planned
-        input_ids, real = self._padded(rows, 0, source_size, self._pad_id)
-        labels, _ = self._padded(rows, 1, target_size, IGNORED_LABEL)
-        return {"input_ids": input_ids, "attention_mask": real.astype(np.int32), "labels": labels}
-
-    def _padded(self, rows: Rows, side: int, size: int, fill: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        real = np.arange(size) < self._shards.lengths[rows, side, None]
-        ids = np.full(real.shape, fill, np.int32)
-        ids[real] = self._shards.gather(rows, side)
-        return ids, real
+def padded(ids: NDArray[Any], lengths: NDArray[Any], size: int, fill: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Rows end to end (total,) with their lengths (R,) -> (R, size), each behind `fill`, and where the rows are."""
+    real = np.arange(size) < lengths[:, None]
+    rows = np.full(real.shape, fill, np.int32)
+    rows[real] = ids
+    return rows, real
 
 
 def choose_shapes(lengths: NDArray[np.int32], batch_tokens: int, max_tokens: int | None = None) -> Rows:
-    """A few (S, T), smallest first, that hold all `lengths` (n, 2) with little padding. -> (shapes, 2).
+    """A few (S, T) or (S,), smallest first, that hold all `lengths` (n, sides) with little padding. -> (shapes, sides).
 
     max_tokens: no size goes beyond it, for the model may have no more positions.
 
-    Greedy: from the shape that holds every pair, add the one that saves most cells, as long as it saves enough.
+    Greedy: from the shape that holds every row, add the one that saves most cells, as long as it saves enough.
     """
     sizes = _sizes(int(lengths.max()))
     largest = -(-lengths.max(0).astype(np.int64) // MULTIPLE) * MULTIPLE
     if max_tokens is not None:
         largest = np.minimum(largest, max_tokens)
-    candidates = np.minimum(np.stack(np.meshgrid(sizes, sizes, indexing="ij"), -1).reshape(-1, 2), largest)
-    nearest = np.searchsorted(sizes, lengths) @ [len(sizes), 1]
+    sides = lengths.shape[1]
+    grid = np.meshgrid(*[sizes] * sides, indexing="ij")
+    candidates = np.minimum(np.stack(grid, -1).reshape(-1, sides), largest)
+    nearest = np.searchsorted(sizes, lengths) @ (len(sizes) ** np.arange(sides)[::-1])
     counts = np.bincount(nearest, minlength=len(candidates))
     cells, counts = candidates[counts > 0], counts[counts > 0]
     chosen = [largest]
@@ -197,12 +243,12 @@ def choose_shapes(lengths: NDArray[np.int32], batch_tokens: int, max_tokens: int
 
 
 def _cost_with(shape: Rows, cells: Rows, cost: Rows) -> Rows:
-    """The padded size of each length pair once `shape` may be used too."""
+    """The padded size of each kind of row once `shape` may be used too."""
     return np.where((cells <= shape).all(1), np.minimum(cost, shape.sum()), cost)
 
 
 def assign_shapes(lengths: NDArray[np.int32], shapes: Rows) -> NDArray[np.int8]:
-    """The index of the smallest shape that holds each pair. `lengths` (n, 2), `shapes` smallest first -> (n,) int8."""
+    """The index of the smallest shape that holds each row: `lengths` (n, sides), `shapes` smallest first -> (n,)."""
     bucket = np.full(len(lengths), len(shapes), np.int8)
     for number in reversed(range(len(shapes))):
         bucket[(lengths <= shapes[number]).all(1)] = number

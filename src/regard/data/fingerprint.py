@@ -8,30 +8,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from regard.config import CorpusConfig, DataConfig, TokenizerConfig
+from regard.config import CorpusConfig, DataConfig, RunConfig
 from regard.data.shards import FORMAT, SPLITS
 from regard.data.sources import STDIN, STDIN_COPY, corpus_files, hash_files
 from regard.errors import DataError
+from regard.features.tokenizer import Tokenizer
+from regard.features.tokenizer_files import NAMES as TOKENIZER_FILES
 
-_FILES = ("source", "target", "tsv", "jsonl")
-_SETTINGS = ("data", "tokenizer", "given")
+_FILES = ("source", "target", "tsv", "jsonl", "text")
+_SETTINGS = ("task", "data", "tokenizer", "given")
 
 
-def made_of(data: DataConfig, tokenizer: TokenizerConfig, pairs_per_shard: int) -> dict[str, Any]:
-    """A JSON object that is equal exactly when `prepare` would write the same. Reads every input once."""
+def made_of(run: RunConfig, data: DataConfig, given: Tokenizer | None, pairs_per_shard: int) -> dict[str, Any]:
+    """A JSON object that is equal exactly when `prepare` would write the same. Reads every input once.
+
+    data: the run's, with a copy of stdin in its place. given: the tokenizer of the checkpoint that the run starts from.
+    """
     origin = {
         "format": {"version": FORMAT, "pairs_per_shard": pairs_per_shard},
         "inputs": _builder_code() if data.builder else {s: [_corpus(c) for c in getattr(data, s)] for s in SPLITS},
-        **_settings(data, tokenizer),
+        **_settings(run, given),
     }
     return dict(json.loads(json.dumps(origin)))
 
 
-def _settings(data: DataConfig, tokenizer: TokenizerConfig) -> dict[str, Any]:
+def _settings(run: RunConfig, given: Tokenizer | None) -> dict[str, Any]:
+    brought = {} if given is None else {"model.from": given.content_hash}
     return {
-        "data": data.model_dump(exclude={*SPLITS, "workers"}),
-        "tokenizer": tokenizer.model_dump(exclude={"path"}),
-        "given": {"tokenizer.path": _given(tokenizer.path)},
+        "task": {} if run.task == "translate" else {"task": run.task, "objective": run.objective.model_dump()},
+        "data": run.data.model_dump(exclude={*SPLITS, "workers"}),
+        "tokenizer": run.tokenizer.model_dump(exclude={"path"}),
+        "given": {"tokenizer.path": _given(run.tokenizer.path), **brought},
     }
 
 
@@ -42,7 +49,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         before, after = old.get(section, {}), new.get(section, {})
         keys = sorted({*before, *after})
         names += [f"{section}.{key}" for key in keys if before.get(key) != after.get(key)]
-    return [name.removeprefix("given.") for name in names]
+    return [name.removeprefix("given.").removeprefix("task.") for name in names]
 
 
 @contextmanager
@@ -70,9 +77,9 @@ def reads_stdin(data: DataConfig) -> bool:
     return bool(_stdin_users(data))
 
 
-def changed_settings(old: dict[str, Any], data: DataConfig, tokenizer: TokenizerConfig) -> list[str]:
+def changed_settings(old: dict[str, Any], run: RunConfig, given: Tokenizer | None) -> list[str]:
     """As `differences`, by the settings alone: no corpus is read."""
-    return differences({section: old.get(section, {}) for section in _SETTINGS}, _settings(data, tokenizer))
+    return differences({section: old.get(section, {}) for section in _SETTINGS}, _settings(run, given))
 
 
 def _stdin_users(data: DataConfig) -> list[CorpusConfig]:
@@ -88,9 +95,10 @@ def _from(corpus: CorpusConfig, copy: Path) -> CorpusConfig:
 
 
 def _corpus(corpus: CorpusConfig) -> dict[str, Any]:
-    kind = "tsv" if corpus.tsv is not None else "jsonl" if corpus.jsonl is not None else "aligned"
+    kind = "aligned" if corpus.kind == "source" else corpus.kind
     hashes = [hash_files(files) for files in corpus_files(corpus)]
-    return {"kind": kind, "files": hashes, **corpus.model_dump(include={"source_lang", "target_lang", "weight"})}
+    settings = corpus.model_dump(include={"source_lang", "target_lang", "weight"})
+    return {"kind": kind, "files": hashes, **settings, **corpus.model_dump(include={"documents"}, exclude_none=True)}
 
 
 def _builder_code() -> dict[str, Any]:
@@ -102,5 +110,6 @@ def _builder_code() -> dict[str, Any]:
 def _given(path: str | None) -> list[str] | None:
     if path is None:
         return None
-    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
-    return hash_files([str(file)])
+    place = Path(path)
+    files = [place / name for name in TOKENIZER_FILES if (place / name).is_file()] if place.is_dir() else [place]
+    return hash_files([str(file) for file in files])

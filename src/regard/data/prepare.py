@@ -6,7 +6,7 @@ writes shards. A finished shard leaves a record; the manifest comes last and mak
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -14,14 +14,17 @@ from typing import Any
 
 from regard import __version__
 from regard.config import DataConfig, RunConfig
-from regard.data.encode import Job, Rules, ShardRecord, encode_shards, in_parts, language_tag
+from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
 from regard.data.fingerprint import changed_settings, differences, made_of, reads_stdin, stdin_copied
+from regard.data.objectives.catalog import objective_of
+from regard.data.objectives.objective import Objective
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
 from regard.data.shards import FORMAT, MANIFEST, SPLITS, PreparedData, damaged_files, read_manifest, write_file
-from regard.data.sources import DropReport, Located, Place, hash_files, read_located
-from regard.errors import ConfigError, DataError, RegardError
+from regard.data.sources import DropReport, Located, Place, hash_files
+from regard.errors import DataError, RegardError
 from regard.features.tokenizer import Tokenizer
+from regard.features.tokenizer_layouts import train_tokenizer
 
 PAIRS_PER_SHARD = 16_384
 CHARACTERS_PER_SHARD = 8_000_000  # long texts make a shard of fewer pairs
@@ -29,20 +32,31 @@ MAX_WORKERS = 8  # unless data.workers says more: each takes 0.1 to 0.2 GB
 
 _UNFINISHED = "unfinished.json"  # what the files in the directory are made of, as long as there is no manifest
 _SURVEY = "survey.json"
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.json", "vocab.txt", "merges.txt", "source.spm", "target.spm", "spiece.model", "sentencepiece.bpe.model"),
+    "tokenizer.model",
+)
 _TICK = 4096  # pairs between two looks at the progress bar
 
 
 def prepare(
-    run: RunConfig, directory: str | Path, *, progress: bool = False, pairs_per_shard: int = PAIRS_PER_SHARD
+    run: RunConfig,
+    directory: str | Path,
+    *,
+    given: Callable[[], Tokenizer] | None = None,
+    progress: bool = False,
+    pairs_per_shard: int = PAIRS_PER_SHARD,
 ) -> PreparedData:
     """Tokenise the data of a run into `directory`, or open what is there if it was made of the same.
 
     What is dropped, and why, is said on stderr and kept in the manifest.
 
     Args:
-        run: `data` and `tokenizer` are what counts; the rest may change without another preparation.
+        run: `task`, `objective`, `data` and `tokenizer` are what counts; the rest may change without another
+            preparation.
         directory: made if missing; an earlier preparation in it is replaced when its inputs changed.
+        given: gives the tokenizer of the checkpoint that the run starts from.
         progress: allows a bar where stderr is a terminal; plain lines otherwise.
         pairs_per_shard: pairs read for one shard; they and their tokens are what each process holds in memory.
 
@@ -53,11 +67,12 @@ def prepare(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with stdin_copied(run.data, directory) as data:
-            origin = made_of(data, run.tokenizer, pairs_per_shard)
+            brought = None if given is None else given()
+            origin = made_of(run, data, brought, pairs_per_shard)
             manifest = _current_manifest(directory, origin, narrator)
             if manifest is None:
                 _begin(directory, origin, narrator)
-                work = _Preparation(run, data, directory, narrator, pairs_per_shard)
+                work = _Preparation(run, data, brought, directory, narrator, pairs_per_shard)
                 manifest = work.build(origin)
     except RegardError:
         raise
@@ -66,7 +81,14 @@ def prepare(
     return PreparedData(directory, manifest)
 
 
-def open_or_prepare(run: RunConfig, directory: str | Path, *, begun: bool, progress: bool = False) -> PreparedData:
+def open_or_prepare(
+    run: RunConfig,
+    directory: str | Path,
+    *,
+    begun: bool,
+    given: Callable[[], Tokenizer] | None = None,
+    progress: bool = False,
+) -> PreparedData:
     """What is prepared already, where that must do; else `prepare`.
 
     It must do once training has begun, which needs its corpus no more, and where the corpus came through stdin, which
@@ -80,13 +102,13 @@ def open_or_prepare(run: RunConfig, directory: str | Path, *, begun: bool, progr
             Narrator(bar=False).say(f"WARNING: {error}: preparing again")
         else:
             if not begun:
-                _require_same_settings(prepared, run)
+                _require_same_settings(prepared, run, None if given is None else given())
             return prepared
-    return prepare(run, directory, progress=progress)
+    return prepare(run, directory, given=given, progress=progress)
 
 
-def _require_same_settings(prepared: PreparedData, run: RunConfig) -> None:
-    changed = changed_settings(prepared.manifest["made_of"], run.data, run.tokenizer)
+def _require_same_settings(prepared: PreparedData, run: RunConfig, given: Tokenizer | None) -> None:
+    changed = changed_settings(prepared.manifest["made_of"], run, given)
     if changed:
         raise DataError(
             f"{prepared.directory} was prepared from stdin by another {', '.join(changed)}: set it back, or pipe the "
@@ -136,21 +158,27 @@ class _Preparation:
 
     run: RunConfig
     data: DataConfig
+    given: Tokenizer | None
     directory: Path
     narrator: Narrator
     pairs_per_shard: int
+    objective: Objective = field(init=False)
     corpora: dict[str, list[Located]] = field(default_factory=dict)  # what a builder gave, by split
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.objective = objective_of(self.run)
 
     def build(self, origin: dict[str, Any]) -> dict[str, Any]:
         """Make everything; the manifest, written last, is returned."""
         if self.data.builder is not None:
             self._run_builder(self.data.builder)
         found = self._resume_survey() or self._survey()
+        self.objective = self.objective.with_names(found.names)
         tokenizer = Tokenizer.load(self.directory)
         splits: dict[str, Any] = {}
-        hashes = hash_files(str(self.directory / name) for name in _TOKENIZER_FILES)
-        files = dict(zip(_TOKENIZER_FILES, hashes, strict=True))
+        saved = [name for name in _TOKENIZER_FILES if (self.directory / name).is_file()]
+        files = dict(zip(saved, hash_files(str(self.directory / name) for name in saved), strict=True))
         for split in SPLITS:
             if split == "train" or self._names(split) or (split == "validation" and found.validation):
                 splits[split], written = self._encode(split, found, tokenizer)
@@ -160,6 +188,7 @@ class _Preparation:
             "regard": __version__,
             "made_of": origin,
             "notes": self.notes,
+            "names": found.names,
             "tokenizer": {"vocab_size": tokenizer.vocab_size, "content_hash": tokenizer.content_hash},
             "splits": splits,
             "files": files,
@@ -196,15 +225,16 @@ class _Preparation:
             return None
         state = json.loads(file.read_bytes())
         self.notes = state["notes"]
-        return Survey.from_json(state["survey"])
+        return Survey.from_json(state["survey"], self.objective.record)
 
     def _survey(self) -> Survey:
         """The first pass, where there is something to learn from it; leaves the tokenizer in the directory."""
         config = self.run.tokenizer
         split_validation = not self._names("validation")
         found = Survey()
-        sample = TextSample(SAMPLE_PAIRS, SAMPLE_COST) if config.path is None else None
-        if sample is not None or split_validation:
+        learns = config.path is None and self.given is None
+        sample = TextSample(SAMPLE_PAIRS, SAMPLE_COST) if learns else None
+        if sample is not None or split_validation or self.objective.named:
             report = DropReport()
             with self.narrator.counting("reading") as advance:
                 stream = _counted(self._examples("train", report), advance)
@@ -213,8 +243,8 @@ class _Preparation:
                 raise _empty("train", report)
         if split_validation:
             self._note(
-                f"validation: {len(found.validation):,} of {found.pairs:,} pairs are split off by a hash of their "
-                f"source, since the run file names no validation data"
+                f"validation: {len(found.validation):,} of {found.pairs:,} {self.objective.noun} are split off by a "
+                f"hash of their {self.objective.split_by}, since the run file names no validation data"
             )
         tokenizer = self._train_tokenizer(sample, found) if sample is not None else self._given_tokenizer()
         tokenizer.save(self.directory)
@@ -224,26 +254,27 @@ class _Preparation:
 
     def _train_tokenizer(self, sample: TextSample, found: Survey) -> Tokenizer:
         part = "all" if len(sample) == found.pairs else f"{len(sample):,}, chosen by hash, of"
-        self._note(f"tokenizer: {self.run.tokenizer.algorithm}, trained on {part} {found.pairs:,} pairs")
-        tags = [language_tag(language) for language in found.languages] if self.data.language_tags else []
-        return Tokenizer.train(sample.lines(found.below), self.run.tokenizer, tags)
+        self._note(
+            f"tokenizer: {self.run.tokenizer.algorithm}, trained on {part} {found.pairs:,} {self.objective.noun}"
+        )
+        tags = self.objective.tags(found.names)
+        return train_tokenizer(sample.lines(found.below), self.run.tokenizer, self.objective.layout, tags)
 
     def _given_tokenizer(self) -> Tokenizer:
-        path = str(self.run.tokenizer.path)
-        tokenizer = Tokenizer.load(path)
-        if tokenizer.encode("") != [tokenizer.eos_id]:
-            raise ConfigError(f"tokenizer.path: {path} must end every text with its eos token, but does not")
+        path = self.run.tokenizer.path
+        if path is not None:
+            tokenizer, place = Tokenizer.load(path), f"tokenizer.path: {path}"
+        else:
+            assert self.given is not None
+            tokenizer, place = self.given, f"model.from: the tokenizer of {self.run.model.from_}"
+        self.objective.refuse_tokenizer(tokenizer, place)
         return tokenizer
 
     def _examples(self, split: str, report: DropReport) -> Iterator[Located]:
-        """The usable pairs of a split, as the run file names them."""
-        stream = iter(self.corpora[split]) if self.corpora else read_located(getattr(self.data, split), report)
-        for located in stream:
-            if self.data.language_tags and located.example.target_lang is None:
-                raise DataError(
-                    f"data.language_tags needs the language of every target, and {located.place} has none: "
-                    f"set target_lang in its corpus"
-                )
+        """The usable records of a split, as the run file names them."""
+        named = getattr(self.data, split)
+        for located in iter(self.corpora[split]) if self.corpora else self.objective.read(named, report):
+            self.objective.refuse_record(located)
             yield located
 
     def _pairs(self, split: str, found: Survey, report: DropReport) -> Iterator[Located]:
@@ -254,34 +285,35 @@ class _Preparation:
         for located in self._examples(split, report):
             if not located.copies:
                 report.add("left out by the weight of its corpus", located.place)
-            elif split != "train" or not in_validation(located.example.source, found.below):
+            elif split != "train" or not in_validation(located.example.key, found.below):
                 yield located
 
     def _encode(self, split: str, found: Survey, tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, str]]:
         """Write the shards of a split; -> its entry in the manifest, and the hashes of its files."""
-        report = DropReport()
+        report, changed = DropReport(), DropReport()
         finished: list[ShardRecord] = []
-        rules = Rules(self.data.max_tokens, self.data.max_ratio, self.data.language_tags)
         total = found.pairs - len(found.validation) if split == "train" and found.pairs else None
         with self.narrator.counting(split, total) as advance:
             jobs = self._jobs(split, self._pairs(split, found, report), finished, advance)
             workers = self.data.workers or _default_workers()
-            for record in encode_shards(jobs, self.directory, tokenizer, rules, workers):
+            for record in encode_shards(jobs, self.directory, tokenizer, self.objective, workers):
                 finished.append(record)
                 advance(record.read)
         finished.sort(key=lambda record: record.name)
         for record in finished:
             report.merge(record.dropped)
+            changed.merge(record.changed)
+        columns = enumerate(self.objective.columns)
         entry = {
-            "pairs": sum(record.pairs for record in finished),
-            "source_tokens": sum(record.source_tokens for record in finished),
-            "target_tokens": sum(record.target_tokens for record in finished),
+            "pairs": sum(record.rows for record in finished),
+            **{f"{name}_tokens": sum(record.tokens[place] for record in finished) for place, name in columns},
             "dropped": asdict(report),
-            "shards": [record.name for record in finished if record.pairs],
+            "changed": asdict(changed),
+            "shards": [record.name for record in finished if record.rows],
         }
         if not entry["pairs"]:
             raise _empty(split, report)
-        self._describe(split, entry, report)
+        self._describe(split, entry, report, changed)
         return entry, {name: digest for record in finished for name, digest in record.files.items()}
 
     def _jobs(
@@ -297,13 +329,13 @@ class _Preparation:
             else:
                 yield Job(name, part, keep_texts=split != "train")
 
-    def _describe(self, split: str, entry: dict[str, Any], report: DropReport) -> None:
-        self.narrator.say(
-            f"{split}: {entry['pairs']:,} pairs, {entry['source_tokens']:,} source and "
-            f"{entry['target_tokens']:,} target tokens"
-        )
-        if report.total:
-            self.narrator.say("\n".join(f"{split}: {line}" for line in report.text().splitlines()))
+    def _describe(self, split: str, entry: dict[str, Any], report: DropReport, changed: DropReport) -> None:
+        rows = self.objective.rows_are or self.objective.noun
+        counted = [f"{entry[f'{column}_tokens']:,} {column}" for column in self.objective.counted]
+        self.narrator.say(f"{split}: {entry['pairs']:,} {rows}, {' and '.join(counted)} tokens")
+        for lines in (report.text(), changed.text("changed")):
+            if lines:
+                self.narrator.say("\n".join(f"{split}: {line}" for line in lines.splitlines()))
 
 
 def _empty(split: str, report: DropReport) -> DataError:

@@ -4,11 +4,11 @@ Every choice is by hash, so that it depends on the texts and neither on their or
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from regard.batch import Example
+from regard.data.records import Record
 from regard.data.sources import Located, Place, hash_share
 from regard.errors import DataError
 
@@ -29,30 +29,29 @@ class TextSample:
     def __init__(self, pairs: int, cost: int) -> None:
         self._max_pairs, self._max_cost = pairs, cost
         self._below = 1.0
-        self._kept: list[tuple[float, str, str]] = []
+        self._kept: list[tuple[float, str, tuple[str, ...]]] = []
         self._cost = 0
 
-    def add(self, example: Example) -> None:
-        """Consider one more pair."""
-        share = hash_share("tokenizer", example.source, example.target)
+    def add(self, record: Record) -> None:
+        """Consider one more record."""
+        share = hash_share("tokenizer", *record.texts)
         if share >= self._below:
             return
-        self._kept.append((share, example.source, example.target))
-        self._cost += training_cost(example.source) + training_cost(example.target)
+        self._kept.append((share, record.key, record.texts))
+        self._cost += sum(map(training_cost, record.texts))
         while len(self._kept) > self._max_pairs or self._cost > self._max_cost:
             self._below *= 0.8
             self._kept = [entry for entry in self._kept if entry[0] < self._below]
-            self._cost = sum(training_cost(source) + training_cost(target) for _, source, target in self._kept)
+            self._cost = sum(training_cost(text) for _, _, texts in self._kept for text in texts)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def lines(self, but_below: float = 0.0) -> Iterator[str]:
-        """Sources and targets in turn, but for the sources that `in_validation` takes away."""
-        for _, source, target in self._kept:
-            if not in_validation(source, but_below):
-                yield source
-                yield target
+        """The texts in turn, but for the records that `in_validation` takes away."""
+        for _, key, texts in self._kept:
+            if not in_validation(key, but_below):
+                yield from texts
 
 
 def training_cost(text: str) -> int:
@@ -63,18 +62,18 @@ def training_cost(text: str) -> int:
     )
 
 
-def in_validation(source: str, below: float) -> bool:
-    """Whether a pair with this source is split off: equal sources always fall on one side."""
-    return below > 0 and hash_share("validation", source) < below
+def in_validation(key: str, below: float) -> bool:
+    """Whether a record of this key is split off: equal keys always fall on one side."""
+    return below > 0 and hash_share("validation", key) < below
 
 
 @dataclass
 class Survey:
     """What the first pass found; `validation` and `below` are empty where the run file names validation data."""
 
-    pairs: int = 0
-    languages: list[str] = field(default_factory=list)  # target languages
-    below: float = 0.0  # sources whose hash is below this are validation
+    pairs: int = 0  # records
+    names: list[str] = field(default_factory=list)  # labels; of pairs the target languages
+    below: float = 0.0  # keys whose hash is below this are validation
     validation: list[Located] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -82,32 +81,36 @@ class Survey:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Survey":
+    def from_json(cls, values: dict[str, Any], record: Callable[..., Record]) -> "Survey":
         """The inverse of `to_json`."""
         rows = values["validation"]
-        validation = [Located(Example(*example), Place(*place), copies) for example, place, copies in rows]
+        validation = [Located(record(*example), Place(*place), copies) for example, place, copies in rows]
         return cls(**values | {"validation": validation})
 
 
 def survey(examples: Iterable[Located], sample: TextSample | None, *, split_validation: bool) -> Survey:
-    """Read the training text once; `sample`, if there is one, receives every pair."""
+    """Read the training text once; `sample`, if there is one, receives every record."""
     found = Survey()
-    languages: set[str] = set()
+    names: set[str] = set()
     lowest: list[tuple[float, int, Located]] = []  # a heap, largest share first, one entry more than can be chosen
     for located in examples:
         if not located.copies:
             continue
         found.pairs += 1
-        if located.example.target_lang:
-            languages.add(located.example.target_lang)
+        names.update(filter(None, located.example.names))
         if sample is not None:
             sample.add(located.example)
         if split_validation:
-            _keep_lowest(lowest, (-hash_share("validation", located.example.source), -found.pairs, located))
-    found.languages = sorted(languages)
+            _keep_lowest(lowest, (-hash_share("validation", located.example.key), -found.pairs, located))
+    found.names = sorted(names, key=_by_number)
     if split_validation and found.pairs:
         found.below, found.validation = _choose(lowest, found.pairs)
     return found
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    """Labels that are numbers in their order, then the others in theirs."""
+    return (float(name) if name.isdecimal() and name.isascii() else float("inf"), name)
 
 
 def _keep_lowest(lowest: list[tuple[float, int, Located]], entry: tuple[float, int, Located]) -> None:
@@ -125,6 +128,6 @@ def _choose(lowest: list[tuple[float, int, Located]], pairs: int) -> tuple[float
     chosen = [located._replace(copies=1) for share, _, located in entries if -share < below]
     if not chosen:
         raise DataError(
-            f"{pairs} training pairs are too few, or too much alike, to split validation data off: set data.validation"
+            f"{pairs} examples are too few, or too much alike, to split validation data off: set data.validation"
         )
     return below, chosen

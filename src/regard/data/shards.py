@@ -1,9 +1,10 @@
 """Prepared data on disk: memory-mapped token ids in shards, raw text of validation and test, a manifest of hashes.
 
 A directory holds tokenizer.json, and for each shard of each split
-`train-00000.tokens.npy`  ids of all its pairs, source then target, one after the other (uint16, or int32),
-`train-00000.index.npy`   (n, 3) int64: start in the tokens, source length, target length; a repeated pair repeats it,
-`test-00000.texts.jsonl`  for validation and test: source, target, source language, target language, one pair a line;
+`train-00000.tokens.npy`  the columns of all its rows, one after the other (uint16, or int32): of a pair the ids of
+                          source and target, of other examples what their objective says,
+`train-00000.index.npy`   (n, 1 + columns) int64: start in the tokens, length of each column; a repeated row repeats it,
+`test-00000.texts.jsonl`  for validation and test: the record that each row was made of, as JSON's list;
 and manifest.json, written last: the hash of every file above, the counts, and what the data was made of.
 """
 
@@ -47,11 +48,11 @@ class PreparedData:
             raise DataError(f"{directory / damaged} is missing or damaged: run `regard prepare` again")
         return cls(directory, manifest)
 
-    def split(self, name: str) -> "PairShards":
+    def split(self, name: str) -> "TokenShards":
         """A split by name; DataError where the data has none of that name."""
         if name not in self.manifest["splits"]:
             raise DataError(f"{self.directory} has no {name} split: it has {', '.join(self.manifest['splits'])}")
-        return PairShards(self.directory, self.manifest["splits"][name]["shards"], self.tokenizer.content_hash)
+        return TokenShards(self.directory, self.manifest["splits"][name]["shards"], self.tokenizer.content_hash)
 
     @property
     def content_hash(self) -> str:
@@ -59,8 +60,8 @@ class PreparedData:
         return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
 
 
-class PairShards:
-    """The token ids of one split as a sequence of pairs; the ids stay on disk, 16 bytes a pair are in memory."""
+class TokenShards:
+    """The rows of one split; their columns stay on disk, 8 bytes a row and 4 a column of it are in memory."""
 
     def __init__(self, directory: Path, shards: Sequence[str], tokenizer_hash: str) -> None:
         self._directory, self._shards, self.tokenizer_hash = directory, list(shards), tokenizer_hash
@@ -69,36 +70,41 @@ class PairShards:
         self._first = np.cumsum([0, *map(len, indexes)])
         self._starts = np.concatenate([index[:, 0] for index in indexes])
         self.lengths: Ids = np.concatenate([index[:, 1:].astype(np.int32) for index in indexes])
-        self._texts: list[list[str | None]] | None = None
+        self._texts: list[list[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def pair(self, i: int) -> tuple[Ids, Ids]:
-        """Source and target ids of pair `i`, each with its eos."""
-        source, target = (self.gather(np.array([i]), side) for side in (0, 1))
-        return source, target
+    def row(self, i: int) -> tuple[Ids, ...]:
+        """The columns of row `i`: of a pair source and target ids, each with its eos."""
+        return tuple(self.gather(np.array([i]), column) for column in range(self.lengths.shape[1]))
 
-    def gather(self, rows: NDArray[np.integer[Any]], side: int) -> Ids:
-        """The ids of ascending `rows` (R,) end to end, of the source (side 0) or the target (1). -> (total,) int32."""
-        lengths = self.lengths[rows].astype(np.int64)
-        starts = self._starts[rows] + (lengths[:, 0] if side else 0)
+    def gather(self, rows: NDArray[np.integer[Any]], column: int) -> Ids:
+        """A column of ascending `rows` (R,), end to end. -> (total,) int32."""
+        return self.slices(rows, column, 0, self.lengths[rows, column])
+
+    def slices(
+        self, rows: NDArray[np.integer[Any]], column: int, begins: NDArray[Any] | int, lengths: NDArray[Any]
+    ) -> Ids:
+        """Of a column of ascending `rows` (R,), which may repeat, so many ids from `begins` on, end to end."""
+        before = self.lengths[rows, :column].sum(1, dtype=np.int64)
+        starts = self._starts[rows] + before + begins
         cuts = np.searchsorted(rows, self._first)
         parts = [
-            tokens[_ranges(starts[low:high], lengths[low:high, side])]
+            tokens[ranges(starts[low:high], lengths[low:high].astype(np.int64))]
             for tokens, low, high in zip(self._tokens, cuts[:-1], cuts[1:], strict=True)
             if low < high
         ]
         return np.concatenate(parts, dtype=np.int32) if parts else np.zeros(0, np.int32)
 
-    def text(self, i: int) -> tuple[str, str, str | None, str | None]:
-        """Source, target, source language, target language of pair `i`; DataError for training data."""
+    def text(self, i: int) -> tuple[Any, ...]:
+        """The record that row `i` was made of: of a pair source, target and their languages; DataError for training
+        data."""
         if self._texts is None:
             self._texts = list(self._read_texts())
-        source, target, source_lang, target_lang = self._texts[i]
-        return str(source), str(target), source_lang, target_lang
+        return tuple(self._texts[i])
 
-    def _read_texts(self) -> Iterator[list[str | None]]:
+    def _read_texts(self) -> Iterator[list[Any]]:
         for shard in self._shards:
             file = self._directory / f"{shard}.texts.jsonl"
             if not file.exists():
@@ -108,10 +114,10 @@ class PairShards:
 
 
 def write_shard(
-    directory: Path, name: str, index: NDArray[np.int64], tokens: Ids, texts: Sequence[Sequence[str | None]] | None
+    directory: Path, name: str, index: NDArray[np.int64], tokens: Ids, texts: Sequence[Sequence[Any]] | None
 ) -> dict[str, str]:
-    """Write the files of one shard: `index` (n, 3), `tokens` (all its ids,); -> SHA-256 by file name."""
-    fits_16_bits = not len(tokens) or int(tokens.max()) < 1 << 16
+    """Write the files of one shard: `index` (n, 1 + columns), `tokens` (all of them,); -> SHA-256 by file name."""
+    fits_16_bits = not len(tokens) or (int(tokens.min()) >= 0 and int(tokens.max()) < 1 << 16)
     contents = {
         f"{name}.index.npy": _npy(index),
         f"{name}.tokens.npy": _npy(tokens.astype(np.uint16) if fits_16_bits else tokens),
@@ -178,7 +184,7 @@ def _mapped(file: Path) -> NDArray[Any]:
         raise DataError(f"cannot read {file}: {error}") from error
 
 
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers start, start + 1, ... of each range, end to end."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)

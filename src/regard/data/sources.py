@@ -8,7 +8,6 @@ import glob
 import gzip
 import hashlib
 import io
-import json
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import IO, NamedTuple, cast
 
 from regard.batch import Example
 from regard.config import CorpusConfig
+from regard.data.records import Record, UnusableError, json_object
 from regard.errors import DataError
 
 MAX_LINE_BYTES = 1 << 20  # a longer line is dropped unread, so that no line fills the memory
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 class Located(NamedTuple):
     """An example, where it was read, and how often an epoch repeats it."""
 
-    example: Example
+    example: Record
     place: Place
     copies: int = 1
 
@@ -71,20 +71,21 @@ class DropReport:
         """Lines dropped in all."""
         return sum(self.counts.values())
 
-    def text(self) -> str:
+    def text(self, what: str = "dropped") -> str:
         """One line a reason, the most frequent first; empty where nothing was dropped."""
         ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return "\n".join(self._line(reason, count) for reason, count in ordered)
+        return "\n".join(f"{what} {self._line(reason, count)}" for reason, count in ordered)
 
     def _line(self, reason: str, count: int) -> str:
         more = ", ..." if count > SHOWN_PLACES else ""
-        return f"dropped {count:,}: {reason} ({', '.join(self.places[reason])}{more})"
+        return f"{count:,}: {reason} ({', '.join(self.places[reason])}{more})"
 
 
 def read_corpora(corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Example]:
     """The usable examples of all corpora, in order, each once whatever the weights; the rest goes to `report`."""
-    for located in read_located(corpora, report):
-        yield located.example
+    for corpus in corpora:
+        for example, _ in _examples(corpus, report):
+            yield example
 
 
 def read_located(corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
@@ -94,11 +95,11 @@ def read_located(corpora: Sequence[CorpusConfig], report: DropReport) -> Iterato
             yield Located(example, place, copies_of(example, corpus.weight))
 
 
-def copies_of(example: Example, weight: float) -> int:
+def copies_of(example: Record, weight: float) -> int:
     """`weight` as a whole number: its fraction becomes one more copy of a fixed part, chosen by hash."""
     whole = int(weight)
     fraction = weight - whole
-    return whole + (fraction > 0 and hash_share("weight", example.source, example.target) < fraction)
+    return whole + (fraction > 0 and hash_share("weight", *example.texts) < fraction)
 
 
 def hash_share(purpose: str, *texts: str) -> float:
@@ -111,7 +112,7 @@ def hash_share(purpose: str, *texts: str) -> float:
 def corpus_files(corpus: CorpusConfig) -> list[tuple[str, ...]]:
     """The files of a corpus, in reading order: (source, target) pairs, or single files."""
     if corpus.source is None or corpus.target is None:
-        return [(file,) for file in _matches(str(corpus.tsv or corpus.jsonl))]
+        return [(file,) for file in _matches(str(corpus.tsv or corpus.jsonl or corpus.text))]
     sources, targets = _matches(corpus.source), _matches(corpus.target)
     if len(sources) != len(targets):
         raise DataError(
@@ -136,7 +137,7 @@ def open_lines(file: str) -> Iterator[bytes | None]:
                     yield line.removesuffix(b"\n")
                 line = stream.readline(MAX_LINE_BYTES)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {_name(file)}: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(f"cannot read {display_name(file)}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _examples(corpus: CorpusConfig, report: DropReport) -> Iterator[tuple[Example, Place]]:
@@ -156,14 +157,14 @@ _RawLines = tuple[bytes | None, ...]  # one line, or one of each side
 
 
 def _single(file: str) -> Iterator[tuple[Place, _RawLines]]:
-    name = _name(file)
+    name = display_name(file)
     for number, line in enumerate(open_lines(file), 1):
         yield Place(name, number), (line,)
 
 
 def _aligned(source: str, target: str) -> Iterator[tuple[Place, _RawLines]]:
     sources, targets = open_lines(source), open_lines(target)
-    name, number = _name(source), 0
+    name, number = display_name(source), 0
     for number, line in enumerate(sources, 1):
         try:
             other = next(targets)
@@ -178,17 +179,13 @@ def _aligned(source: str, target: str) -> Iterator[tuple[Place, _RawLines]]:
 
 def _unequal(source: str, source_count: int, target: str, target_count: int) -> DataError:
     return DataError(
-        f"{_name(source)} has {source_count:,} lines, but {_name(target)} has {target_count:,}: aligned files have "
-        f"one line for each line of the other"
+        f"{display_name(source)} has {source_count:,} lines, but {display_name(target)} has {target_count:,}: aligned "
+        f"files have one line for each line of the other"
     )
 
 
 _Fields = tuple[str, str, str | None, str | None]  # source, target, source language, target language
 _Parse = Callable[..., _Fields]  # takes the text of a line, or of two aligned ones
-
-
-class _UnusableError(Exception):
-    """Why a line is dropped."""
 
 
 def _usable(parse: _Parse, raw: _RawLines, languages: tuple[str | None, str | None]) -> Example | str:
@@ -199,7 +196,7 @@ def _usable(parse: _Parse, raw: _RawLines, languages: tuple[str | None, str | No
         source, target, source_lang, target_lang = parse(*(line.decode("utf-8") for line in raw if line is not None))
     except UnicodeError:
         return "invalid UTF-8"
-    except _UnusableError as reason:
+    except UnusableError as reason:
         return str(reason)
     source, target = source.strip(), target.strip()
     if not source or not target:
@@ -217,22 +214,17 @@ def _parse_tsv(line: str) -> _Fields:
         return columns[0], columns[1], None, None
     if len(columns) == 4:
         return columns[0], columns[1], columns[2].strip(), columns[3].strip()
-    raise _UnusableError("wrong number of columns, a TSV has 2 or 4")
+    raise UnusableError("wrong number of columns, a TSV has 2 or 4")
 
 
 def _parse_json(line: str) -> _Fields:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise _UnusableError("invalid JSON") from None
-    if not isinstance(record, dict):
-        raise _UnusableError("no JSON object")
+    record = json_object(line)
     source, target = record.get("source"), record.get("target")
     languages = record.get("source_lang"), record.get("target_lang")
     if not isinstance(source, str) or not isinstance(target, str):
-        raise _UnusableError('no texts "source" and "target"')
+        raise UnusableError('no texts "source" and "target"')
     if not all(language is None or isinstance(language, str) for language in languages):
-        raise _UnusableError('"source_lang" or "target_lang" is no text')
+        raise UnusableError('"source_lang" or "target_lang" is no text')
     (source + target).encode("utf-8")  # JSON can spell lone surrogates; UnicodeEncodeError then
     return source, target, *languages
 
@@ -260,7 +252,7 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
 
 def _without_mark(line: bytes, file: str) -> bytes:
     if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{_name(file)} is in UTF-16: convert it to UTF-8")
+        raise DataError(f"{display_name(file)} is in UTF-16: convert it to UTF-8")
     return line.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -269,7 +261,8 @@ def _skip_line(stream: IO[bytes]) -> None:
         pass
 
 
-def _name(file: str) -> str:
+def display_name(file: str) -> str:
+    """What a report calls a file."""
     return "<stdin>" if file == STDIN or Path(file).name == STDIN_COPY else file
 
 

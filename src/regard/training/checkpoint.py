@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     step: int
     regular: bool = True  # written by schedule; not by a signal between two validations
     rank: float | None = None  # its score, smaller is better; None: not validated
+    steady: bool = True  # its step was applied, not skipped; training can be rolled back to it
 
 
 class CheckpointStore:
@@ -128,7 +129,7 @@ class CheckpointStore:
 
 
 def plan_kept(entries: Sequence[Entry], keep_last: int, keep_best: int) -> dict[int, list[str]]:
-    """step -> why it is kept: "last", "best", or "newest" alone; in the order of the steps.
+    """step -> why it is kept: "last", "best", or else "steady" or "newest" alone; in the order of the steps.
 
     Only regular checkpoints count as last or best, so that stopping and going on changes neither. Of equal scores the
     earlier is the better one.
@@ -140,6 +141,8 @@ def plan_kept(entries: Sequence[Entry], keep_last: int, keep_best: int) -> dict[
     for why, group in (("last", regular[-keep_last:]), ("best", best)):
         for entry in group:
             reasons.setdefault(entry.step, []).append(why)
+    for entry in [entry for entry in regular if entry.steady][-1:]:
+        reasons.setdefault(entry.step, ["steady"])
     if entries:
         reasons.setdefault(max(entry.step for entry in entries), ["newest"])
     return dict(sorted(reasons.items()))

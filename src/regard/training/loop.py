@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
-
-from regard.batch import IGNORED_LABEL, Batch
+from regard.batch import Batch
 from regard.config import RunConfig
-from regard.data.batching import BucketedBatches, Position
+from regard.data.batching import Batches, Position
 from regard.errors import RegardError, TrainingInterrupted
 from regard.training.progress import Report
 from regard.training.saving import Saver
 from regard.training.schedule import learning_rate
 from regard.training.state import Interval, RunState
-from regard.training.step import TrainStep
+from regard.training.step import APPLIED, NOT_FINITE, SPIKE, TrainStep
 from regard.training.validation import Stopped, Validator
+
+SKIPPED = {NOT_FINITE: "its loss or gradient was not finite", SPIKE: "its loss was a spike"}
 
 
 class Attempt(NamedTuple):
@@ -24,7 +24,7 @@ class Attempt(NamedTuple):
 
     step: int
     position: Position  # of its first micro-batch
-    finite: Any  # a boolean tensor
+    outcome: Any  # an integer tensor
 
 
 class Loop:
@@ -35,7 +35,7 @@ class Loop:
         run: RunConfig,
         state: RunState,
         step: TrainStep,
-        batches: BucketedBatches,
+        batches: Batches,
         validator: Validator | None,
         saver: Saver,
         report: Report,
@@ -44,9 +44,10 @@ class Loop:
         self.run, self.config, self.state, self.step = run, run.training, state, step
         self.batches, self.validator, self.saver, self.report = batches, validator, saver, report
         self.command = command  # that goes on
-        self._width = step.model.spec.text.width
+        spec = step.model.spec
+        self._width = (spec.decoder or spec.encoder).layer.width  # of images, too
         self._attempts: list[Attempt] = []
-        self._saved_step = state.step
+        self._resumed_step = state.step
         self._traced = False  # the first step also builds its graph
         self._clock = time.monotonic() - state.seconds
         self._resumed_at = (self.share(), state.seconds)
@@ -62,6 +63,7 @@ class Loop:
                 self._validate(stop)
                 self._save()
             elif met is not None:
+                self.saver.wait(self.report.warn)
                 return met
             else:
                 self._advance(feed)
@@ -96,12 +98,14 @@ class Loop:
         began, at, state = time.monotonic(), self.state.position, self.state
         tokens_before = state.tokens
         batches = [self._take(feed) for _ in range(self.config.accumulation)]
-        finite = self.step(batches, self._rate(state.step + 1))
+        outcome = self.step(batches, self._rate(state.step + 1))
         state.step += 1
-        self._attempts.append(Attempt(state.step, at, finite))
+        self._attempts.append(Attempt(state.step, at, outcome))
         log_due = state.step % self.config.log_every == 0
-        if log_due or len(self._attempts) >= self.config.max_bad_steps:
+        # In time for a rollback right after the step that calls for it, however often the outcomes are asked for.
+        if log_due or state.skipped_in_row + len(self._attempts) >= self.config.max_bad_steps:
             self._settle()
+        self.saver.look(self.report.warn)
         self._tick()
         if self._traced:
             state.interval.seconds += time.monotonic() - began
@@ -113,11 +117,10 @@ class Loop:
 
     def _take(self, feed: Iterator[tuple[Batch, Position]]) -> Batch:
         batch, self.state.position = next(feed)
-        interval = self.state.interval
-        targets = int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
-        interval.real_tokens += targets + int(batch["attention_mask"].sum())
-        interval.places += batch["labels"].size + batch["input_ids"].size
-        self.state.tokens += targets
+        interval, tally = self.state.interval, self.batches.tally(batch)
+        interval.real_tokens += tally.real
+        interval.places += tally.places
+        self.state.tokens += tally.targets
         return batch
 
     def _rate(self, step: int) -> float:
@@ -127,23 +130,45 @@ class Loop:
         self.state.seconds = time.monotonic() - self._clock
 
     def _settle(self) -> None:
-        """Ask the device what became of the steps; this waits for them. Too many bad ones in a row end the run."""
+        """Ask the device what became of the steps; this waits for them. Too many skipped in a row: a rollback."""
         state = self.state
         for attempt in self._attempts:
-            if bool(attempt.finite):
+            outcome = int(attempt.outcome)
+            if outcome == APPLIED:
                 state.skipped_in_row = 0
                 continue
             state.skipped += 1
+            state.spikes += outcome == SPIKE
             state.skipped_in_row += 1
-            self.report.skipped({"kind": "skipped", "step": attempt.step, **attempt.position._asdict()})
-            if state.skipped_in_row >= self.config.max_bad_steps:
-                raise RegardError(
-                    f"training stopped: {state.skipped_in_row} steps in a row had no finite loss or gradient, up to "
-                    f"step {attempt.step} (epoch {attempt.position.epoch}, batch {attempt.position.batch}); the last "
-                    f"good checkpoint is in {self.saver.store.directory}; lower the learning rate or look at that "
-                    "data, and train in a new directory"
-                )
+            place = attempt.position._asdict()
+            self.report.skipped({"kind": "skipped", "step": attempt.step, **place, "reason": SKIPPED[outcome]})
         self._attempts.clear()
+        if state.skipped_in_row >= self.config.max_bad_steps:
+            self._roll_back(f"{state.skipped_in_row} steps in a row were skipped, up to step {state.step}")
+
+    def _roll_back(self, reason: str) -> None:
+        """Weights, optimizer and noise become those of the last steady checkpoint.
+
+        The step's number, and with it the learning rate, the place in the data and all counts go on: so the data that
+        spoiled the steps is not met again, and a run that is killed and goes on rolls back to the same bits.
+        """
+        state = self.state
+        allowed = state.rollbacks < self.config.max_rollbacks
+        target = self.saver.restore_steady(self.report.warn) if allowed else None
+        if target is None:
+            why = (
+                "there is no good checkpoint to go back to" if allowed else f"{state.rollbacks} rollbacks are behind it"
+            )
+            raise RegardError(
+                f"training stopped: {reason} (data before epoch {state.position.epoch}, batch {state.position.batch}), "
+                f"and {why}; what is saved is in {self.saver.store.directory}; lower the learning rate or look at that "
+                "data, and train in a new directory"
+            )
+        self.step.read()  # the losses since the last line of the log are of weights that are gone
+        state.rollbacks += 1
+        state.skipped_in_row = 0
+        record = {"kind": "rolled_back", "step": state.step, "to": target, "rollbacks": state.rollbacks}
+        self.report.rolled_back({**record, "reason": reason})
 
     def _log(self) -> None:
         state, interval, statistics = self.state, self.state.interval, self.step.read()
@@ -158,6 +183,8 @@ class Loop:
             "tokens_per_second": round(interval.timed_tokens / interval.seconds, 1) if interval.seconds else None,
             "padding": round(1 - interval.real_tokens / max(interval.places, 1), 6),
             "skipped": state.skipped,
+            "spikes": state.spikes,
+            "rollbacks": state.rollbacks,
             "seconds": round(state.seconds, 3),
         }
         state.interval = Interval()
@@ -189,23 +216,34 @@ class Loop:
             self.report.validation({**record, "seconds": round(time.monotonic() - began, 3)})
         state.validated_step = state.step
 
-    def _save(self) -> bool:
+    def _save(self) -> None:
+        """Begin to write a checkpoint. Weights that are not finite, which each step would skip, are never written."""
         self._settle()
         self._tick()
-        saved = self.saver.save(self.state, self.report.warn)
+        spoiled = self.saver.not_finite()
+        if spoiled is not None:
+            self._roll_back(f"{spoiled} is not finite at step {self.state.step}")
+        else:
+            self.saver.save(self.state, self.report.warn)
         self._tick()
-        if saved:
-            self._saved_step = self.state.step
-        return saved
 
     def _interrupt(self) -> NoReturn:
+        """Save what is not saved yet, and wait until it is on the disk."""
         step, command = self.state.step, self.command
-        if step == self._saved_step or self._save():
+        self.saver.wait(self.report.warn)
+        if step != self._saved_step():
+            self._save()
+            self.saver.wait(self.report.warn)
+        saved = self._saved_step()
+        if step == saved:
             raise TrainingInterrupted(f"training stopped at step {step} and is saved; go on with: {command}")
         raise TrainingInterrupted(
-            f"training stopped at step {step}, which could not be saved; "
-            f"go on from step {self._saved_step} with: {command}"
+            f"training stopped at step {step}, which could not be saved; go on from step {saved} with: {command}"
         )
+
+    def _saved_step(self) -> int:
+        saved = self.saver.saved_step
+        return self._resumed_step if saved is None else saved
 
 
 def finite_or_none(score: dict[str, float | None]) -> dict[str, float | None]:

@@ -1,63 +1,86 @@
-"""Adam and AdamW as Keras has them, with the update of each variable in TensorFlow's one fused kernel.
+"""The optimizers: Keras's own where they are right, fused or rewritten where not, each under `PerWeight`."""
 
-Keras spells Adam as a dozen small operations a variable. The fused kernel computes the same formula (Kingma and Ba
-2015, algorithm 1, in the order of its section 2) in one pass over memory, and one node a variable is also traced
-faster; a test holds the two equal.
-"""
-
+import math
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from regard.config import OptimizerConfig
-
-
-class _FusedUpdate:
-    """The `update_step` of a Keras Adam; gradients are dense float32 tensors."""
-
-    def update_step(self: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
-        index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(tf.constant(self.beta_1), step),
-            beta2_power=tf.pow(tf.constant(self.beta_2), step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+from regard.config import OptimizerConfig, TrainingConfig
+from regard.training.adafactor import AdafactorRule
+from regard.training.fused_adam import FusedAdam
+from regard.training.muon import Kernels, MuonRule, kernel_parts
+from regard.training.parameter_groups import Plan, plan_updates
+from regard.training.per_weight import PerWeight
 
 
-class FusedAdam(_FusedUpdate, keras.optimizers.Adam):
-    """Kingma and Ba 2015."""
+class Adam(PerWeight, FusedAdam):
+    """Kingma and Ba 2015; with decay AdamW, Loshchilov and Hutter 2019."""
 
 
-class FusedAdamW(_FusedUpdate, keras.optimizers.AdamW):
-    """Loshchilov and Hutter 2019: decay apart from the gradient."""
+class Adafactor(PerWeight, AdafactorRule):
+    """Shazeer and Stern 2018."""
 
 
-def build_optimizer(config: OptimizerConfig, variables: list[Any]) -> Any:
-    """The optimizer of a run, with its state for `variables` (Keras variables, float32).
+class Lion(PerWeight, keras.optimizers.Lion):
+    """Chen et al. 2023."""
 
-    Weights of rank 0 and 1, which are the norms' scales and all biases, never decay.
+
+class Muon(PerWeight, MuonRule):
+    """Jordan et al. 2024, scaled as Liu et al. 2025."""
+
+
+class Sgd(PerWeight, keras.optimizers.SGD):
+    """Gradient descent with momentum; a step is in the momentum at the rate of its time."""
+
+
+_KINDS: dict[str, type[Any]] = {
+    "adam": Adam,
+    "adamw": Adam,
+    "adafactor": Adafactor,
+    "lion": Lion,
+    "muon": Muon,
+    "sgd": Sgd,
+}
+
+
+def build_optimizer(
+    config: OptimizerConfig,
+    variables: list[Any],
+    plan: Plan | None = None,
+    *,
+    ema: float | None = None,
+    kernels: Kernels | None = None,
+    products: str = "float32",
+) -> Any:
+    """An optimizer, with its state for those of `variables` (Keras variables, float32) that the plan trains: its
+    `trained_weights`.
+
+    plan: absent: what `config` says. ema: the decay of an average of the weights, `averages`. kernels, products: what
+    muon makes orthogonal, and the dtype of its matrix products.
     """
-    # The name is fixed: Keras would number it by process, and with it the names in a checkpoint.
-    settings: dict[str, Any] = {
-        "learning_rate": 0.0,
-        "beta_1": config.beta_1,
-        "beta_2": config.beta_2,
-        "epsilon": config.epsilon,
-        "name": "optimizer",
-    }
-    if config.name == "adam":
-        optimizer = FusedAdam(**settings)
-    else:
-        optimizer = FusedAdamW(weight_decay=config.weight_decay, **settings)
-        optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])
-    optimizer.build(variables)
+    plan = plan_updates(variables, config) if plan is None else plan
+    settings: dict[str, Any] = config.settings()
+    if config.name == "muon":
+        settings |= {"kernels": kernels or {}, "products": products}
+    optimizer = _KINDS[config.name](plan, ema, **settings)
+    optimizer.build([variable for variable in variables if variable.path in plan])
     return optimizer
+
+
+def model_optimizer(training: TrainingConfig, model: Any) -> Any:
+    """The optimizer of a run, for the weights of its model that are not frozen."""
+    config, weights = training.optimizer, model.trainable_variables
+    plan = plan_updates(weights, config, training.freeze)
+    products = model.compute_dtype
+    return build_optimizer(config, weights, plan, ema=training.ema, kernels=kernel_parts(model), products=products)
+
+
+def describe_training(optimizer: Any, model: Any) -> str:
+    """How many of a model's parameters are trained."""
+    trained, present = (_count(weights) for weights in (optimizer.trained_weights, model.trainable_variables))
+    frozen = f", {present - trained:,} are frozen" if present > trained else ""
+    return f"{trained:,} parameters are trained{frozen}"
+
+
+def _count(weights: list[Any]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)

@@ -19,6 +19,11 @@ _SCORES = (
     ("perplexity", "perplexity", ",.2f"),
     ("bleu", "BLEU", ".1f"),
     ("chrf", "chrF", ".1f"),
+    ("bits_per_byte", "bits/byte", ".3f"),
+    ("accuracy", "accuracy", ".2%"),
+    ("exact_match", "exact match", ".2%"),
+    ("f1", "F1", ".2%"),
+    ("pearson", "Pearson", ".4f"),
 )
 
 
@@ -91,11 +96,17 @@ class Report:
         self.say(f"{record['reason']}; the model is of {', '.join(record['checkpoints'])}{scores}")
 
     def skipped(self, record: Record) -> None:
-        """A step that touched nothing, and where its data lies."""
+        """A step that touched nothing, why, and where its data lies."""
+        self._write(record)
+        where = f"epoch {record['epoch']}, from batch {record['batch']} on"
+        self.warn(f"step {record['step']} was skipped: {record['reason']} ({where})")
+
+    def rolled_back(self, record: Record) -> None:
+        """The weights are those of an earlier checkpoint again, and why."""
         self._write(record)
         self.warn(
-            f"step {record['step']} was skipped: its loss or gradient was not finite "
-            f"(epoch {record['epoch']}, from batch {record['batch']} on)"
+            f"{record['reason']}: rolled back to the weights of step {record['to']}; training goes on after the data "
+            f"of step {record['step']} (rollback {record['rollbacks']})"
         )
 
     def step(self, number: int, share: float) -> None:

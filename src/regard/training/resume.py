@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from regard.config import RunConfig
 from regard.errors import CheckpointError, ConfigError
 
-# These change how long, how often reported, how much kept: never what a step computes.
+# These change how long, how often reported, how much kept, when to give up: never what a step computes.
 CHANGEABLE = frozenset(
     {
         "data.workers",
@@ -23,6 +23,7 @@ CHANGEABLE = frozenset(
         "training.keep_best",
         "training.average",
         "training.max_bad_steps",
+        "training.max_rollbacks",
         "training.tensorboard",
         "decoding.num_beams",
         "decoding.length_penalty",
@@ -35,7 +36,7 @@ CHANGEABLE = frozenset(
 def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path) -> None:
     """Raise ConfigError for the first key that differs from the checkpoint's run and may not."""
     before, now = _flat(_completed(saved)), _flat(run.model_dump(mode="json"))
-    fixed = CHANGEABLE - _bound_to_the_schedule(run)
+    fixed = CHANGEABLE - _bound_to_the_schedule(run) - _bound_to_the_average(before, now)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key) and key not in fixed:
             raise ConfigError(
@@ -63,7 +64,13 @@ def _completed(saved: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _bound_to_the_schedule(run: RunConfig) -> frozenset[str]:
     """A schedule that ends at the last step computes other rates when that step moves."""
-    return frozenset({"training.steps"} if run.training.schedule.name in ("cosine", "linear") else ())
+    return frozenset({"training.steps"} if run.training.schedule.ends else ())
+
+
+def _bound_to_the_average(before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[str]:
+    """Scores of the weights and scores of their moving average do not compare."""
+    key = "training.average"
+    return frozenset({key} if "ema" in (before.get(key), now.get(key)) else ())
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

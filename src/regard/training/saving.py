@@ -1,10 +1,10 @@
-"""A run's checkpoints in use: writing one, outliving a full disk, thinning them out, choosing what is handed over."""
+"""A run's checkpoints in use: writing them beside training, outliving a full disk, thinning them out, choosing."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-import tensorflow as tf
 from safetensors import SafetensorError
 
 from regard.config import RunConfig
@@ -12,45 +12,107 @@ from regard.data.shards import PreparedData
 from regard.errors import CheckpointError
 from regard.interop.checkpoints import write_model
 from regard.training.checkpoint import CheckpointStore, Entry, plan_kept, verify
-from regard.training.state import RunState, entry_of, state_bytes, versions, write_state
+from regard.training.state import (
+    RunState,
+    Snapshot,
+    entry_of,
+    not_finite,
+    restore,
+    snapshot,
+    versions,
+    write_state,
+)
 from regard.training.step import TrainStep
 
 _MOST_FAILURES = 3  # saves that fail in a row before training gives up
 
+Warn = Callable[[str], None]
+
+
+class Pending(NamedTuple):
+    """A checkpoint that is being written."""
+
+    step: int
+    written: Future[None]
+
 
 class Saver:
-    """Writes and chooses the checkpoints of one run."""
+    """Writes and chooses the checkpoints of one run; used as a context manager, whose end waits for the last one.
+
+    Training waits while the tensors are copied in memory, no longer: a thread writes, hashes and syncs the files. So a
+    checkpoint takes, for as long as it is written, its own size of memory once more (with Adam 12 bytes a parameter),
+    and up to 8 bytes a parameter for the file at hand. There is one at a time: a save waits for the one before.
+    """
 
     def __init__(
         self, store: CheckpointStore, run: RunConfig, prepared: PreparedData, dtype: str, step: TrainStep
     ) -> None:
         self.store, self.run, self.prepared, self.dtype, self.step = store, run, prepared, dtype, step
+        self.saved_step: int | None = None  # of the last checkpoint that this process has brought to the disk
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Pending | None = None
         self._failures = 0
 
-    def save(self, state: RunState, warn: Callable[[str], None]) -> bool:
-        """Write the checkpoint of this moment and thin the others out; False where the disk did not take it.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises CheckpointError when that happens three times in a row, and where a weight is not finite.
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written at this moment."""
+        return self._pending is not None and not self._pending.written.done()
+
+    def save(self, state: RunState, warn: Warn) -> None:
+        """Begin to write the checkpoint of this moment, and thin the others out when it is whole. Raises as `wait`."""
+        self.wait(warn)
+        self._pending = Pending(state.step, self._thread.submit(self._write, snapshot(state, self.step)))
+
+    def look(self, warn: Warn) -> None:
+        """What `wait` would say, if that takes no waiting."""
+        if self._pending is not None and self._pending.written.done():
+            self.wait(warn)
+
+    def wait(self, warn: Warn) -> None:
+        """Wait until the checkpoint that was begun is on the disk; a warning where the disk did not take it.
+
+        Raises CheckpointError when that has happened three times in a row.
         """
-        require_finite(self.step.model)
+        if self._pending is None:
+            return
+        (step, written), self._pending = self._pending, None
         try:
-            self.store.write(state.step, lambda directory: self._fill(directory, state), state_bytes(self.step))
+            written.result()
         except (OSError, SafetensorError) as error:
             self._failures += 1
-            complaint = f"the checkpoint of step {state.step} could not be written: {error}"
+            complaint = f"the checkpoint of step {step} could not be written: {error}"
             if self._failures == _MOST_FAILURES:
                 raise CheckpointError(f"{complaint}; {self._failures} in a row have failed: make room first") from error
             warn(f"{complaint}; training goes on, the older checkpoints stay")
-            return False
-        self._failures = 0
-        self.thin_out()
-        return True
+        else:
+            self._failures, self.saved_step = 0, step
 
     def thin_out(self) -> None:
         """Remove what the keep rules do not keep."""
         self.store.thin_out(self._plan(self._entries()))
 
-    def chosen(self, warn: Callable[[str], None]) -> list[Path]:
+    def not_finite(self) -> str | None:
+        """The first tensor that may not be written, by its path."""
+        return not_finite(self.step)
+
+    def restore_steady(self, warn: Warn) -> int | None:
+        """Fill model, optimizer and statistics from the newest good steady checkpoint; its step, None without one.
+
+        Steady is one that was written by schedule, and not in the midst of steps that were skipped: so which one it is
+        does not depend on where training was stopped and went on.
+        """
+        self.wait(warn)
+        steps = sorted((entry.step for entry in self._entries() if entry.regular and entry.steady), reverse=True)
+        path = next((path for path in map(self.store.path, steps) if _is_good(path, warn)), None)
+        return None if path is None else restore(path, self.step).step
+
+    def chosen(self, warn: Warn) -> list[Path]:
         """The checkpoints that the final model is made of: the best one, or those whose mean was asked for.
 
         Damaged ones are left out, with a warning. Raises CheckpointError if none is left.
@@ -58,7 +120,7 @@ class Saver:
         good = [path for path in self._candidates() if _is_good(path, warn)]
         if not good:
             raise CheckpointError(f"{self.store.directory} has no good checkpoint left to make a model of")
-        return good[:1] if self.run.training.average == "none" else sorted(good)
+        return good[:1] if self.run.training.average in ("none", "ema") else sorted(good)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of where it comes from."""
@@ -77,12 +139,18 @@ class Saver:
             return float("inf")
         return float(value if self.run.training.best == "loss" else -value)
 
-    def _fill(self, directory: Path, state: RunState) -> None:
-        facts = self.facts()
+    def _write(self, taken: Snapshot) -> None:
+        """In the thread."""
+        self.store.write(taken.state.step, lambda directory: self._fill(directory, taken), taken.size)
+        self.thin_out()
+
+    def _fill(self, directory: Path, taken: Snapshot) -> None:
+        facts, state = self.facts(), taken.state
         progress = {"step": state.step, "tokens": state.tokens, "score": state.score if state.validated else None}
-        write_model(self.step.model, directory, tokenizer=self.prepared.tokenizer, regard={**facts, **progress})
+        about = {**facts, **progress}
+        write_model(self.step.model, directory, tokenizer=self.prepared.tokenizer, regard=about, values=taken.weights)
         entries = [*(entry for entry in self._entries() if entry.step != state.step), self._entry(state)]
-        write_state(directory, state, self.step, {**facts, "kept": self._plan(entries)})
+        write_state(directory, taken, {**facts, "kept": self._plan(entries)})
 
     def _candidates(self) -> Sequence[Path]:
         """Best first where the best are asked for, else newest first."""
@@ -90,7 +158,7 @@ class Saver:
         validated = [entry for entry in entries if entry.rank is not None]
         ranked = sorted(validated, key=lambda entry: (entry.rank, entry.step))
         newest = sorted(entries, key=lambda entry: -entry.step)
-        if self.run.training.average == "none":
+        if self.run.training.average in ("none", "ema"):
             return [self.store.path(entry.step) for entry in ranked or newest]
         why = "best" if self.run.training.average == "best" and ranked else "last"
         return [self.store.path(step) for step, reasons in self._plan(entries).items() if why in reasons]
@@ -105,14 +173,7 @@ class Saver:
         return entry_of(state, self.rank)
 
 
-def require_finite(model: Any) -> None:
-    """Raise CheckpointError that names the first weight with a NaN or an infinity."""
-    for weight in model.trainable_variables:
-        if not bool(tf.reduce_all(tf.math.is_finite(weight.value))):
-            raise CheckpointError(f"the weight {weight.path} is not finite: no such checkpoint is written")
-
-
-def _is_good(path: Path, warn: Callable[[str], None]) -> bool:
+def _is_good(path: Path, warn: Warn) -> bool:
     try:
         verify(path)
     except CheckpointError as error:

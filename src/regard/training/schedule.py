@@ -12,7 +12,7 @@ def learning_rate(step: int, schedule: ScheduleConfig, *, width: int, total_step
     """The rate of update `step` (1, 2, ...).
 
     width: the model's, which `paper` derives its peak from (Vaswani et al. 2017, section 5.3). total_steps: where
-    `cosine` and `linear` end; after it they stay at `schedule.final`. The other schedules warm up linearly to
+    `cosine`, `linear` and `wsd` end; after it they stay at `schedule.final`. The other schedules warm up linearly to
     `schedule.peak` too. `schedule.scale` multiplies the whole.
     """
     if schedule.name == "paper":
@@ -32,21 +32,49 @@ def _inverse_sqrt(step: int, schedule: ScheduleConfig, total_steps: int) -> floa
 
 
 def _linear(step: int, schedule: ScheduleConfig, total_steps: int) -> float:
-    return _between(schedule, 1 - _progress(step, schedule, total_steps))
+    return _between(schedule, 1 - _progress(step, schedule.warmup_steps, total_steps))
 
 
 def _cosine(step: int, schedule: ScheduleConfig, total_steps: int) -> float:
     """Loshchilov and Hutter 2017, without restarts."""
-    return _between(schedule, 0.5 * (1 + math.cos(math.pi * _progress(step, schedule, total_steps))))
+    return _between(schedule, _half_wave(_progress(step, schedule.warmup_steps, total_steps)))
 
 
-def _between(schedule: ScheduleConfig, share: float) -> float:
-    return schedule.final + ((schedule.peak or 0.0) - schedule.final) * share
+def _restarts(step: int, schedule: ScheduleConfig, total_steps: int) -> float:
+    """Loshchilov and Hutter 2017, section 3: the rate falls in half a cosine, and begins anew at each cycle."""
+    cycle, share = _cycle(step - schedule.warmup_steps, schedule.cycle_steps or 1, schedule.cycle_growth)
+    return _between(schedule, _half_wave(share), schedule.peak_decay**cycle)
 
 
-def _progress(step: int, schedule: ScheduleConfig, total_steps: int) -> float:
-    """0 when the warm-up ends, 1 at the last step and after it."""
-    return min(1.0, (step - schedule.warmup_steps) / max(1, total_steps - schedule.warmup_steps))
+def _wsd(step: int, schedule: ScheduleConfig, total_steps: int) -> float:
+    """Warm-up, stable, decay: one minus the root of the way through the last steps (Haegele et al. 2024, section 3)."""
+    return _between(schedule, 1 - math.sqrt(_progress(step, total_steps - (schedule.decay_steps or 0), total_steps)))
+
+
+def _between(schedule: ScheduleConfig, share: float, peak_share: float = 1.0) -> float:
+    """`share` of the way from the final rate up to the peak, or to this share of the peak."""
+    peak = max(schedule.final, (schedule.peak or 0.0) * peak_share)
+    return schedule.final + (peak - schedule.final) * share
+
+
+def _half_wave(progress: float) -> float:
+    """1 at 0, 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _progress(step: int, first: int, last: int) -> float:
+    """0 up to the first step, 1 from the last one on."""
+    return min(1.0, max(0, step - first) / max(1, last - first))
+
+
+def _cycle(position: int, length: float, growth: float) -> tuple[int, float]:
+    """Which cycle a position is in, and how far through it, 0..1; the first is `length` long."""
+    if growth == 1:
+        return int(position // length), position % length / length
+    cycle, rest = 0, float(position)
+    while rest >= length:
+        rest, length, cycle = rest - length, length * growth, cycle + 1
+    return cycle, rest / length
 
 
 _SHAPES: dict[str, Shape] = {
@@ -54,4 +82,6 @@ _SHAPES: dict[str, Shape] = {
     "inverse_sqrt": _inverse_sqrt,
     "linear": _linear,
     "cosine": _cosine,
+    "restarts": _restarts,
+    "wsd": _wsd,
 }

@@ -1,4 +1,4 @@
-"""What a training run is at one moment, and how that goes to disk and comes back, bit for bit.
+"""What a training run is at one moment: copied in memory, written from there, and read back, bit for bit.
 
 The weights are model.safetensors, which any tool reads. training_state.safetensors holds the rest of the tensors: the
 optimizer's, the model's untrained variables (the state of its dropout noise), the running statistics. state.json
@@ -7,10 +7,11 @@ holds the numbers, the run file they belong to, and hashes of the data.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 import regard
 from regard.data.batching import Position
 from regard.errors import CheckpointError
-from regard.interop.checkpoints import assign_weights
+from regard.interop.checkpoints import assign_weights, values_of
 from regard.interop.directory import WEIGHTS, read_json, write_json
 from regard.training.checkpoint import STATE, Entry
 from regard.training.step import TrainStep
@@ -50,17 +51,26 @@ class RunState:
     stale: int = 0  # validations since then
     validated_step: int | None = None  # the last one
     score: dict[str, float | None] | None = None  # of the last validation
-    skipped: int = 0  # steps that were not finite
+    skipped: int = 0  # steps that were not applied: not finite, or a spike
+    spikes: int = 0  # of them
     skipped_in_row: int = 0
+    rollbacks: int = 0
     interval: Interval = field(default_factory=Interval)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunState":
-        """The inverse of `dataclasses.asdict` and JSON."""
-        fields = dict(values)
-        fields["position"] = Position(*fields["position"])
-        fields["interval"] = Interval(**fields["interval"])
-        return cls(**fields)
+        """The inverse of `dataclasses.asdict` and JSON; a field that is absent has its default.
+
+        Raises CheckpointError where the values are not those of a run.
+        """
+        odd = sorted(values.keys() - {each.name for each in fields(cls)})
+        if odd:
+            raise CheckpointError(f"{STATE} has a field that this version of Regard does not know: {odd[0]}")
+        try:
+            position, interval = Position(*values["position"]), Interval(**values["interval"])
+            return cls(**{**values, "position": position, "interval": interval})
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{STATE} is not of a run: {error!r}") from error
 
     @property
     def validated(self) -> bool:
@@ -68,25 +78,60 @@ class RunState:
         return self.validated_step == self.step
 
 
+class Snapshot(NamedTuple):
+    """A run at one moment, in memory of its own: training goes on while it is written.
+
+    Its arrays take as many bytes as the checkpoint's on disk: with Adam, 12 a parameter.
+    """
+
+    state: RunState
+    weights: dict[str, np.ndarray]  # by the paths of the model's variables
+    tensors: dict[str, np.ndarray]  # what training_state.safetensors holds
+
+    @property
+    def size(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in (*self.weights.values(), *self.tensors.values()))
+
+
 def entry_of(state: RunState, rank: Callable[[dict[str, Any]], float]) -> Entry:
     """What the keep rules need of a checkpoint; `rank` makes a number of a score, smaller is better."""
     score = state.score if state.validated else None
-    return Entry(state.step, regular=state.validated, rank=None if score is None else rank(score))
+    return Entry(
+        state.step,
+        regular=state.validated,
+        rank=None if score is None else rank(score),
+        steady=state.skipped_in_row == 0,
+    )
 
 
-def write_state(directory: Path, state: RunState, step: TrainStep, facts: Mapping[str, Any]) -> None:
+def snapshot(state: RunState, step: TrainStep) -> Snapshot:
+    """Copy the numbers and every tensor; later steps change nothing of it."""
+    tensors = {name: np.asarray(variable) for name, variable in _variables(step).items()}
+    return Snapshot(deepcopy(state), values_of(step.model), tensors)
+
+
+def not_finite(step: TrainStep) -> str | None:
+    """The path of the first weight or optimizer's tensor with a NaN or an infinity."""
+    for variable in (*step.model.trainable_variables, *step.optimizer.variables):
+        value = tf.convert_to_tensor(variable.value)
+        if value.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(value))):
+            return str(variable.path)
+    return None
+
+
+def write_state(directory: Path, taken: Snapshot, facts: Mapping[str, Any]) -> None:
     """Write training_state.safetensors and state.json; `facts` are what else state.json says."""
-    tensors = {name: _array(variable) for name, variable in _variables(step).items()}
-    save_file(tensors, directory / TENSORS)
-    write_json(directory, STATE, {"state": asdict(state), **facts})
+    save_file(taken.tensors, directory / TENSORS)
+    write_json(directory, STATE, {"state": asdict(taken.state), **facts})
 
 
 def restore(directory: Path, step: TrainStep) -> RunState:
     """Fill model, optimizer and statistics from a checkpoint; what it says of the run's progress.
 
-    Raises CheckpointError where the checkpoint is of another network or optimizer.
+    Raises CheckpointError where the checkpoint is of another network, optimizer or version.
     """
-    values = read_json(directory, STATE, required=True)
+    state = RunState.from_json(read_json(directory, STATE, required=True)["state"])
     assign_weights(step.model, load_file(directory / WEIGHTS))
     tensors = load_file(directory / TENSORS)
     variables = _variables(step)
@@ -95,13 +140,7 @@ def restore(directory: Path, step: TrainStep) -> RunState:
         raise CheckpointError(f"{directory / TENSORS} is of another model: {len(odd)} names differ, {odd[0]} first")
     for name, variable in variables.items():
         variable.assign(tensors[name])
-    return RunState.from_json(values["state"])
-
-
-def state_bytes(step: TrainStep) -> int:
-    """The size of a checkpoint's tensors."""
-    arrays = [*step.model.trainable_variables, *_variables(step).values()]
-    return sum(int(np.prod(each.shape)) * tf.as_dtype(each.dtype).size for each in arrays)
+    return state
 
 
 def versions() -> dict[str, str]:
@@ -131,7 +170,3 @@ def _variables(step: TrainStep) -> dict[str, Any]:
         **{f"untrained/{index:04d}": variable for index, variable in enumerate(untrained)},
         **{f"statistics/{name}": variable for name, variable in step.variables.items()},
     }
-
-
-def _array(variable: Any) -> np.ndarray:
-    return np.asarray(variable.numpy())

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from regard.batch import KEYS, Batch
-from regard.nn.losses import cross_entropy
+from regard.batch import KEYS, Batch, Key
+from regard.nn.losses import head_losses
+from regard.training.spikes import SpikeGuard
 
 Gradients = list[tf.Tensor]
+
+APPLIED, NOT_FINITE, SPIKE = 1, 0, -1  # what became of a step
 
 
 class Statistics(NamedTuple):
@@ -35,28 +38,34 @@ class TrainStep:
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         accumulation: int = 1,
+        spike_deviations: float | None = None,
+        labels: Key = KEYS["labels"],
+        weights: Sequence[Any] | None = None,
     ) -> None:
-        """keys: the keys of the batches. accumulation: the micro-batches of a step."""
+        """keys: of the batches; `labels` says what those are. accumulation: the micro-batches of a step.
+        spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train."""
         self.model = model
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.clip_norm = clip_norm
         self.accumulation = accumulation
-        self.weights = model.trainable_variables
+        self.weights = list(model.trainable_variables if weights is None else weights)
+        self.spikes = None if spike_deviations is None else SpikeGuard(spike_deviations)
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
         self.label_count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="label_count")
         self.gradient_norm = tf.Variable(0.0, trainable=False, name="gradient_norm")
         self._buffers = self._make_buffers() if accumulation > 1 else []
-        signature = batch_signature(keys)
+        signature = batch_signature(keys, labels)
         rate = tf.TensorSpec([], tf.float32)
         self._whole = tf.function(self._whole_step, input_signature=[signature, rate])
         self._gather = tf.function(self._gather_micro_batch, input_signature=[signature])
         self._finish = tf.function(self._finish_step, input_signature=[rate])
 
     def __call__(self, batches: Sequence[Batch], rate: float) -> tf.Tensor:
-        """One step over `accumulation` batches at this learning rate; a boolean scalar, False where it was skipped.
+        """One step over `accumulation` batches at this learning rate; an integer scalar: APPLIED, NOT_FINITE, SPIKE.
 
-        A step whose loss or gradient is not finite touches neither weights nor optimizer nor statistics.
+        A step that is not applied touches neither weights nor optimizer nor statistics: its loss or its gradient was
+        not finite, or its loss was a spike.
         """
         if self.accumulation == 1:
             return self._whole(batches[0], np.float32(rate))
@@ -67,7 +76,13 @@ class TrainStep:
     @property
     def variables(self) -> dict[str, tf.Variable]:
         """The state between two steps that is neither the model's nor the optimizer's."""
-        return {"loss_sum": self.loss_sum, "label_count": self.label_count, "gradient_norm": self.gradient_norm}
+        spikes = {} if self.spikes is None else self.spikes.variables
+        return {
+            "loss_sum": self.loss_sum,
+            "label_count": self.label_count,
+            "gradient_norm": self.gradient_norm,
+            **spikes,
+        }
 
     def read(self) -> Statistics:
         """The statistics, which begin anew."""
@@ -92,18 +107,18 @@ class TrainStep:
 
     def _finish_step(self, rate: tf.Tensor) -> tf.Tensor:
         *gradients, loss_sum, count = [buffer.read_value() for buffer in self._buffers]
-        finite = self._update(gradients, loss_sum, count, rate)
+        outcome = self._update(gradients, loss_sum, count, rate)
         for buffer in self._buffers:
             buffer.assign(tf.zeros_like(buffer))
-        return finite
+        return outcome
 
     def _gradients(self, batch: Batch) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
         """Of the sum of the losses, with that sum and the count of labels."""
         variables = [weight.value for weight in self.weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits = self.model(batch, training=True).logits
-            loss_sum, count = cross_entropy(logits, batch["labels"], self.label_smoothing)
+            output = self.model(batch, training=True)
+            loss_sum, count = head_losses(output, batch, self.model.spec, self.label_smoothing)
         gradients = tape.gradient(loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
 
@@ -111,6 +126,7 @@ class TrainStep:
         # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0 and is skipped.
         norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])) / count
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
+        spike = tf.constant(False) if self.spikes is None else self.spikes.beyond(loss_sum / count)
 
         def apply() -> tf.Tensor:
             factor = 1 / count
@@ -121,11 +137,14 @@ class TrainStep:
             self.loss_sum.assign_add(tf.cast(loss_sum, tf.float64))
             self.label_count.assign_add(tf.cast(count, tf.float64))
             self.gradient_norm.assign(norm)
-            return tf.constant(True)
+            if self.spikes is not None:
+                self.spikes.follow(loss_sum / count)
+            return tf.constant(APPLIED)
 
-        return tf.cond(finite, apply, lambda: tf.constant(False))
+        return tf.cond(finite & ~spike, apply, lambda: tf.where(finite, SPIKE, NOT_FINITE))
 
 
-def batch_signature(keys: Iterable[str]) -> dict[str, tf.TensorSpec]:
+def batch_signature(keys: Iterable[str], labels: Key = KEYS["labels"]) -> dict[str, tf.TensorSpec]:
     """Every dimension open, so that one trace serves all bucket shapes."""
-    return {key: tf.TensorSpec([None] * len(KEYS[key].shape.split()), KEYS[key].dtype) for key in keys}
+    kinds = {**KEYS, "labels": labels}
+    return {key: tf.TensorSpec([None] * len(kinds[key].shape.split()), kinds[key].dtype) for key in keys}

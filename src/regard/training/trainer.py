@@ -1,37 +1,44 @@
-"""Train a translator by a run file, and go on by itself where an earlier process stopped."""
+"""Train a model by a run file, and go on by itself where an earlier process stopped."""
 
 import shlex
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
-from regard.data.batching import BucketedBatches
+from regard.data.batching import Batches
+from regard.data.objectives.catalog import objective_of
+from regard.data.objectives.objective import Batching, Objective
+from regard.data.packing import PackedBatches
 from regard.data.prepare import open_or_prepare
 from regard.data.shards import PreparedData, write_file
-from regard.errors import ConfigError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
-from regard.models.catalog import spec as preset_spec
-from regard.models.forms import Transformer, build_model
+from regard.models.forms import Transformer
 from regard.training.averaging import mean_weights
 from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
-from regard.training.optimizer import build_optimizer
+from regard.training.network import batch_keys, network
+from regard.training.optimizer import describe_training, model_optimizer
 from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
-from regard.training.signals import StopRequest
-from regard.training.state import RunState, restore
+from regard.training.scoring import scores_of
+from regard.training.signals import StopRequest, stopping_at_once
+from regard.training.starting import tokenizer_of
+from regard.training.state import TENSORS, RunState, restore
 from regard.training.step import TrainStep
 from regard.training.validation import Score, Validator
-
-BATCH_KEYS = ("input_ids", "attention_mask", "labels")
 
 
 class TrainingResult(NamedTuple):
@@ -39,7 +46,7 @@ class TrainingResult(NamedTuple):
 
     model: Path  # a Hugging Face directory
     step: int
-    tokens: int  # real target tokens seen
+    tokens: int  # real tokens seen, of pairs those of the targets
     seconds: float  # of training, summed over resumes
     score: Score | None  # of the model written, on the validation split; None where there is none
     reason: str  # why training ended
@@ -56,9 +63,10 @@ def train(
     """Train as `run` says, in a run directory; prepare the data if that is not done, resume if training has begun.
 
     Writes run.toml, data/, checkpoints/, metrics.jsonl and, at the end, model/. `stop` is asked before each step;
-    Ctrl-C and SIGTERM count as a yes. console: where progress goes; absent: stderr. command: what a user who stopped
-    it types to go on; absent: `regard train DIRECTORY`. Sets the global seeds of Python, NumPy and TensorFlow to
-    `run.seed`.
+    Ctrl-C and SIGTERM count as a yes, and end at once what comes before the first step and after the last; a second
+    signal ends the process at once anywhere. console: where progress goes; absent: stderr. command: what a user who
+    stopped it types to go on; absent: `regard train DIRECTORY`. Sets the global seeds of Python, NumPy and TensorFlow
+    to `run.seed`.
 
     Raises ConfigError where `run` is not the run of the directory, RegardError where another process is at work in it,
     CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop.
@@ -66,8 +74,8 @@ def train(
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
         require_tensorboard()
-    with locked(directory):
-        command = command or shlex.join(["regard", "train", str(directory)])
+    command = command or shlex.join(["regard", "train", str(directory)])
+    with locked(directory), stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
         return _train(run, directory, stop, console, command)
 
 
@@ -80,76 +88,67 @@ def _train(
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
     begun = checkpoint is not None
-    prepared = open_or_prepare(run, directory / "data", begun=begun, progress=console.is_terminal)
+    given = None if run.model.from_ is None else partial(tokenizer_of, run.model.from_)
+    prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=console.is_terminal)
+    objective = objective_of(run).with_names(prepared.manifest.get("names", []))
     if checkpoint is not None:
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     # On another machine "auto" could mean another dtype, and another result.
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
+    if run.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(run.seed)
-    step = _train_step(run, _network(run, prepared, dtype))
+    step = train_step(run, network(run, prepared, dtype, checkpoint), objective)
     state = RunState() if checkpoint is None else restore(checkpoint, step)
     saver = Saver(store, run, prepared, dtype, step)
-    with Report(directory, console, step=state.step, tensorboard=run.training.tensorboard) as report:
+    with Report(directory, console, step=state.step, tensorboard=run.training.tensorboard) as report, saver:
         _say_where_it_starts(report, checkpoint, complaints)
+        report.say(describe_training(step.optimizer, step.model))
         saver.thin_out()
-        validator = _validator(run, prepared, step.model)
-        batches = _batches(run, prepared, "train", shuffle=True)
+        validator = _validator(run, prepared, objective, step)
+        batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
+        if isinstance(batches, PackedBatches):
+            report.say(batches.describe())
         loop = Loop(run, state, step, batches, validator, saver, report, command)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
         return _finish(directory, state, saver, validator, report, reason)
 
 
-def _network(run: RunConfig, prepared: PreparedData, dtype: str) -> Transformer:
-    """The model with fresh weights, which `run.seed` decides, and with the run's way of decoding."""
-    tokenizer = prepared.tokenizer
-    spec = preset_spec(
-        run.model.preset,
-        vocab_size=tokenizer.vocab_size,
-        pad_id=tokenizer.id_of("pad"),
-        eos_id=tokenizer.id_of("eos"),
-        **run.model.overrides(),
-    )
-    bound = spec.text.positions.max_positions
-    lengths = {"data.max_tokens": run.data.max_tokens, "decoding.max_new_tokens": run.decoding.max_new_tokens}
-    for key, length in lengths.items():
-        if length > bound:
-            raise ConfigError(f"{key} must be at most model.max_positions ({bound}), but is {length}")
-    model = build_model(spec, dtype)
-    model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
-    return model
-
-
-def _train_step(run: RunConfig, model: Transformer) -> TrainStep:
+def train_step(run: RunConfig, model: Transformer, objective: Objective) -> TrainStep:
+    """The step of a run, with an optimizer that has taken none."""
+    optimizer = model_optimizer(run.training, model)
     return TrainStep(
         model,
-        build_optimizer(run.training.optimizer, model.trainable_variables),
-        keys=BATCH_KEYS,
+        optimizer,
+        weights=optimizer.trained_weights,
+        keys=batch_keys(objective, model.spec),
+        labels=objective.labels,
         label_smoothing=run.training.label_smoothing,
         clip_norm=run.training.clip_norm,
         accumulation=run.training.accumulation,
+        spike_deviations=run.training.spike_deviations,
     )
 
 
-def _batches(run: RunConfig, prepared: PreparedData, split: str, *, shuffle: bool) -> BucketedBatches:
-    return BucketedBatches(
-        prepared.split(split),
-        batch_tokens=run.training.batch_tokens,
-        seed=run.seed,
-        pad_id=prepared.tokenizer.id_of("pad"),
-        shuffle=shuffle,
-        max_tokens=run.data.max_tokens,
-    )
+def batches_of(
+    run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer, split: str, *, shuffle: bool
+) -> Batches:
+    """The batches of one split, as the model of a run reads them."""
+    types = bool(model.spec.text.token_types)
+    how = Batching(run.training.batch_tokens, run.seed, shuffle, token_types=types)
+    return objective.batches(prepared.split(split), prepared.tokenizer, how)
 
 
-def _validator(run: RunConfig, prepared: PreparedData, model: Any) -> Validator | None:
+def _validator(run: RunConfig, prepared: PreparedData, objective: Objective, step: TrainStep) -> Validator | None:
     """None where the data has nothing to validate on."""
     if "validation" not in prepared.manifest["splits"] or not len(prepared.split("validation")):
         return None
-    batches = _batches(run, prepared, "validation", shuffle=False)
-    shards = prepared.split("validation")
-    return Validator(model, shards, prepared.tokenizer, batches, run.training.score_examples)
+    batches = batches_of(run, prepared, objective, step.model, "validation", shuffle=False)
+    weights = partial(averaged, step.optimizer) if run.training.average == "ema" else nullcontext
+    scores = scores_of(run, prepared, objective, step.model)
+    return Validator(step.model, batches, scores, objective.labels, weights)
 
 
 def _say_where_it_starts(report: Report, checkpoint: Path | None, complaints: list[str]) -> None:
@@ -174,6 +173,8 @@ def _finish(
         report.warn(f"the last step, {state.step}, is not saved: the model is made of what was saved before it")
     chosen, model = saver.chosen(report.warn), saver.step.model
     assign_weights(model, mean_weights(chosen))
+    if saver.run.training.average == "ema":
+        assign_averages(saver.step.optimizer, chosen[0] / TENSORS)
     if len(chosen) == 1:
         score = read_json(chosen[0], STATE, required=True)["state"]["score"]
     else:
@@ -183,6 +184,8 @@ def _finish(
     progress = {"step": state.step, "model_step": model_step, "tokens": state.tokens}
     facts = {**saver.facts(), **progress, "score": score, "checkpoints": made_of}
     target = directory / "model"
+    for leftover in directory.glob(".model-*"):  # of a process that was killed while it wrote the model
+        shutil.rmtree(leftover, ignore_errors=True)
     save_model(model, target, tokenizer=saver.prepared.tokenizer, regard=facts)
     ending = {"step": state.step, "model_step": model_step, "checkpoints": made_of, "reason": reason}
     report.final({"kind": "final", **ending, **(score or {})})

@@ -1,0 +1,94 @@
+"""`regard find-rate`: the learning rate that a run bears, before it is trained."""
+
+import csv
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from regard.commands.engine import import_tensorflow
+from regard.commands.train import resolve_run
+from regard.config import RunConfig
+from regard.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from regard.training.rate_finder import Finding
+
+_ROWS = 20  # of the table
+
+
+def find_run_rate(
+    run: Path,
+    output: Path | None,
+    overrides: Sequence[str],
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    table: Path | None,
+    chart: Path | None,
+    as_json: bool,
+) -> None:
+    """Search, print losses by rate and the rate suggested; `table`: where every step goes as CSV; `chart`: as PNG."""
+    config, directory = resolve_run(run, output, overrides)
+    if chart is not None:
+        require_matplotlib()
+    import_tensorflow()
+    from regard.training.rate_finder import find_rate
+
+    found = find_rate(config, directory, low=low, high=high, steps=steps, console=Console(stderr=True))
+    if table is not None:
+        _write_table(table, found.trials)
+    if chart is not None:
+        _draw(chart, found)
+    if as_json:
+        print(json.dumps({**found._asdict(), "trials": [trial._asdict() for trial in found.trials]}))
+        return
+    every = max(1, -(-len(found.trials) // _ROWS))
+    print("    rate      loss  smoothed")
+    for trial in found.trials[::every]:
+        print(f"{trial.rate:.2e}  {trial.loss:8.4f}  {trial.smoothed:8.4f}")
+    print(found.ended)
+    print(_advice(found.suggested, config))
+
+
+def _advice(suggested: float | None, config: RunConfig) -> str:
+    if suggested is None:
+        return "no rate is suggested: the loss did not fall; try a higher --to, a lower --from, or more --steps"
+    key = "scale, so that the highest rate is" if config.training.schedule.name == "paper" else "peak ="
+    return f"the loss fell fastest at {suggested:.2e}: set training.schedule.{key} {suggested:.1e}"
+
+
+def _write_table(path: Path, trials: Sequence[tuple[float, float, float]]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("rate", "loss", "smoothed"), *trials])
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def require_matplotlib() -> None:
+    """Raise MissingDependencyError where the package is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingDependencyError("--png needs the package matplotlib: pip install 'regard[plot]', or use --csv")
+
+
+def _draw(path: Path, found: "Finding") -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    rates = [trial.rate for trial in found.trials]
+    axes.semilogx(rates, [trial.loss for trial in found.trials], color="0.8", label="loss")
+    axes.semilogx(rates, [trial.smoothed for trial in found.trials], label="smoothed")
+    if found.suggested is not None:
+        axes.axvline(found.suggested, color="0.5", linestyle="--", label=f"suggested: {found.suggested:.1e}")
+    axes.set(xlabel="learning rate", ylabel="loss (nats)")
+    axes.legend()
+    try:
+        figure.savefig(path, format="png", dpi=150)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error

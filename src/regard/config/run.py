@@ -1,0 +1,86 @@
+"""A whole run file, and what its tables must not say together."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from regard.config.section import Section
+from regard.config.sections import (
+    DataConfig,
+    DecodingConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    TokenizerConfig,
+    TrainingConfig,
+)
+from regard.config.tasks import OWNED, TASKS, TaskName, with_defaults
+
+
+class RunConfig(Section):
+    """A whole run: data + model + training."""
+
+    task: TaskName = "translate"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: DataConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig
+    decoding: DecodingConfig = DecodingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_defaults(cls, values: Any) -> Any:
+        return with_defaults(values)
+
+    @model_validator(mode="after")
+    def _belongs_to_the_task(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        rules = TASKS[self.task]
+        for key in OWNED:
+            if key not in rules.keys and self._says(key):
+                owners = ", ".join(name for name, other in TASKS.items() if key in other.keys)
+                yield f"{key} is for {owners}, but task is {self.task!r}: leave it out"
+        yield from self._corpus_problems(rules.corpora)
+        if self.training.best not in rules.scores:
+            yield (
+                f"training.best must be one of {', '.join(rules.scores)} for {self.task}, but is {self.training.best!r}"
+            )
+        if self.task == "translate" and self.training.best != "loss" and self.training.score_examples == 0:
+            yield f"training.best = {self.training.best!r} needs training.score_examples above 0"
+        if self.task == "classify":
+            yield from self._classify_problems()
+        beside = self.tokenizer.changed(*type(self.tokenizer).model_fields)
+        if self.model.from_ is not None and beside is not None:
+            yield f"tokenizer.{beside} cannot stand beside model.from, which brings its own tokenizer: leave it out"
+
+    def _says(self, key: str) -> bool:
+        """Whether a key, or any key of a table, is at another value than where the run file is silent."""
+        table, _, name = key.partition(".")
+        section: Section = getattr(self, table)
+        if not name:
+            return section.changed(*type(section).model_fields) is not None
+        silent = type(section).model_fields[name].default
+        return bool(getattr(section, name) != TASKS[self.task].defaults.get(table, {}).get(name, silent))
+
+    def _corpus_problems(self, kinds: tuple[str, ...]) -> Iterator[str]:
+        for split in ("train", "validation", "test"):
+            for number, corpus in enumerate(getattr(self.data, split)):
+                where = f"data.{split}.{number}"
+                if corpus.kind not in kinds:
+                    yield f"{where}: {self.task} reads {' or '.join(kinds)}, but this corpus is {corpus.kind}"
+                spoken = corpus.changed("source_lang", "target_lang")
+                if self.task != "translate" and spoken is not None:
+                    yield f"{where}: {spoken} is for translate, but task is {self.task!r}: leave it out"
+
+    def _classify_problems(self) -> Iterator[str]:
+        problem, best = self.objective.problem, self.training.best
+        if best != "loss" and (problem == "regression") != (best == "pearson"):
+            yield f"training.best = {best!r} is no score where objective.problem is {problem!r}"
+        if problem != "single_label" and self.training.label_smoothing:
+            yield f"training.label_smoothing is for single_label, but objective.problem is {problem!r}: leave it out"

@@ -1,0 +1,179 @@
+"""The tables of a run file but the outermost: frozen, checked, each key documented in a line."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from regard.config.section import Section
+from regard.config.updates import OptimizerConfig, ScheduleConfig
+from regard.specs import Problem
+
+
+class CorpusConfig(Section):
+    """One corpus: two aligned files, a TSV, JSON Lines, or plain text; plain or .gz, globs allowed, `-` is stdin."""
+
+    source: str | None = None  # with target: aligned files, one sentence a line
+    target: str | None = None
+    tsv: str | None = None  # source TAB target [TAB source language TAB target language]
+    jsonl: str | None = None  # objects with "source" and "target", or what else the task reads: docs/objectives.md
+    text: str | None = None  # documents: tasks that learn from text alone
+    documents: Literal["blank-line", "line", "file"] | None = None  # what ends one of `text`; absent: a blank line
+    source_lang: str | None = None
+    target_lang: str | None = None
+    weight: float = Field(default=1.0, gt=0)  # how often an epoch repeats it: 2.0 twice, 0.5 a fixed half
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        others = (self.tsv, self.jsonl, self.text)
+        kinds = [self.source is not None or self.target is not None, *(each is not None for each in others)]
+        if sum(kinds) != 1:
+            raise ValueError("a corpus is either source + target, or tsv, or jsonl, or text: give exactly one")
+        if (self.source is None) != (self.target is None):
+            raise ValueError("source and target belong together: give both")
+        if self.text is None and self.changed("documents"):
+            raise ValueError("documents says what ends a document of text, but this corpus has no text: leave it out")
+        return self
+
+    @property
+    def kind(self) -> Literal["source", "tsv", "jsonl", "text"]:
+        """By the key that names its files."""
+        if self.source is not None:
+            return "source"
+        return "tsv" if self.tsv is not None else "jsonl" if self.jsonl is not None else "text"
+
+
+class DataConfig(Section):
+    """Where the examples come from, and which are kept."""
+
+    builder: str | None = None  # a data set of regard.corpora ("demo", "debian-en-de", ...) instead of files
+    train: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # TOML's arrays are lists
+    validation: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
+    test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
+    language_tags: bool = False  # begin each source with its target language, >>de<<, as Marian does
+    # The most tokens that the model reads at once: pairs with a longer side are dropped, classified texts are cut,
+    # other texts are read in windows; all of it is counted.
+    max_tokens: int = Field(default=128, ge=2)
+    max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
+    workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core, 8 at most
+
+    @model_validator(mode="after")
+    def _some_data(self) -> Self:
+        if bool(self.train) == (self.builder is not None):
+            raise ValueError("data needs either builder or train, and not both")
+        beside = self.changed("validation", "test")
+        if self.builder is not None and beside is not None:
+            raise ValueError(f"data.{beside} cannot stand beside data.builder, which brings its own: leave it out")
+        return self
+
+
+class ObjectiveConfig(Section):
+    """What a model learns from its examples, as far as the task leaves a choice."""
+
+    problem: Problem = "single_label"  # classify: one label of several, any number of labels, or a number
+    rate: float = Field(default=0.15, gt=0, lt=1)  # masked and span-corruption: the share of the tokens that is hidden
+    whole_words: bool = False  # masked-language-model: all tokens of a word are hidden together
+    mean_span: float = Field(default=3.0, ge=1)  # span-corruption: tokens in a row that are hidden, on average
+    stride: int | None = Field(default=None, ge=0)  # tag, answer: tokens that neighbouring windows share; absent: 1/4
+
+
+class TokenizerConfig(Section):
+    """The tokenizer of all texts: trained, or an existing one."""
+
+    algorithm: Literal["bpe", "unigram"] = "bpe"  # byte-level BPE, or Unigram
+    vocab_size: int = Field(default=8000, ge=300)  # special tokens included
+    normalizer: Literal["none", "nfc", "nfkc"] = "nfc"
+    coverage: float = Field(default=1.0, gt=0, le=1)  # share of the characters seen that get a token (unigram)
+    path: str | None = None  # an existing tokenizer.json instead of training one
+
+    @model_validator(mode="after")
+    def _path_alone(self) -> Self:
+        beside = self.changed("algorithm", "vocab_size", "normalizer", "coverage")
+        if self.path is not None and beside is not None:
+            raise ValueError(
+                f"tokenizer.{beside} is for training a tokenizer, but tokenizer.path gives one: leave it out"
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """The network: a preset and what differs from it, or a checkpoint to go on from."""
+
+    preset: str | None = None  # absent: the task's own, unless `from` names a checkpoint
+    from_: str | None = Field(default=None, alias="from")  # a model directory, a packaged model, or a hub id
+    norm_order: Literal["pre", "post"] | None = None
+    width: int | None = Field(default=None, ge=2)
+    heads: int | None = Field(default=None, ge=1)
+    ffn_width: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1)  # of an encoder or a decoder alone
+    encoder_depth: int | None = Field(default=None, ge=1)
+    decoder_depth: int | None = Field(default=None, ge=1)
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    activation_dropout: float | None = Field(default=None, ge=0, lt=1)
+    max_positions: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _from_alone(self) -> Self:
+        beside = self.changed(*(name for name in type(self).model_fields if name != "from_"))
+        if self.from_ is not None and beside is not None:
+            raise ValueError(f"model.{beside} is for a new network, but model.from names a checkpoint: leave it out")
+        return self
+
+    def overrides(self) -> dict[str, Any]:
+        """What the run file sets beside the preset."""
+        return self.model_dump(exclude={"preset", "from_"}, exclude_none=True)
+
+
+class TrainingConfig(Section):
+    """How long, how fast, how careful. A budget is needed: steps, epochs or minutes; the first one met ends the run."""
+
+    steps: int | None = Field(default=None, ge=1)  # optimizer updates
+    epochs: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
+    batch_tokens: int = Field(default=4096, ge=1)  # of one micro-batch: rows * longest side, padding included
+    accumulation: int = Field(default=1, ge=1)  # micro-batches a step
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    freeze: tuple[str, ...] = Field(default=(), strict=False)  # patterns of weight paths that are not trained
+    ema: float | None = Field(default=None, gt=0, lt=1)  # decay by step of an average of the weights, kept beside them
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    clip_norm: float | None = Field(default=1.0, gt=0)  # global norm of the gradient of the mean loss
+    dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where the processor multiplies it
+    log_every: int = Field(default=50, ge=1)  # steps
+    validate_every: int = Field(default=500, ge=1)  # steps; a checkpoint is written then
+    score_examples: int = Field(default=200, ge=0)  # validation examples translated for BLEU and chrF; 0: none
+    best: str = "loss"  # what the best checkpoint is best at, on validation: loss, or a score of the task
+    patience: int | None = Field(default=None, ge=1)  # validations without a new best before the run ends
+    keep_last: int = Field(default=3, ge=1)  # checkpoints
+    keep_best: int = Field(default=1, ge=1)
+    # The model written at the end: the best checkpoint; the mean of these; or the best by its moving average, which is
+    # validated then.
+    average: Literal["none", "last", "best", "ema"] = "none"
+    max_bad_steps: int = Field(default=10, ge=1)  # skipped steps in a row before a rollback to the last good checkpoint
+    max_rollbacks: int = Field(default=3, ge=0)  # of a run; where one more would be needed, it ends with an error
+    spike_deviations: float | None = Field(default=None, gt=0)  # skip steps with a loss so far above the running mean
+    deterministic: bool = False  # on a GPU: the operations that give equal bits each time; a CPU's do anyway
+    tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _checks(self) -> Self:
+        if self.steps is None and self.epochs is None and self.minutes is None:
+            raise ValueError("training needs a budget: steps, epochs or minutes")
+        if self.schedule.ends and self.steps is None:
+            raise ValueError(f"the {self.schedule.name} schedule needs training.steps to know where it ends")
+        falling = self.schedule.warmup_steps + (self.schedule.decay_steps or 0)
+        if self.schedule.decay_steps is not None and falling > (self.steps or 0):
+            raise ValueError(f"schedule.warmup_steps + decay_steps must be at most training.steps, but is {falling}")
+        if self.average == "ema" and self.ema is None:
+            raise ValueError("training.average = 'ema' needs training.ema, the decay of that average")
+        return self
+
+
+class DecodingConfig(Section):
+    """How validation, evaluation and `translate` search by default; written to generation_config.json."""
+
+    num_beams: int = Field(default=4, ge=1)
+    length_penalty: float = 0.6
+    length_penalty_form: Literal["transformers", "gnmt"] = "gnmt"
+    max_new_tokens: int = Field(default=128, ge=1)

@@ -1,0 +1,87 @@
+"""What a model can be trained for, and which keys of a run file belong to which task."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+TaskName = Literal[
+    "translate", "language-model", "masked-language-model", "span-corruption", "classify", "tag", "answer"
+]
+
+
+class TaskRules(NamedTuple):
+    """A task as far as a run file is concerned."""
+
+    corpora: tuple[str, ...]  # keys that name a corpus
+    scores: tuple[str, ...]  # what `training.best` may name
+    keys: tuple[str, ...]  # of those in OWNED, the ones that belong to it
+    defaults: Mapping[str, Mapping[str, Any]]  # where they differ from the section's own
+
+
+# Keys that belong to some tasks alone; whole tables by their name.
+OWNED = (
+    *("data.builder", "data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
+    *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
+    *("objective.mean_span", "objective.stride"),
+)
+_PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
+
+TASKS: dict[str, TaskRules] = {
+    "translate": TaskRules(
+        ("source", "tsv", "jsonl"),
+        ("loss", "bleu", "chrf"),
+        (*OWNED[:6],),
+        {"model": {"preset": "base"}},
+    ),
+    "language-model": TaskRules(
+        ("text", "jsonl"),
+        ("loss",),
+        ("training.label_smoothing",),
+        {"model": {"preset": "gpt2-small"}, "training": _PLAIN},
+    ),
+    "masked-language-model": TaskRules(
+        ("text", "jsonl"),
+        ("loss", "accuracy"),
+        ("training.label_smoothing", "objective.rate", "objective.whole_words"),
+        {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+    "span-corruption": TaskRules(
+        ("text", "jsonl"),
+        ("loss", "accuracy"),
+        ("training.label_smoothing", "objective.rate", "objective.mean_span"),
+        {"model": {"preset": "t5-small"}, "training": _PLAIN},
+    ),
+    "classify": TaskRules(
+        ("jsonl",),
+        ("loss", "accuracy", "f1", "pearson"),
+        ("training.label_smoothing", "objective.problem"),
+        {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+    "tag": TaskRules(
+        ("jsonl",),
+        ("loss", "accuracy", "f1"),
+        ("training.label_smoothing", "objective.stride"),
+        {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+    "answer": TaskRules(
+        ("jsonl",),
+        ("loss", "exact_match", "f1"),
+        ("objective.stride",),
+        {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+}
+
+
+def with_defaults(values: Any) -> Any:
+    """A run file's values, with the task's own defaults where it says nothing."""
+    if not isinstance(values, Mapping):
+        return values
+    name = values.get("task", "translate")
+    rules = TASKS.get(name) if isinstance(name, str) else None
+    if rules is None:
+        return values
+    filled = dict(values)
+    for table, defaults in rules.defaults.items():
+        given = filled.get(table, {} if table == "model" else None)
+        if isinstance(given, Mapping) and not (table == "model" and "from" in given):
+            filled[table] = {**defaults, **given}
+    return filled

@@ -1,0 +1,30 @@
+"""Every objective by the name of its task in a run file."""
+
+from collections.abc import Callable
+
+from regard.config import RunConfig, TaskName
+from regard.data.objectives.answer import AnswerSpans
+from regard.data.objectives.classify import Classify
+from regard.data.objectives.corruption import SpanCorruption
+from regard.data.objectives.language import LanguageModel
+from regard.data.objectives.masked import MaskedLanguageModel
+from regard.data.objectives.objective import Objective
+from regard.data.objectives.tag import Tag
+from regard.data.objectives.translate import Translate
+
+OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
+    "translate": lambda run: Translate(run.data.max_tokens, run.data.max_ratio, run.data.language_tags),
+    "language-model": lambda run: LanguageModel(run.data.max_tokens),
+    "masked-language-model": lambda run: MaskedLanguageModel(
+        run.data.max_tokens, run.objective.rate, run.objective.whole_words
+    ),
+    "span-corruption": lambda run: SpanCorruption(run.data.max_tokens, run.objective.rate, run.objective.mean_span),
+    "classify": lambda run: Classify(run.data.max_tokens, run.objective.problem),
+    "tag": lambda run: Tag(run.data.max_tokens, run.objective.stride),
+    "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
+}
+
+
+def objective_of(run: RunConfig) -> Objective:
+    """The objective of a run, before the labels of its data are known."""
+    return OBJECTIVES[run.task](run)

@@ -1,0 +1,109 @@
+"""What every objective is: data, and pure functions record -> rows -> batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from regard.batch import KEYS, Key
+from regard.config import CorpusConfig
+from regard.data.batching import ArrayBatch, Batches, Rows, padded
+from regard.data.documents import read_records
+from regard.data.records import Parse
+from regard.data.shards import TokenShards
+from regard.data.sources import DropReport, Located
+from regard.features.tokenizer import Tokenizer
+from regard.features.tokenizer_layouts import LayoutName
+
+Row = tuple[Sequence[int], ...]  # the columns of one row
+
+
+class Reports(NamedTuple):
+    """What became of the records that did not become rows as they are."""
+
+    dropped: DropReport
+    changed: DropReport  # cut, or read in several windows
+
+
+class Batching(NamedTuple):
+    """How rows become batches."""
+
+    batch_tokens: int
+    seed: int
+    shuffle: bool
+    token_types: bool = False  # whether the model tells two texts apart by `token_type_ids`
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """One task's way from corpora to batches. It is sent to the processes that tokenise, so it holds plain values."""
+
+    max_tokens: int  # that the model reads at once
+
+    noun: ClassVar[str]  # what its records are called
+    rows_are: ClassVar[str] = ""  # what its rows are called, where a record may be several
+    columns: ClassVar[tuple[str, ...]]  # of a row
+    counted: ClassVar[tuple[str, ...]]  # the columns whose tokens are worth telling
+    split_by: ClassVar[str] = "text"  # the key of a record, in words
+    record: ClassVar[Any]  # the type of its records
+    layout: ClassVar[LayoutName]  # of a tokenizer that is trained for it
+    keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "labels")  # of its batches
+    named: ClassVar[bool] = False  # whether it must know all labels before it makes a row
+
+    @property
+    def labels(self) -> Key:
+        """The shape and dtype of `labels` in its batches."""
+        return KEYS["labels"]
+
+    def with_names(self, names: Sequence[str]) -> Self:
+        """The objective once the labels of the training data are known."""
+        return self
+
+    @property
+    def parse(self) -> Parse:
+        """How it reads a JSON object."""
+        raise NotImplementedError
+
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        """The usable records of corpora; the rest goes to `report`."""
+        return read_records(corpora, report, self.parse)
+
+    def refuse_record(self, located: Located) -> None:
+        """Raise DataError for a record that the run file rules out."""
+        return
+
+    def tags(self, names: Sequence[str]) -> list[str]:
+        """The language tags that a trained tokenizer must have."""
+        return []
+
+    @abstractmethod
+    def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
+        """Raise ConfigError for a tokenizer that lacks what the rows need."""
+
+    @abstractmethod
+    def encode(
+        self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
+    ) -> Iterator[tuple[Located, list[Row]]]:
+        """The rows of the records that are kept, in order; a pure function of them."""
+
+    @abstractmethod
+    def batches(self, shards: TokenShards, tokenizer: Tokenizer, how: Batching) -> Batches:
+        """The batches of prepared rows."""
+
+
+def token_batch(shards: TokenShards, rows: Rows, size: int, pad_id: int, types: int | None) -> tuple[ArrayBatch, Any]:
+    """`input_ids` of column 0, `attention_mask`, and where a column of types is given `token_type_ids`; and where the
+    tokens are, (R, S)."""
+    lengths = shards.lengths[rows, 0]
+    ids, real = padded(shards.gather(rows, 0), lengths, size, pad_id)
+    batch = {"input_ids": ids, "attention_mask": real.astype(np.int32)}
+    if types is not None:
+        batch["token_type_ids"] = padded(shards.gather(rows, types), lengths, size, 0)[0]
+    return batch, real
+
+
+def fill_id(tokenizer: Tokenizer) -> int:
+    """What stands in the padding, which no model reads: the pad token where there is one."""
+    return tokenizer.pad_id if tokenizer.pad_id is not None else 0

@@ -1,0 +1,221 @@
+"""What a line of a corpus says, one kind of record a task; `regard.batch.Example`, a pair of texts, is one more.
+
+`texts` are what a tokenizer learns from, `key` is what a split by hash goes by (records of one key never fall on both
+sides), `names` are the labels that it mentions. A record is a NamedTuple of JSON's own types, so that it goes to disk.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """What preparation asks of a record."""
+
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+
+class UnusableError(Exception):
+    """Why a line is dropped."""
+
+
+class TextRecord(NamedTuple):
+    """A document."""
+
+    text: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.text,)
+
+    @property
+    def key(self) -> str:
+        return self.text
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+
+class ClassRecord(NamedTuple):
+    """A text, or a pair of them, with its labels, or with a number."""
+
+    text: str
+    pair: str | None
+    labels: Sequence[str]
+    value: float = 0.0
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.text,) if self.pair is None else (self.text, self.pair)
+
+    @property
+    def key(self) -> str:
+        return "\0".join(self.texts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.labels)
+
+
+class TagRecord(NamedTuple):
+    """Words with a tag each."""
+
+    words: Sequence[str]
+    tags: Sequence[str]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (" ".join(self.words),)
+
+    @property
+    def key(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.tags)
+
+
+class AnswerRecord(NamedTuple):
+    """A question, its context, and what answers it: texts and the characters of the context where they begin; none
+    where the context does not say."""
+
+    question: str
+    context: str
+    answers: Sequence[str]
+    starts: Sequence[int]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.question, self.context
+
+    @property
+    def key(self) -> str:
+        return self.context
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+
+Parse = Callable[[Mapping[str, Any]], Record]  # a JSON object -> a record; UnusableError says why not
+
+
+def json_object(line: str) -> Mapping[str, Any]:
+    """One line of JSON Lines."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UnusableError("invalid JSON") from None
+    if not isinstance(values, dict):
+        raise UnusableError("no JSON object")
+    return values
+
+
+def parse_text(values: Mapping[str, Any]) -> TextRecord:
+    """ "text"."""
+    return TextRecord(_text(values, "text"))
+
+
+def parse_labelled(values: Mapping[str, Any]) -> ClassRecord:
+    """ "text", optionally "pair", and "label"."""
+    return ClassRecord(_text(values, "text"), _pair(values), (_name(values.get("label"), '"label"'),))
+
+
+def parse_multi_labelled(values: Mapping[str, Any]) -> ClassRecord:
+    """ "text", optionally "pair", and "labels", of which there may be none."""
+    labels = _list(values, "labels")
+    names = sorted({_name(label, 'an entry of "labels"') for label in labels})
+    return ClassRecord(_text(values, "text"), _pair(values), names)
+
+
+def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
+    """ "text", optionally "pair", and the number "label"."""
+    value = values.get("label")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
+        raise UnusableError('"label" is no number')
+    return ClassRecord(_text(values, "text"), _pair(values), (), float(value))
+
+
+def parse_tagged(values: Mapping[str, Any]) -> TagRecord:
+    """ "words" and as many "tags"; or "text", whose words are what white space parts."""
+    if "words" in values:
+        words = [_clean(word, 'an entry of "words"') for word in _list(values, "words")]
+    else:
+        words = _text(values, "text").split()
+    tags = [_name(tag, 'an entry of "tags"') for tag in _list(values, "tags")]
+    if not words:
+        raise UnusableError("empty text")
+    if len(words) != len(tags):
+        raise UnusableError("another number of tags than of words")
+    return TagRecord(words, tags)
+
+
+def parse_answered(values: Mapping[str, Any]) -> AnswerRecord:
+    """ "question", "context" and "answers": SQuAD's {"text": [...], "answer_start": [...]}, or a list of objects with
+    "text" and "answer_start", or empty."""
+    question, context = _text(values, "question").strip(), _text(values, "context")
+    texts, starts = _answers(values.get("answers"))
+    for text, start in zip(texts, starts, strict=True):
+        if context[start : start + len(text)] != text:
+            raise UnusableError('an answer does not stand at its "answer_start"')
+    return AnswerRecord(question, context, texts, starts)
+
+
+def _answers(given: Any) -> tuple[list[str], list[int]]:
+    if isinstance(given, list) and all(isinstance(each, dict) for each in given):
+        given = {name: [each.get(name) for each in given] for name in ("text", "answer_start")}
+    if not isinstance(given, dict):
+        raise UnusableError('no "answers"')
+    texts, starts = given.get("text"), given.get("answer_start")
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise UnusableError('"answers" need a "text" and an "answer_start" each')
+    if not all(type(start) is int and start >= 0 for start in starts):
+        raise UnusableError('an "answer_start" is no place')
+    return [_clean(text, 'the "text" of an answer') for text in texts], list(starts)
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    text = values.get(name)
+    if not isinstance(text, str):
+        raise UnusableError(f'no text "{name}"')
+    return _clean(text, f'"{name}"')
+
+
+def _pair(values: Mapping[str, Any]) -> str | None:
+    return None if values.get("pair") is None else _text(values, "pair")
+
+
+def _clean(text: Any, what: str) -> str:
+    """Not empty, and of characters: JSON can spell lone surrogates."""
+    if not isinstance(text, str):
+        raise UnusableError(f"{what} is no text")
+    if not text.strip():
+        raise UnusableError(f"{what} is empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnusableError("invalid UTF-8") from None
+    return text
+
+
+def _name(value: Any, what: str) -> str:
+    """A label: a text or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _clean(value, what)
+
+
+def _list(values: Mapping[str, Any], name: str) -> list[Any]:
+    found = values.get(name)
+    if not isinstance(found, list):
+        raise UnusableError(f'no list "{name}"')
+    return found

@@ -1,0 +1,31 @@
+"""Exact match and F1 of answers, as SQuAD's own script defines them (Rajpurkar et al. 2016, 2018)."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalised(answer: str) -> str:
+    """Lower case, without punctuation, English articles and superfluous space."""
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1 where a reference is the same when both are normalised, else 0. No reference: the right answer is ""."""
+    return float(any(normalised(answer) == normalised(reference) for reference in references or [""]))
+
+
+def answer_f1(answer: str, references: Sequence[str]) -> float:
+    """The best over the references of 2 P R / (P + R) of the words that both have, 0..1."""
+    return max(_f1(normalised(answer).split(), normalised(reference).split()) for reference in references or [""])
+
+
+def _f1(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    if not ours or not theirs:
+        return float(ours == theirs)
+    hits = (Counter(ours) & Counter(theirs)).total()
+    return 2 * hits / (len(ours) + len(theirs))

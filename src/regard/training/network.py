@@ -1,0 +1,99 @@
+"""The network of a run: a preset with fresh weights, or a checkpoint with a head for the task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regard.config import RunConfig
+from regard.config.tasks import TASKS, TaskName
+from regard.data.objectives.objective import Objective
+from regard.data.shards import PreparedData
+from regard.errors import ConfigError
+from regard.features.tokenizer import Tokenizer
+from regard.interop.checkpoints import load_model
+from regard.models.catalog import spec as translator_spec
+from regard.models.forms import Transformer, build_model
+from regard.models.presets import PRESETS, Vocabulary, preset_spec
+from regard.specs import Form, HeadKind, ModelSpec
+from regard.training.starting import WantedHead, head_for, open_start
+
+HEADS: dict[TaskName, HeadKind] = {
+    "translate": "language",
+    "language-model": "language",
+    "masked-language-model": "masked_language",
+    "span-corruption": "language",
+    "classify": "sequence_class",
+    "tag": "token_class",
+    "answer": "span",
+}
+FORMS: dict[TaskName, tuple[Form, ...]] = {
+    "translate": ("encoder-decoder",),
+    "language-model": ("decoder",),
+    "masked-language-model": ("encoder",),
+    "span-corruption": ("encoder-decoder",),
+    "classify": ("encoder", "decoder"),
+    "tag": ("encoder",),
+    "answer": ("encoder",),
+}
+
+
+def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path | None) -> Transformer:
+    """The model of a run, with fresh weights that the global seed decides, or those of `model.from`.
+
+    checkpoint: of the run itself, which goes on; its weights are then filled in from there. Raises ConfigError where
+    the model is no model for the task, or the data is longer than it reads.
+    """
+    wanted = wanted_head(run, prepared.manifest.get("names", []))
+    if run.model.from_ is None:
+        model = build_model(_spec(run, prepared.tokenizer, wanted), dtype)
+    elif checkpoint is not None:
+        model = load_model(checkpoint, dtype)
+    else:
+        start = open_start(run.model.from_)
+        model = load_model(start.place, dtype, head_for(start, wanted))
+    _refuse_unfit(run, model.spec)
+    if wanted.names:
+        numbered = {str(number): name for number, name in enumerate(wanted.names)}
+        label2id = {name: number for number, name in enumerate(wanted.names)}
+        model.kept_config = {**model.kept_config, "id2label": numbered, "label2id": label2id}
+    if run.task == "translate":
+        model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
+    return model
+
+
+def wanted_head(run: RunConfig, names: Sequence[str]) -> WantedHead:
+    """What the task of a run needs; names: the labels of its data, where it has labels."""
+    if run.task == "classify":
+        return WantedHead("sequence_class", names, run.objective.problem)
+    return WantedHead(HEADS[run.task], names if run.task == "tag" else ())
+
+
+def batch_keys(objective: Objective, spec: ModelSpec) -> tuple[str, ...]:
+    """The keys of the batches that a model is trained on: token types only where it tells them apart."""
+    return tuple(key for key in objective.keys if key != "token_type_ids" or spec.text.token_types)
+
+
+def _spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> ModelSpec:
+    name, overrides = run.model.preset or "", run.model.overrides()
+    if name not in PRESETS:
+        ids: dict[str, Any] = {"pad_id": tokenizer.id_of("pad"), "eos_id": tokenizer.id_of("eos")}
+        return translator_spec(name, vocab_size=tokenizer.vocab_size, **ids, **overrides)
+    vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id, tokenizer.bos_id)
+    return preset_spec(name, vocabulary, wanted.kind, wanted.labels, wanted.problem, **overrides)
+
+
+def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
+    forms = FORMS[run.task]
+    if spec.form not in forms or spec.source is not None or spec.output.kind != HEADS[run.task]:
+        what = f"model.from = {run.model.from_!r}" if run.model.from_ else f"model.preset = {run.model.preset!r}"
+        raise ConfigError(
+            f"{what} is an {spec.form} with a {spec.output.kind} head, but {run.task} needs an {' or '.join(forms)} "
+            f"of texts with a {HEADS[run.task]} head, such as the preset {TASKS[run.task].defaults['model']['preset']}"
+        )
+    positions = spec.text.positions
+    lengths = {"data.max_tokens": run.data.max_tokens}
+    if run.task == "translate":
+        lengths["decoding.max_new_tokens"] = run.decoding.max_new_tokens
+    for key, length in lengths.items():
+        if positions.kind != "none" and length > positions.max_positions:
+            raise ConfigError(f"{key} must be at most model.max_positions ({positions.max_positions}), but is {length}")

@@ -1,0 +1,32 @@
+"""Which scores validation gives to a task."""
+
+from regard.config import RunConfig
+from regard.data.objectives.answer import AnswerSpans
+from regard.data.objectives.classify import Classify
+from regard.data.objectives.language import LanguageModel
+from regard.data.objectives.objective import Objective
+from regard.data.objectives.tag import Tag
+from regard.data.objectives.translate import Translate
+from regard.data.shards import PreparedData
+from regard.models.forms import Transformer
+from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
+from regard.training.span_scores import AnswerScores, TagScores
+from regard.training.translation_scores import TranslationScores
+
+
+def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer) -> Scores:
+    """The scores of the validation split, by the objective."""
+    shards, tokenizer = prepared.split("validation"), prepared.tokenizer
+    match objective:
+        case Translate():
+            return TranslationScores(model, shards, tokenizer, run.training.score_examples)
+        case LanguageModel():
+            return LanguageScores(shards)
+        case Classify():
+            return ClassScores(objective.problem)
+        case Tag():
+            return TagScores(shards, objective.names)
+        case AnswerSpans():
+            return AnswerScores(shards, objective, tokenizer)
+        case _:
+            return TokenScores()

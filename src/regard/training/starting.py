@@ -1,0 +1,76 @@
+"""The checkpoint that a run goes on from: where it is, its tokenizer, and the head that it would have for a task."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from regard.errors import CheckpointError
+from regard.features.tokenizer import Tokenizer
+from regard.interop.directory import CONFIG
+from regard.interop.opening import Checkpoint, open_checkpoint
+from regard.interop.packaged import PACKAGES, packaged
+from regard.models.catalog import family
+from regard.models.family import Config
+from regard.models.presets import with_head
+from regard.specs import HeadKind, HeadSpec, Problem
+
+
+class WantedHead(NamedTuple):
+    """What a task needs on the hidden states."""
+
+    kind: HeadKind
+    names: Sequence[str] = ()  # of its labels
+    problem: Problem | None = None
+
+    @property
+    def labels(self) -> int:
+        return 1 if self.problem == "regression" else len(self.names)
+
+
+def open_start(name: str) -> Checkpoint:
+    """A model directory, a run directory's model, a .gguf file, a packaged model or one of the hub, unread but for its
+    JSON. Raises CheckpointError where there is none."""
+    place = Path(name)
+    if not place.exists() and name in PACKAGES:
+        return open_checkpoint(packaged(name))
+    finished = place / "model"
+    return open_checkpoint(finished if not (place / CONFIG).is_file() and (finished / CONFIG).is_file() else name)
+
+
+def tokenizer_of(name: str) -> Tokenizer:
+    """The tokenizer beside a checkpoint's weights, or in them. Raises CheckpointError where there is no such
+    checkpoint, and where the tokenizer gives ids beyond its table."""
+    checkpoint = open_start(name)
+    if checkpoint.place.is_dir():
+        tokenizer = Tokenizer.load(checkpoint.place)
+    else:
+        content, config = (checkpoint.companions[name]() for name in ("tokenizer.json", "tokenizer_config.json"))
+        tokenizer = Tokenizer(content, json.loads(config), str(checkpoint.place))
+    rows = family(checkpoint.config["model_type"]).from_config(Config(dict(checkpoint.config))).text.vocab_size
+    if tokenizer.vocab_size > rows:
+        raise CheckpointError(
+            f"{checkpoint.place}: the tokenizer is another model's: its vocabulary is {tokenizer.vocab_size}, "
+            f"but the model's is {rows}"
+        )
+    return tokenizer
+
+
+def head_for(checkpoint: Checkpoint, wanted: WantedHead) -> HeadSpec | None:
+    """The head to begin anew with; None where the checkpoint's own is the one, labels and all.
+
+    Raises CheckpointError where its family has no such head.
+    """
+    config = dict(checkpoint.config)
+    known = family(config["model_type"])
+    own = known.from_config(Config(config)).output
+    if own.kind == wanted.kind and own.labels == wanted.labels and own.problem in (None, wanted.problem):
+        listed = config.get("id2label") or {}
+        if not wanted.names or [listed.get(str(number)) for number in range(own.labels)] == list(wanted.names):
+            return None
+    head = known.from_config(Config(with_head(config, wanted.kind, wanted.labels, wanted.problem))).output
+    if head.kind != wanted.kind:
+        raise CheckpointError(
+            f"model.from: {checkpoint.place} is of the family {config['model_type']}, which has no {wanted.kind} head"
+        )
+    return head

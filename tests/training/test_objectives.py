@@ -1,0 +1,272 @@
+"""A whole run of each task at toy size: it learns, its scores are in the log, and no interruption changes a bit."""
+
+import hashlib
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from regard.commands.train import prepare_run, train_run
+from regard.config import RunConfig, parse_run, to_toml
+from regard.data.shards import PreparedData
+from regard.errors import ConfigError, TrainingInterrupted
+from regard.interop.checkpoints import load_model
+from regard.tasks.loading import load
+from regard.training.trainer import train
+
+NAMES, PLACES = ("Anna", "Bert", "Clara"), ("Rome", "Paris", "New York")
+ENCODER = {"preset": "bert-tiny", "width": 16, "heads": 2, "ffn_width": 16, "depth": 1}
+MODELS: dict[str, dict[str, Any]] = {
+    "language-model": {"preset": "gpt2-tiny", "width": 16, "heads": 2, "depth": 1, "max_positions": 48},
+    "masked-language-model": ENCODER,
+    "span-corruption": {"preset": "t5-tiny", "width": 16, "heads": 2, "ffn_width": 16}
+    | {"encoder_depth": 1, "decoder_depth": 1},
+    "classify": ENCODER,
+    "tag": ENCODER,
+    "answer": ENCODER,
+}
+SCORES = {
+    "language-model": {"perplexity", "bits_per_byte"},
+    "masked-language-model": {"perplexity", "accuracy"},
+    "span-corruption": {"perplexity", "accuracy"},
+    "classify": {"accuracy", "f1"},
+    "tag": {"accuracy", "f1"},
+    "answer": {"exact_match", "f1"},
+}
+STEPS = 6
+
+TRAIN_IN_A_PROCESS = """
+import sys
+from regard.config import load_run
+from regard.training.trainer import train
+train(load_run(sys.argv[1]), sys.argv[2])
+"""
+
+
+def sentence(rng: random.Random) -> tuple[str, str]:
+    name, place = rng.choice(NAMES), rng.choice(PLACES)
+    return f"{name} lives in {place} .", "city" if place == "Rome" else "elsewhere"
+
+
+def tagged(text: str) -> dict[str, Any]:
+    tags = {"Anna": "B-PER", "Bert": "B-PER", "Clara": "B-PER", "Rome": "B-LOC", "Paris": "B-LOC", "New": "B-LOC"}
+    words = text.split()
+    return {"words": words, "tags": [{"York": "I-LOC"}.get(word, tags.get(word, "O")) for word in words]}
+
+
+def asked(text: str) -> dict[str, Any]:
+    place = next(place for place in PLACES if place in text)
+    answers = [{"text": place, "answer_start": text.index(place)}]
+    return {"question": "where?", "context": text, "answers": answers}
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("corpora")
+    rng = random.Random(0)
+    for split, count in (("train", 90), ("validation", 10)):
+        texts = [sentence(rng) for _ in range(count)]
+        documents = [" ".join(sentence(rng)[0] for _ in range(rng.randint(1, 5))) for _ in range(count)]
+        (directory / f"{split}.txt").write_text("\n\n".join(documents) + "\n", "utf-8")
+        lines: dict[str, list[Any]] = {
+            "classify": [{"text": text, "label": label} for text, label in texts],
+            "tag": [tagged(text) for text, _ in texts],
+            "answer": [asked(text) for text, _ in texts],
+        }
+        for task, records in lines.items():
+            (directory / f"{split}-{task}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), "utf-8")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run_of(corpora: Path) -> Callable[..., RunConfig]:
+    def make(task: str, **sections: Any) -> RunConfig:
+        def source(split: str) -> dict[str, str]:
+            of_text = task not in ("classify", "tag", "answer")
+            return {"text": f"{corpora}/{split}.txt"} if of_text else {"jsonl": f"{corpora}/{split}-{task}.jsonl"}
+
+        data = {split: [source(split)] for split in ("train", "validation")}
+        training = {"steps": STEPS, "batch_tokens": 256, "log_every": 2, "validate_every": 3, "dtype": "float32"}
+        schedule = {"name": "constant", "peak": 0.01, "warmup_steps": 1}
+        values = {
+            "task": task,
+            "seed": 3,
+            "data": {**data, "workers": 1, "max_tokens": 48},
+            "tokenizer": {"vocab_size": 420 if task == "span-corruption" else 330},
+            "model": MODELS[task],
+            "training": {**training, "schedule": schedule, **sections.pop("training", {})},
+        }
+        return parse_run(values | sections)
+
+    return make
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run_of: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Runs that nothing disturbed, each made once."""
+    made: dict[str, Path] = {}
+
+    def of(task: str) -> Path:
+        if task not in made:
+            directory = tmp_path_factory.mktemp(task)
+            train(run_of(task), directory, console=quiet())
+            made[task] = directory
+        return made[task]
+
+    return of
+
+
+def validations(directory: Path) -> list[dict[str, Any]]:
+    lines = (directory / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == "validation"]
+
+
+def bits(directory: Path) -> dict[str, str]:
+    """The hashes of all that a run computed."""
+    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
+    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def scores(directory: Path) -> list[dict[str, Any]]:
+    return [{key: value for key, value in each.items() if key != "seconds"} for each in validations(directory)]
+
+
+@pytest.mark.parametrize("task", list(MODELS))
+def test_a_run_learns_and_its_scores_are_in_the_log(task: str, undisturbed: Callable[[str], Path]) -> None:
+    first, last = validations(undisturbed(task))
+    assert last["loss"] < first["loss"]
+    assert SCORES[task] <= last.keys()
+    assert all(np.isfinite(last[name]) for name in SCORES[task])
+
+
+@pytest.mark.parametrize("task", list(MODELS))
+def test_a_run_stopped_and_gone_on_with_ends_with_the_same_bits(
+    task: str, run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked_for = iter(range(100))
+    with pytest.raises(TrainingInterrupted):
+        train(run_of(task), tmp_path, stop=lambda: next(asked_for) > 1, console=quiet())
+    train(run_of(task), tmp_path, console=quiet())
+    assert bits(tmp_path) == bits(undisturbed(task))
+    assert scores(tmp_path) == scores(undisturbed(task))
+
+
+@pytest.mark.parametrize("task", ["language-model", "classify"])
+def test_a_process_killed_in_the_middle_ends_with_the_same_bits(
+    task: str, run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(run_of(task)), "utf-8")
+    directory = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", TRAIN_IN_A_PROCESS, str(tmp_path / "run.toml"), str(directory)])
+    while process.poll() is None and not list(directory.glob("checkpoints/step-*")):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() in (-signal.SIGKILL, 0)
+    train(run_of(task), directory, console=quiet())
+    assert bits(directory) == bits(undisturbed(task))
+
+
+def test_the_loss_of_packed_documents_is_that_of_each_document_alone(undisturbed: Callable[[str], Path]) -> None:
+    directory = undisturbed("language-model")
+    shards = PreparedData.open(directory / "data").split("validation")
+    model = load_model(directory / "checkpoints" / f"step-{STEPS:08d}")
+    nats = count = size = 0.0
+    for row in range(len(shards)):
+        (ids,) = shards.row(row)
+        assert len(ids) <= 48, "in this corpus no document is longer than a window"
+        logits = np.asarray(model({"input_ids": ids[None]}).logits, np.float64)[0, :-1]
+        chosen = logits[np.arange(len(ids) - 1), ids[1:]]
+        nats += float((np.log(np.exp(logits).sum(1)) - chosen).sum())
+        count += len(ids) - 1
+        size += len(shards.text(row)[0].encode())
+    last = validations(directory)[-1]
+    assert last["loss"] == pytest.approx(nats / count, rel=1e-5)
+    assert last["bits_per_byte"] == pytest.approx(nats / log(2) / size, rel=1e-5)
+
+
+def test_a_classifier_knows_its_labels_by_name(undisturbed: Callable[[str], Path]) -> None:
+    classifier = load(undisturbed("classify"))
+    assert sorted(entry.label for entry in classifier("Anna lives in Rome .").scores) == ["city", "elsewhere"]
+
+
+def test_a_classifier_goes_on_from_a_checkpoint_with_its_tokenizer_and_a_new_head(
+    run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    start = undisturbed("masked-language-model")
+    tuned = run_of("classify", model={"from": str(start)}, tokenizer={}, training={"steps": 1, "validate_every": 1})
+    frozen = tuned.training.model_copy(update={"schedule": tuned.training.schedule.model_copy(update={"scale": 1e-30})})
+    train(tuned.model_copy(update={"training": frozen}), tmp_path / "run", console=quiet())
+    began = {variable.path: variable.numpy() for variable in load_model(start / "model").variables}
+    ended = load_model(tmp_path / "run" / "model")
+    body = [variable for variable in ended.variables if variable.path.startswith("encoder/")]
+    assert len(body) > 10
+    for variable in body:
+        np.testing.assert_allclose(variable.numpy(), began[variable.path], atol=1e-7)
+    assert (ended.spec.output.kind, ended.spec.output.labels) == ("sequence_class", 2)
+    tokenizers = [directory / "model" / "tokenizer.json" for directory in (start, tmp_path / "run")]
+    assert tokenizers[0].read_bytes() == tokenizers[1].read_bytes()
+
+
+def test_a_run_from_a_checkpoint_goes_on_without_that_checkpoint(
+    run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    (undisturbed("masked-language-model") / "model").rename(start)
+    try:
+        run = run_of("classify", model={"from": str(start)}, tokenizer={})
+        train(run, tmp_path / "whole", console=quiet())
+        asked_for = iter(range(100))
+        with pytest.raises(TrainingInterrupted):
+            train(run, tmp_path / "parts", stop=lambda: next(asked_for) > 1, console=quiet())
+    finally:
+        start.rename(undisturbed("masked-language-model") / "model")
+    train(run, tmp_path / "parts", console=quiet())
+    assert bits(tmp_path / "parts") == bits(tmp_path / "whole")
+
+
+def test_the_commands_prepare_and_train_every_task(
+    run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(run_of("language-model")), "utf-8")
+    prepare_run(tmp_path / "run.toml", tmp_path / "run", ["data.max_tokens=40"])
+    assert capsys.readouterr().out == f"{tmp_path / 'run' / 'data'}: ready, 90 documents to train on\n"
+    train_run(undisturbed("tag"), None, ())
+    assert capsys.readouterr().out == f"{undisturbed('tag') / 'model'}\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "words"),
+    [
+        ("language-model", ENCODER, "preset = 'bert-tiny' is of the family bert, which has no language head"),
+        ("masked-language-model", MODELS["language-model"], "preset = 'gpt2-tiny' .* no masked_language head"),
+        ("classify", {"preset": "base"}, "preset = 'base' is an encoder-decoder .* needs an encoder or decoder"),
+        ("language-model", {"preset": "gpt2-smal"}, "did you mean gpt2-small"),
+        (
+            "language-model",
+            {**MODELS["language-model"], "norm_order": "pre"},
+            "model.norm_order is no key of gpt2-tiny",
+        ),
+        ("language-model", {**MODELS["language-model"], "max_positions": 32}, "data.max_tokens must be at most"),
+    ],
+)
+def test_a_network_that_does_not_suit_the_task_is_refused_by_name(
+    task: str, model: dict[str, Any], words: str, run_of: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train(run_of(task, model=model), tmp_path, console=quiet())
