@@ -15,7 +15,7 @@ from regard.config import load_run
 from regard.errors import TrainingInterrupted
 from regard.training.lock import locked
 
-TEXT_TASKS = ["embed", "classify", "tag", "fill-mask", "answer"]
+TEXT_TASKS = ["summarise", "embed", "classify", "tag", "fill-mask", "answer"]
 VERBS = ["demo", "prepare", "train", "evaluate", "translate", "inspect", *TEXT_TASKS]
 RUN_MAIN = "import sys; from regard.cli import main; sys.exit(main())"
 
@@ -104,12 +104,15 @@ def test_a_usage_error_is_one_line_and_code_2(regard, arguments, message):
         (["train", "nowhere.toml"], "cannot read the run file nowhere.toml: No such file or directory"),
         (["train", "."], ". is no run directory: it has no run.toml; give a run file instead"),
         (["train", ".", "-o", "x"], ". is a run directory and goes on in itself: leave --output out"),
-        (["translate", "nowhere", "text"], "no model at nowhere: there is no such directory"),
-        (["evaluate", "nowhere"], "there is no run or model at nowhere"),
+        (["translate", "nowhere", "text"], "no model at nowhere: the directory does not exist"),
+        (["summarise", "nowhere", "text"], "no model at nowhere: the directory does not exist"),
+        (["evaluate", "nowhere"], "there is no run directory nowhere: give one, or --source and --reference for a "),
         (["evaluate", "."], ". holds no prepared data: give a run directory, or --source and --reference"),
-        (["inspect", "bas"], "'bas' is neither a directory nor a preset: did you mean base?"),
-        (["inspect", "mine"], "'mine' is neither a directory nor a preset: the presets are tiny, small, base, big"),
-        (["inspect", "./nowhere"], "no model at nowhere: there is no such directory"),
+        (["inspect", "bas"], "'bas' is neither a model nor a preset: did you mean base?"),
+        (["inspect", "minilmm"], "'minilmm' is neither a model nor a preset: did you mean minilm?"),
+        (["inspect", "xyz"], "'xyz' is neither a model nor a preset: the names are tiny, small, base, big, "),
+        (["inspect", "./nowhere"], "no model at ./nowhere: there is no such directory"),
+        (["inspect", "no/model/here"], "no model at no/model/here: the directory does not exist"),
         (["demo", "--set", "training.step=1"], "unknown key training.step: did you mean steps?"),
     ],
 )

@@ -28,7 +28,14 @@ def test_the_lower_floors_need_neither_keras_nor_tensorflow(fresh_python, module
     assert not loaded_after(fresh_python, f"import regard.{module}") & ENGINES
 
 
-VERBS = tuple("demo prepare train evaluate translate inspect embed classify tag fill-mask answer".split())
+VERBS = (
+    *"demo prepare train find-rate evaluate translate inspect summarise".split(),
+    *"embed classify tag fill-mask answer".split(),
+    *"caption classify-image similarity".split(),
+    *"generate chat".split(),
+    *"convert verify".split(),
+    "transcribe",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)])

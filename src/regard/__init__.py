@@ -10,9 +10,11 @@ _PUBLIC = {
     "save_model": "regard.interop.checkpoints",
     "load": "regard.tasks.loading",
     "GenerationOptions": "regard.decoding.options",
+    "HeadSpec": "regard.specs",
     "ModelSpec": "regard.specs",
     "Output": "regard.nn.output",
     "Generation": "regard.decoding.options",
+    "TokenTrie": "regard.decoding.trie",
     "RegardError": "regard.errors",
 }
 

@@ -98,7 +98,7 @@ class Command:
         """The exit code, stdout and stderr."""
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         for verb in ("translate", "evaluate"):
-            self.monkeypatch.setattr(f"regard.commands.{verb}.load_translator", lambda path: translator)
+            self.monkeypatch.setattr(f"regard.commands.{verb}.load_task", lambda model, task: translator)
         code = main(arguments)
         return code, *self.capsys.readouterr()
 

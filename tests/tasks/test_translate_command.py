@@ -197,5 +197,35 @@ def test_brackets_in_names_are_text_and_no_markup(capsys):
     signatures = {"bleu_signature": "b", "chrf_signature": "c"}
     print_scores([{"source_lang": "[red]", "target_lang": "[/x]", "count": 1, **scores, **signatures}])
     assert "[red] → [/x]" in capsys.readouterr().out
-    print_architecture(table_console(), "runs/[/x]", spec("tiny", vocab_size=9, pad_id=8, eos_id=0), "F32", False)
+    print_architecture(table_console(), "runs/[/x]", spec("tiny", vocab_size=9, pad_id=8, eos_id=0))
     assert "runs/[/x]" in capsys.readouterr().out
+
+
+def test_languages_are_passed_on_and_json_names_them(command, many_languages):
+    code, out, _ = command("translate", "m", "--json", "--target-lang", "zho", "a", translator=many_languages)
+    assert code == 0
+    record = json.loads(out)
+    assert (record["source_lang"], record["target_lang"]) == (None, "zh")
+    code, _, err = command(
+        "translate", "m", "--source-lang", "en", "--target-lang", "de", "a", translator=many_languages
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "takes no source_lang, but got 'en'" in err
+
+
+def test_evaluate_keeps_a_source_language_that_the_model_is_not_told_as_a_name(command, many_languages, tmp_path):
+    files = write_pair(tmp_path, ["one"], ["ONE"])
+    arguments = ("evaluate", "m", *files, "--source-lang", "en", "--target-lang", "deu", "--json")
+    code, out, _ = command(*arguments, translator=many_languages)
+    assert code == 0
+    (direction,) = json.loads(out)["directions"]
+    assert (direction["source_lang"], direction["target_lang"], direction["exact_match"]) == ("en", "deu", 100)
+
+
+def test_a_language_code_of_any_family_chooses_bleus_tokenizer(command, many_languages, tmp_path):
+    files = write_pair(tmp_path, ["天气很好"], ["天气很好"])
+    code, out, _ = command("evaluate", "m", *files, "--target-lang", "zho_Hans", "--json", translator=many_languages)
+    assert code == 2  # the model's own tag names no script
+    code, out, _ = command("evaluate", "m", *files, "--target-lang", "cmn", "--json", translator=many_languages)
+    assert code == 0
+    assert "tok:zh" in json.loads(out)["directions"][0]["bleu_signature"]

@@ -5,6 +5,7 @@ saving, 130 interrupted, 141 the reader of stdout went away.
 """
 
 import errno
+import inspect
 import io
 import logging
 import os
@@ -17,7 +18,17 @@ from typing import Annotated
 import typer
 
 from regard import __version__
-from regard.cli import reading_verbs, run_verbs
+from regard.cli import (
+    checkpoint_verbs,
+    export_verb,
+    hearing_verbs,
+    rate_verb,
+    reading_verbs,
+    run_verbs,
+    seeing_verbs,
+    summarise_verb,
+    writing_verbs,
+)
 from regard.errors import RegardError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -131,5 +142,23 @@ def regard(
     """
 
 
-for verbs in (run_verbs.verbs, reading_verbs.verbs):  # in the order of the help
-    app.add_typer(verbs)
+def unwrapped(text: str) -> str:
+    """Each paragraph on one line, for a terminal of any width; but those that begin with \\b stay as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(part if part.startswith("\b") else " ".join(part.split()) for part in paragraphs)
+
+
+for module in (
+    run_verbs,
+    rate_verb,
+    summarise_verb,
+    reading_verbs,
+    writing_verbs,
+    seeing_verbs,
+    hearing_verbs,
+    export_verb,
+    checkpoint_verbs,
+):  # in the order of the help
+    for verb in module.verbs.registered_commands:
+        verb.help = unwrapped(inspect.getdoc(verb.callback) or "")
+    app.add_typer(module.verbs)

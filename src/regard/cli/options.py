@@ -13,17 +13,40 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the run file; may be repeated."),
 ]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model or run directory, a .gguf file, an installed model's name, or the id of one on the hub.",
+    ),
+]
+SourceLang = Annotated[
+    str | None, typer.Option("--source-lang", metavar="LANG", help="The language of the text, where the model is told.")
+]
 TargetLang = Annotated[
     str | None, typer.Option("--target-lang", metavar="LANG", help="The language to translate into, where it is open.")
 ]
 NumBeams = Annotated[int | None, typer.Option("--num-beams", help="Beams of the search; 1 is greedy.")]
-LengthPenalty = Annotated[float | None, typer.Option("--length-penalty", help="Above 0 favours longer translations.")]
-MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Tokens of the longest translation.")]
+LengthPenalty = Annotated[float | None, typer.Option("--length-penalty", help="Above 0 favours longer texts.")]
+MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Tokens of the longest text written.")]
 BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Rows times longest row of a batch, in tokens.")]
 Long = Annotated[
     Literal["refuse", "split"], typer.Option("--long", help="Refuse a text that is too long, or split it in sentences.")
 ]
+Engine = Annotated[
+    Literal["tensorflow", "openvino"] | None,
+    typer.Option("--engine", help="What runs the model. Default: OpenVINO for an exported one, else TensorFlow."),
+]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "mixed_bfloat16", "float16", "int8"] | None,
+    typer.Option("--dtype", help="Of the weights; int8 is for OpenVINO. Default: float32; an exported model's own."),
+]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def runtime(engine: str | None, dtype: str | None) -> dict[str, str]:
+    """What was said of what runs the model."""
+    return {name: value for name, value in (("engine", engine), ("dtype", dtype)) if value is not None}
 
 
 def given(**options: int | float | None) -> dict[str, int | float]:

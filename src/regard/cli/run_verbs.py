@@ -7,16 +7,21 @@ import typer
 
 from regard.cli.options import (
     BatchTokens,
+    Dtype,
+    Engine,
     Json,
     LengthPenalty,
     Long,
     MaxNewTokens,
+    Model,
     NumBeams,
     Output,
     Overrides,
     RunFile,
+    SourceLang,
     TargetLang,
     given,
+    runtime,
 )
 
 verbs = typer.Typer()
@@ -81,7 +86,7 @@ def train(
 
 @verbs.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a model with two files.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory; or a model, with two files.")],
     split: Annotated[
         Literal["validation", "test"], typer.Option("--split", help="The split of the run's data.")
     ] = "test",
@@ -89,21 +94,27 @@ def evaluate(
     reference: Annotated[
         Path | None, typer.Option("--reference", metavar="FILE", help="Their translations, one a line.")
     ] = None,
+    source_lang: SourceLang = None,
     target_lang: TargetLang = None,
     num_beams: NumBeams = None,
     length_penalty: LengthPenalty = None,
     max_new_tokens: MaxNewTokens = None,
     batch_tokens: BatchTokens = 4096,
     long: Long = "refuse",
+    engine: Engine = None,
+    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Score translations: BLEU and chrF with sacrebleu's signatures, exact match, 95 % intervals.
+
+    MODEL is a run directory, whose own data it is scored on; or what translate takes, with --source and --reference.
 
     \b
     Examples:
       regard evaluate runs/en-de
       regard evaluate runs/en-de --split validation --num-beams 1
       regard evaluate runs/en-de --source test.en --reference test.de --target-lang de --json
+      regard evaluate ./nllb --source test.en --reference test.de --source-lang en --target-lang de
     """
     from regard.commands.evaluate import evaluate_model
 
@@ -112,7 +123,9 @@ def evaluate(
         split=split,
         source=source,
         reference=reference,
+        source_lang=source_lang,
         target_lang=target_lang,
+        runtime=runtime(engine, dtype),
         as_json=as_json,
         long=long,
         batch_tokens=batch_tokens,
@@ -122,9 +135,10 @@ def evaluate(
 
 @verbs.command()
 def translate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory or a run directory.")],
+    model: Model,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts; - or none: stdin.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Texts, one a line.")] = None,
+    source_lang: SourceLang = None,
     target_lang: TargetLang = None,
     num_beams: NumBeams = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Translations of each text, best first.")] = None,
@@ -135,17 +149,21 @@ def translate(
         int | None, typer.Option("--window", help="Lines to read ahead; 1 answers each line at once. Default: 512.")
     ] = None,
     long: Long = "refuse",
+    engine: Engine = None,
+    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Translate texts, a file or stdin, line by line and in order.
 
     With --n-best each line of output is: number of the input line, score, translation, with tabs between them.
-    With --json it is an object with text, score, tokens, token_scores and alternatives.
+    With --json it is an object with text, score, tokens, token_scores and alternatives. Languages are called as the
+    model calls them, or by a short form that is clear ("de" for deu_Latn); `regard inspect` lists them.
 
     \b
     Examples:
       regard translate runs/en-de "Hello world"
       regard translate runs/demo "July 3, 2021" --target-lang de
+      regard translate ./nllb-200 "Hello world" --source-lang en --target-lang de
       regard translate runs/en-de --file book.en --long split > book.de
       cat book.en | regard translate runs/en-de --num-beams 8 --n-best 3 --json
     """
@@ -155,8 +173,10 @@ def translate(
         model,
         texts or [],
         file,
+        runtime=runtime(engine, dtype),
         as_json=as_json,
         window=window,
+        source_lang=source_lang,
         target_lang=target_lang,
         long=long,
         batch_tokens=batch_tokens,
@@ -171,15 +191,18 @@ def translate(
 
 @verbs.command()
 def inspect(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or run directory, or a preset's name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="As of the other verbs; or a run directory, or a preset's name.")
+    ],
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Of a preset.")] = 37000,
     weights: Annotated[bool, typer.Option("--weights", help="Every variable's path and shape.")] = False,
 ) -> None:
-    """Show a model: layers, shapes, parameters, memory, tokenizer, languages and scores.
+    """Show a model: its tasks, layers, shapes, parameters, memory, inputs, tokenizer, languages and scores.
 
     \b
     Examples:
       regard inspect runs/demo
+      regard inspect minilm
       regard inspect base --vocab-size 37000
       regard inspect runs/demo --weights
     """

@@ -1,24 +1,13 @@
-"""TensorFlow on the command line: imported late and quietly, and missed with one line."""
+"""The engines on the command line: imported late and quietly, and missed with one line."""
 
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.util import find_spec
 
 from regard.errors import MissingDependencyError
-from regard.tasks.locate import model_directory
-from regard.tasks.translate import Translator
-
-
-def load_translator(path: Path) -> Translator:
-    """`regard.tasks.loading.load`; a path without a model fails before TensorFlow is imported."""
-    directory = model_directory(path)
-    import_tensorflow()
-    from regard.tasks.loading import load
-
-    return load(directory, task="translate")
 
 
 def import_tensorflow() -> None:
@@ -32,6 +21,12 @@ def import_tensorflow() -> None:
         raise MissingDependencyError(
             "TensorFlow is not installed: pip install 'regard[cpu]', or 'regard[gpu]' for a GPU"
         ) from error
+
+
+def require_openvino() -> None:
+    """Raises MissingDependencyError where the runtime is not installed."""
+    if find_spec("openvino") is None:
+        raise MissingDependencyError("OpenVINO is not installed: pip install 'regard[openvino]'")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from regard.batch import Example
-from regard.commands.engine import load_translator
+from regard.commands.lines import load_task
 from regard.commands.text import open_lines, table_console, warn_of_unfinished
 from regard.data.shards import PreparedData
 from regard.errors import InputError
@@ -24,26 +24,28 @@ Record = Mapping[str, Any]  # of `DirectionScore.record`
 
 
 def evaluate_model(
-    model: Path,
+    model: str,
     *,
     split: str,
     source: Path | None,
     reference: Path | None,
+    source_lang: str | None,
     target_lang: str | None,
     as_json: bool,
+    runtime: Mapping[str, str],
     **settings: Any,
 ) -> None:
     """Translate, score, and print a table or one JSON object."""
     if (source is None) != (reference is None):
         raise InputError("--source and --reference belong together: give both")
     if source is not None and reference is not None:
-        examples = _from_files(source, reference, target_lang)
+        examples = _from_files(source, reference, source_lang, target_lang)
     else:
-        examples = _from_run(model, split, target_lang)
-    scores = evaluate_with_progress(load_translator(model), examples, **settings)
+        examples = _from_run(Path(model), split, source_lang, target_lang)
+    scores = evaluate_with_progress(load_task(model, "translate", **runtime), examples, **settings)
     records = [entry.record() for entry in scores]
     if as_json:
-        print(json.dumps({"model": str(model), "directions": records}, ensure_ascii=False))
+        print(json.dumps({"model": model, "directions": records}, ensure_ascii=False))
     else:
         print_scores(records)
     warn_of_unfinished(sum(entry.unfinished for entry in scores), len(examples))
@@ -64,27 +66,32 @@ def held_out(data: PreparedData, split: str) -> list[Example]:
     return [Example(*shards.text(place)) for place in range(len(shards))]
 
 
-def _from_files(source: Path, reference: Path, target_lang: str | None) -> list[Example]:
+def _from_files(source: Path, reference: Path, source_lang: str | None, target_lang: str | None) -> list[Example]:
     examples = []
     for number, (text, translation) in enumerate(zip_longest(open_lines(source), open_lines(reference)), 1):
         if text is None or translation is None:
             longer, shorter = (reference, source) if text is None else (source, reference)
             raise InputError(f"{longer} has more lines than {shorter}, which ends before line {number}")
-        examples.append(Example(text, translation, None, target_lang))
+        examples.append(Example(text, translation, source_lang, target_lang))
     if not examples:
         raise InputError(f"{source} is empty: there is nothing to evaluate")
     return examples
 
 
-def _from_run(run: Path, split: str, target_lang: str | None) -> list[Example]:
+def _from_run(run: Path, split: str, source_lang: str | None, target_lang: str | None) -> list[Example]:
     if not run.exists():
-        raise InputError(f"there is no run or model at {run}")
+        raise InputError(f"there is no run directory {run}: give one, or --source and --reference for a model")
     if not (run / "data").is_dir():
         raise InputError(f"{run} holds no prepared data: give a run directory, or --source and --reference")
     examples = held_out(PreparedData.open(run / "data"), split)
-    kept = [example for example in examples if target_lang in (None, example.target_lang)]
+    kept = [
+        example
+        for example in examples
+        if source_lang in (None, example.source_lang) and target_lang in (None, example.target_lang)
+    ]
     if not kept:
-        raise InputError(f"the {split} data of {run} has no example" + (f" into {target_lang}" if target_lang else ""))
+        asked = "".join(f" {way} {code}" for way, code in (("from", source_lang), ("into", target_lang)) if code)
+        raise InputError(f"the {split} data of {run} has no example{asked}")
     return kept
 
 

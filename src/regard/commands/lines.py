@@ -7,29 +7,33 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from regard.commands.engine import import_tensorflow
+from regard.commands.engine import import_tensorflow, require_openvino
 from regard.commands.text import open_lines
 from regard.errors import InputError
+from regard.interop.directory import ENGINE
 from regard.tasks.locate import model_place
 
 READ_AHEAD = 512  # lines
 
 
-def load_task(model: str, task: str) -> Any:
-    """`regard.load`; a path without a model fails before TensorFlow is imported."""
+def load_task(model: str, task: str, engine: str | None = None, dtype: str = "float32") -> Any:
+    """`regard.load`; a path without a model fails before TensorFlow is imported, which OpenVINO does without."""
     place = model_place(model)
-    import_tensorflow()
+    if engine == "openvino" or (place / ENGINE).is_file():
+        require_openvino()
+    else:
+        import_tensorflow()
     from regard.tasks.loading import load
 
-    return load(place, task=task)
+    return load(place, dtype, task=task, engine=engine)  # type: ignore[arg-type]  # the verbs' choices are its own
 
 
-def lines_of(texts: Sequence[str], file: Path | None) -> Iterable[str]:
+def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> Iterable[str]:
     """The texts, or the lines of a file or of stdin. Raises InputError where there are both."""
     if list(texts) == ["-"]:
         texts, file = (), Path("-")
     if texts and file is not None:
-        raise InputError("give either texts or --file, and not both")
+        raise InputError(f"give either {what} or --file, and not both")
     return texts or open_lines(file)
 
 
@@ -38,10 +42,14 @@ def whole_text(file: Path | None) -> str:
     return "\n".join(open_lines(file))
 
 
+def are_typed(lines: Iterable[str]) -> bool:
+    """Whether somebody types them, and waits for an answer to each."""
+    return not isinstance(lines, Sequence) and sys.stdin.isatty()
+
+
 def in_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     """The lines as they come: many at a time, and one where somebody types them."""
-    typed = not isinstance(lines, Sequence) and sys.stdin.isatty()
-    remaining = iter(lines)
+    typed, remaining = are_typed(lines), iter(lines)
     while block := list(islice(remaining, 1 if typed else READ_AHEAD)):
         yield block
 
@@ -64,7 +72,7 @@ def print_columns(*values: object) -> None:
 _FLAT = str.maketrans("\t\r\n", "   ")
 
 
-def warn_of_cut(number: int, cut: int) -> None:
+def warn_of_cut(number: int, cut: int, what: str = "line") -> None:
     """Say on stderr that a line was longer than the model reads, if it was."""
     if cut:
-        print(f"regard: line {number} was cut: its last {cut} tokens were not read", file=sys.stderr)
+        print(f"regard: {what} {number} was cut: its last {cut} tokens were not read", file=sys.stderr)

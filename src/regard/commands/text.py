@@ -55,8 +55,8 @@ def table_console() -> Console:
     return Console(width=max(Console().width, _TABLE_WIDTH), highlight=False)
 
 
-def warn_of_unfinished(unfinished: int, count: int) -> None:
+def warn_of_unfinished(unfinished: int, count: int, what: str = "translations") -> None:
     """Say on stderr how many translations were cut at max_new_tokens, if any were."""
     if unfinished:
-        cut = f"{unfinished} of {count} translations reached max_new_tokens before their end"
+        cut = f"{unfinished} of {count} {what} reached max_new_tokens before their end"
         print(f"regard: {cut}: raise --max-new-tokens", file=sys.stderr)

@@ -6,44 +6,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regard.commands.engine import load_translator
-from regard.commands.text import open_lines, warn_of_unfinished
-from regard.errors import InputError
+from regard.commands.lines import READ_AHEAD, are_typed, lines_of, load_task
+from regard.commands.text import warn_of_unfinished
 from regard.tasks.translate import Translation
-
-_READ_AHEAD = 512  # lines
 
 
 def translate_texts(
-    model: Path,
+    model: str,
     texts: Sequence[str],
     file: Path | None,
     *,
     as_json: bool,
+    runtime: Mapping[str, str],
     window: int | None,
     options: Mapping[str, Any],
     **settings: Any,
 ) -> None:
     """Translate `texts`, a file, or stdin, and print each translation as soon as its window is done."""
-    lines = _lines(texts, file)
-    translator = load_translator(model)
-    typed = not texts and file is None and sys.stdin.isatty()
+    lines = lines_of(texts, file)
+    translator = load_task(model, "translate", **runtime)
     translations = translator.stream(
         lines,
-        window=window if window is not None else 1 if typed else _READ_AHEAD,
+        window=window if window is not None else 1 if are_typed(lines) else READ_AHEAD,
         return_scores=as_json or "num_return_sequences" in options,
         **settings,
         **options,
     )
     _print(translations, as_json, n_best=options.get("num_return_sequences"))
-
-
-def _lines(texts: Sequence[str], file: Path | None) -> Iterable[str]:
-    if list(texts) == ["-"]:
-        texts, file = (), Path("-")
-    if texts and file is not None:
-        raise InputError("give either texts or --file, and not both")
-    return texts or open_lines(file)
 
 
 def _print(translations: Iterable[Translation], as_json: bool, n_best: int | None) -> None:
@@ -61,23 +50,11 @@ def _print(translations: Iterable[Translation], as_json: bool, n_best: int | Non
 
 def _rendered(number: int, translation: Translation, as_json: bool, n_best: int | None) -> list[str]:
     if as_json:
-        return [json.dumps(_record(translation), ensure_ascii=False)]
+        return [json.dumps(translation.as_json(), ensure_ascii=False)]
     if n_best is None:
         return [one_line(translation.text)]
     ranked = (translation, *translation.alternatives)
     return [f"{number}\t{_shown(entry.score)}\t{one_line(entry.text)}" for entry in ranked]
-
-
-def _record(translation: Translation) -> dict[str, Any]:
-    return {
-        "text": translation.text,
-        "score": translation.score,
-        "tokens": translation.tokens,
-        "token_scores": translation.token_scores,
-        "target_lang": translation.target_lang,
-        "finished": translation.finished,
-        "alternatives": [_record(alternative) for alternative in translation.alternatives],
-    }
 
 
 def one_line(text: str) -> str:

@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from regard.errors import CheckpointError
-from regard.specs import ModelSpec
+from regard.specs import AudioSpec, ModelSpec
 from regard.tasks.answer import Answerer
+from regard.tasks.caption import Captioner
 from regard.tasks.classify import TextClassifier
+from regard.tasks.classify_image import ImageClassifier
 from regard.tasks.embed import Embedder, read_habits
 from regard.tasks.fill_mask import MaskFiller
 from regard.tasks.found import Found
+from regard.tasks.images import encoder_family, image_processor, reads_images
+from regard.tasks.language_models import chat, text_generator
 from regard.tasks.sentence_modules import mean, read_modules
+from regard.tasks.similarity import Matcher
 from regard.tasks.tag import TokenTagger
-from regard.tasks.translate import Translator
+from regard.tasks.text_to_text import summariser, translator
+from regard.tasks.transcribe import transcriber
 
 
 class Task(NamedTuple):
@@ -27,17 +32,25 @@ def _reads_text(spec: ModelSpec, *kinds: str) -> bool:
     return spec.form in ("encoder", "decoder") and spec.source is None and spec.output.kind in kinds
 
 
-def _translator(found: Found) -> Translator:
-    ids = {
-        "eos id": (found.tokenizer.eos_id, found.spec.tokens.eos),
-        "pad id": (found.tokenizer.pad_id, found.spec.tokens.pad),
-    }
-    for name, (ours, theirs) in ids.items():
-        if ours != theirs:
-            raise CheckpointError(
-                f"{found.place}: the tokenizer is another model's: its {name} is {ours}, but the model's is {theirs}"
-            )
-    return Translator(found.model, found.tokenizer, found.model.generation_options)
+def _continues(spec: ModelSpec) -> bool:
+    return spec.form == "decoder" and _reads_text(spec, "language")
+
+
+def _writes_for_text(spec: ModelSpec) -> bool:
+    return spec.form == "encoder-decoder" and spec.source is None and spec.output.kind == "language"
+
+
+def _captioner(found: Found) -> Captioner:
+    processor = image_processor(found.processor, encoder_family(found.spec))
+    return Captioner(found.model, processor, found.tokenizer, found.model.generation_options)
+
+
+def _image_classifier(found: Found) -> ImageClassifier:
+    return ImageClassifier(found.model, image_processor(found.processor, found.spec.family), found.labels)
+
+
+def _matcher(found: Found) -> Matcher:
+    return Matcher(found.model, image_processor(found.processor, found.spec.family), found.tokenizer)
 
 
 def _embedder(found: Found) -> Embedder:
@@ -52,8 +65,14 @@ TASKS: dict[str, Task] = {
     "translate": Task(
         "a translator",
         "an encoder-decoder of texts",
-        lambda spec: spec.form == "encoder-decoder" and spec.source is None and spec.output.kind == "language",
-        _translator,
+        _writes_for_text,
+        translator,
+    ),
+    "summarise": Task(
+        "a summariser",
+        "an encoder-decoder of texts",
+        _writes_for_text,
+        summariser,
     ),
     "classify": Task(
         "a text classifier",
@@ -79,6 +98,39 @@ TASKS: dict[str, Task] = {
         lambda spec: _reads_text(spec, "span"),
         lambda found: Answerer(found.model, found.tokenizer),
     ),
+    "caption": Task(
+        "a captioner",
+        "an encoder of images with a decoder of texts",
+        lambda spec: spec.form == "encoder-decoder" and reads_images(spec) and spec.output.kind == "language",
+        _captioner,
+    ),
+    "classify-image": Task(
+        "an image classifier",
+        "an encoder of images with a sequence_class head",
+        lambda spec: spec.form == "encoder" and reads_images(spec) and spec.output.kind == "sequence_class",
+        _image_classifier,
+    ),
+    "similarity": Task(
+        "a matcher of images and texts",
+        "a pair of encoders, of texts and of images",
+        lambda spec: spec.form == "pair",
+        _matcher,
+    ),
+    "transcribe": Task(
+        "a transcriber",
+        "an encoder of sounds with a decoder of texts",
+        lambda spec: (
+            spec.form == "encoder-decoder" and isinstance(spec.source, AudioSpec) and spec.output.kind == "language"
+        ),
+        transcriber,
+    ),
+    "generate": Task(
+        "a text generator",
+        "a language model, or an encoder-decoder of texts",
+        lambda spec: _continues(spec) or _writes_for_text(spec),
+        text_generator,
+    ),
+    "chat": Task("a chat", "a language model with a chat template", _continues, chat),
     "embed": Task(
         "an embedder",
         "an encoder or a decoder of texts",

@@ -20,11 +20,10 @@ class LabelScore(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Classification:
-    """scores: labels, best first. cut: how many tokens were left out, since the model reads no more."""
+class Ranking:
+    """scores: labels, best first."""
 
     scores: tuple[LabelScore, ...]
-    cut: int = 0
 
     @property
     def label(self) -> str:
@@ -35,7 +34,17 @@ class Classification:
         return self.scores[0].score
 
     def as_json(self) -> dict[str, Any]:
-        return {"scores": [entry._asdict() for entry in self.scores], "cut": self.cut}
+        return {"scores": [entry._asdict() for entry in self.scores]}
+
+
+@dataclass(frozen=True)
+class Classification(Ranking):
+    """Of a text. cut: how many of its tokens were left out, since the model reads no more."""
+
+    cut: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "cut": self.cut}
 
 
 class TextClassifier:
@@ -78,14 +87,13 @@ class TextClassifier:
         pair: the second text of each (a hypothesis, say), one a text. top_k: how many labels; default: all. A text
         longer than `max_length` tokens is cut, of two the longer one first, and `Classification.cut` says by how many.
         """
-        if top_k is not None and top_k < 1:
-            raise ConfigError(f"top_k must be at least 1, but is {top_k}")
+        check_top_k(top_k)
         encodings = self._encodings(texts, pair)
         found: list[Classification | None] = [None] * len(encodings)
         for rows, output in outputs(self.engine, encodings, batch_tokens):
             scores = label_scores(np.asarray(output.logits, np.float64), self.engine.spec.output)
             for place, row in enumerate(rows):
-                found[row] = Classification(self._ranked(scores[place], top_k), encodings[row].cut)
+                found[row] = Classification(ranked(scores[place], self.labels, top_k), encodings[row].cut)
         return [result for result in found if result is not None]
 
     def _encodings(self, texts: Sequence[str], pair: str | Sequence[str] | None) -> list[Encoding]:
@@ -97,9 +105,10 @@ class TextClassifier:
         both = zip(texts, pair, strict=True)
         return [self.tokenizer.encode_pair(text, other, max_length=self.max_length) for text, other in both]
 
-    def _ranked(self, scores: Floats, top_k: int | None) -> tuple[LabelScore, ...]:
-        best = np.argsort(-scores, kind="stable")[:top_k]
-        return tuple(LabelScore(self.labels[number], float(scores[number])) for number in best)
+
+def check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k must be at least 1, but is {top_k}")
 
 
 def label_scores(logits: Floats, head: HeadSpec) -> Floats:
@@ -109,3 +118,9 @@ def label_scores(logits: Floats, head: HeadSpec) -> Floats:
     if head.problem == "multi_label" or head.labels == 1:
         return sigmoid(logits)
     return softmax(logits)
+
+
+def ranked(scores: Floats, labels: Sequence[str], top_k: int | None) -> tuple[LabelScore, ...]:
+    """The best labels of one input, best first, from its scores (C,)."""
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    return tuple(LabelScore(labels[number], float(scores[number])) for number in best)

@@ -8,6 +8,7 @@ from typing import Any
 from regard.batch import Example
 from regard.errors import DataError
 from regard.metrics.translation import TranslationScore, exact_match, score
+from regard.tasks.languages import language
 from regard.tasks.translate import Translator
 
 RESAMPLES = 1000  # bootstrap samples behind an interval
@@ -68,21 +69,25 @@ def _evaluate(
 ) -> DirectionScore:
     sources = tuple(example.source for example in examples)
     references = tuple(example.target for example in examples)
-    target_lang = examples[0].target_lang
+    source_lang, target_lang = examples[0].source_lang, examples[0].target_lang
     hypotheses, unfinished = [], 0
-    for translation in translator.stream(
-        sources, target_lang=target_lang if translator.languages else None, **settings
-    ):
+    translations = translator.stream(
+        sources,
+        source_lang=source_lang if translator.source_languages else None,
+        target_lang=target_lang if translator.languages else None,
+        **settings,
+    )
+    for translation in translations:
         hypotheses.append(translation.text)
         unfinished += not translation.finished
         on_translated()
     return DirectionScore(
-        source_lang=examples[0].source_lang,
+        source_lang=source_lang,
         target_lang=target_lang,
         sources=sources,
         references=references,
         hypotheses=tuple(hypotheses),
-        score=score(hypotheses, references, target_lang, resamples=resamples),
+        score=score(hypotheses, references, language(target_lang or ""), resamples=resamples),
         exact_match=exact_match(hypotheses, references),
         unfinished=unfinished,
     )

@@ -1,23 +1,29 @@
 """A path -> the task that its checkpoint is for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from regard.errors import CheckpointError, ConfigError
-from regard.interop.checkpoints import load_model
+from regard.interop.directory import ENGINE as EXPORTED
 from regard.specs import ModelSpec
 from regard.tasks.catalog import TASKS, Task
 from regard.tasks.found import Found
 from regard.tasks.locate import model_place
+from regard.tasks.purpose import meant
 from regard.tasks.sentence_modules import MODULES, read_modules
 
+Engine = Literal["tensorflow", "openvino"]
+GENERATING = ("translate", "summarise", "generate", "chat", "caption")  # which any engine runs
 
-def load(path: str | Path, dtype: str = "float32", task: str | None = None) -> Any:
+
+def load(path: str | Path, dtype: str = "float32", task: str | None = None, engine: Engine | None = None) -> Any:
     """The task that the checkpoint at `path` is for, a `Translator`, `TextClassifier`, `Embedder` and so on; `task`, a
     key of TASKS, where another one is wanted.
 
     path: a model directory; a run directory, which stands for its finished model, else its best checkpoint; a .gguf
-    file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`.
+    file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
+    for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO for a directory that `regard export` wrote,
+    which needs no TensorFlow, else TensorFlow; "openvino" runs any model that generates tokens.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """
@@ -28,23 +34,49 @@ def load(path: str | Path, dtype: str = "float32", task: str | None = None) -> A
     if sentences is not None:
         place = read_modules(sentences).encoder
         task = task or "embed"
-    model = load_model(place, dtype)
-    return _chosen(model.spec, task, place).make(Found(model, place, sentences))
+    found = Found(_model(place, dtype, engine), place, sentences)
+    return _chosen(found, task).make(found)
 
 
-def _chosen(spec: ModelSpec, name: str | None, place: Path) -> Task:
+def _model(place: Path, dtype: str, engine: str | None) -> Any:
+    """A model, or an engine that generates as one."""
+    if engine not in (None, *get_args(Engine)):
+        raise ConfigError(f"engine must be one of {', '.join(get_args(Engine))}, but is {engine!r}")
+    exported = (place / EXPORTED).is_file()
+    if exported and engine == "tensorflow":
+        raise ConfigError(f"{place} was exported for OpenVINO: TensorFlow needs the model that it was made of")
+    if exported or engine == "openvino":
+        from regard.export.openvino_model import load_openvino
+
+        return load_openvino(place, weights=dtype)  # type: ignore[arg-type]  # which refuses what it does not know
+    if dtype == "int8":
+        raise ConfigError("dtype int8 is for engine='openvino' (--engine openvino)")
+    from regard.interop.checkpoints import load_model  # and with it Keras, which an exported model does without
+
+    return load_model(place, dtype)
+
+
+def _chosen(found: Found, name: str | None) -> Task:
+    spec, place = found.spec, found.place
     if name is None:
-        fitting = [task for task in TASKS.values() if task.fits(spec)]
+        fitting = [key for key, task in TASKS.items() if task.fits(spec)]
         if fitting:
-            return fitting[0]
+            return _on_its_engine(found, meant(found, fitting))
         raise CheckpointError(f"no task reads {place}, {_described(spec)}; regard.load_model loads it as a bare model")
-    task = TASKS[name]
+    task = _on_its_engine(found, name)
     if not task.fits(spec):
         raise CheckpointError(
             f"{place} is no model for {name}: it is {_described(spec)}, and {task.what} is {task.needs}; "
             "regard.load_model loads it as a bare model"
         )
     return task
+
+
+def _on_its_engine(found: Found, name: str) -> Task:
+    """The task, unless it asks more of an engine than to generate."""
+    if name not in GENERATING and not callable(found.model):
+        raise ConfigError(f"{name} runs on TensorFlow alone; on OpenVINO run {', '.join(GENERATING)}")
+    return TASKS[name]
 
 
 def _described(spec: ModelSpec) -> str:

@@ -8,7 +8,6 @@ from regard.errors import CheckpointError
 from regard.interop.directory import CONFIG, read_json
 from regard.interop.opening import local_copy
 from regard.interop.packaged import PACKAGES, packaged
-from regard.training.checkpoint import STATE, CheckpointStore, verify
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,8 @@ def model_directory(path: str | Path) -> Path:
 
 
 def _checkpoint(run: Path) -> Path:
+    from regard.training.checkpoint import STATE, CheckpointStore  # TensorFlow, which an exported model does without
+
     store = CheckpointStore(run / "checkpoints")
     complete = store.complete()
     if not complete:
@@ -68,6 +69,8 @@ def _checkpoint(run: Path) -> Path:
 
 def _first_good(checkpoints: Iterable[Path]) -> Path | None:
     """The first checkpoint whose files are what its manifest says; each one before it is complained about."""
+    from regard.training.checkpoint import verify
+
     for path in checkpoints:
         try:
             verify(path)

@@ -1,7 +1,7 @@
 """Texts through a model that reads them whole: in batches by length, and in windows where they are too long."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from regard.data.batching import batches_by_length
 from regard.errors import ConfigError, InputError
 from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
-from regard.nn.output import Output
 from regard.specs import ModelSpec
+
+if TYPE_CHECKING:  # it comes with Keras, which an exported model does without
+    from regard.nn.output import Output
 
 BATCH_TOKENS = 4096
 
@@ -24,7 +26,7 @@ class Reader(Protocol):
         """What the network is; its positions bound a text."""
         ...
 
-    def __call__(self, batch: Batch) -> Output:
+    def __call__(self, batch: Batch) -> "Output":
         """`input_ids` and `attention_mask`, (B, S) int32 arrays, and `token_type_ids` where the model has them."""
         ...
 
@@ -46,7 +48,7 @@ def bounded(max_length: int | None, most: int | None) -> int | None:
 
 def outputs(
     engine: Reader, encodings: Sequence[Encoding], batch_tokens: int = BATCH_TOKENS
-) -> Iterator[tuple[list[int], Output]]:
+) -> Iterator[tuple[list[int], "Output"]]:
     """The engine's outputs for the encodings, longest first: which of them are the rows of each, and the rows, padded
     on the right. rows * longest row <= `batch_tokens`, or one row. Raises InputError for one without any token."""
     if batch_tokens < 1:

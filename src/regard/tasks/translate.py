@@ -3,59 +3,44 @@
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol, overload
+from typing import Any, Literal, NamedTuple, overload
 
-import numpy as np
-
-from regard.batch import Batch
-from regard.data.batching import batches_by_length
-from regard.decoding.options import Generation, GenerationOptions
+from regard.decoding.options import GenerationOptions
 from regard.errors import ConfigError, InputError
 from regard.features.tokenizer import Tokenizer
-from regard.specs import ModelSpec
+from regard.tasks.hypotheses import Hypothesis, Writer
+from regard.tasks.languages import Direction, Languages, languages_of
 from regard.tasks.sentences import join_sentences, split_sentences
+from regard.tasks.sources import most_source_tokens, written
 
 Long = Literal["refuse", "split"]
 
 _BETWEEN_PIECES = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: far from the seeds of the texts nearby
 
 
-class Engine(Protocol):
-    """Whatever generates: our model, or an exported one."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the network is; its positions bound the source."""
-        ...
-
-    def generate(self, batch: Batch, options: GenerationOptions | None = None) -> Generation:
-        """Decode `input_ids` and `attention_mask`, (B, S) int32 arrays."""
-        ...
-
-
 @dataclass(frozen=True)
-class Translation:
-    """One translated text.
+class Translation(Hypothesis):
+    """One translated text. A text that was split has the sum of its sentences' scores.
 
-    `score` is the search's, a log-probability in nats under the length penalty; `token_scores` are the
-    log-probabilities of `tokens`. Both are None where the search did not compute them; `return_scores=True` makes it.
-    A text that was split has the sum of its sentences' scores.
+    source_lang: None where the model is not told, or was left to its default.
     """
 
-    text: str
-    score: float | None = None
-    tokens: tuple[str, ...] = ()  # readable pieces, the end among them
-    token_ids: tuple[int, ...] = ()
-    token_scores: tuple[float, ...] | None = None
     alternatives: tuple["Translation", ...] = ()  # the other num_return_sequences - 1 hypotheses, best first
+    source_lang: str | None = None
     target_lang: str | None = None
-    finished: bool = True  # False: max_new_tokens came before the end of the sentence
     sentences: int = 1  # that were translated apart: several of a text too long for the model, none of a blank one
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **super().as_json(),
+            "source_lang": self.source_lang,
+            "target_lang": self.target_lang,
+            "alternatives": [alternative.as_json() for alternative in self.alternatives],
+        }
 
 
 class _Request(NamedTuple):
-    tag: tuple[int, ...]  # the id that leads each source, where the model reads its target language there
-    target_lang: str | None
+    direction: Direction
     options: GenerationOptions
     long: Long
     batch_tokens: int
@@ -64,21 +49,26 @@ class _Request(NamedTuple):
 class Translator:
     """A translation model with its tokenizer: `translator("text")` or `translator(["many", "texts"])`.
 
-    `languages` are the target languages to choose from: those that the tokenizer has tags (>>de<<) for. Without any
-    the model knows one target, and takes no `target_lang`.
+    `languages` are the target languages to choose from: those that the tokenizer has tags (>>de<<) or codes (de_DE)
+    for, or that the checkpoint says how to ask for. Without any the model knows one target, and takes no `target_lang`.
+    `source_languages` are those that the model can be told the text is in.
     """
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer, defaults: GenerationOptions) -> None:
+    def __init__(
+        self, engine: Writer, tokenizer: Tokenizer, defaults: GenerationOptions, languages: Languages | None = None
+    ) -> None:
+        """languages: default: what the tokenizer has tags or codes for."""
         self.engine = engine
         self.tokenizer = tokenizer
         self.defaults = defaults
-        self.languages = tuple(tag.strip("<>") for tag in tokenizer.tags)
+        self._known = languages_of(tokenizer, engine.spec.tokens) if languages is None else languages
+        self.languages, self.source_languages = self._known.targets, self._known.sources
+        self.default_target = self._known.default  # where none is asked for; None: it must be, or there is no choice
 
     @property
     def max_source_tokens(self) -> int | None:
         """The longest input in tokens, end token and language tag included; None: no bound."""
-        positions = self.engine.spec.text.positions
-        return None if positions.kind == "none" else positions.max_positions
+        return most_source_tokens(self.engine.spec)
 
     @overload
     def __call__(self, texts: str, **settings: Any) -> Translation: ...
@@ -99,6 +89,7 @@ class Translator:
         self,
         texts: Iterable[str],
         *,
+        source_lang: str | None = None,
         target_lang: str | None = None,
         long: Long = "refuse",
         batch_tokens: int = 4096,
@@ -107,43 +98,32 @@ class Translator:
     ) -> Iterator[Translation]:
         """Translate texts as they come, reading `window` of them ahead, sorted by length within the window.
 
-        `long` says what happens to a text of more than `max_source_tokens`: an InputError, or a split at its sentence
-        ends. `batch_tokens` bounds rows * longest row of a batch. `options` are those of GenerationOptions, over the
-        checkpoint's own, but for `seed`: an int s means s + i for text i, counted from 0 over the whole stream, blank
-        texts included; a tuple has one seed a text. So a text's sample does not depend on its batch-mates. Blank texts
-        give empty translations.
+        `source_lang` and `target_lang` are the model's own codes, or short forms of them ("de" for deu_Latn); left out,
+        they are what the checkpoint says. `long` says what happens to a text of more than `max_source_tokens`: an
+        InputError, or a split at its sentence ends. `batch_tokens` bounds rows * longest row of a batch. `options` are
+        those of GenerationOptions, over the checkpoint's own, but for `seed`: an int s means s + i for text i, counted
+        from 0 over the whole stream, blank texts included; a tuple has one seed a text. So a text's sample does not
+        depend on its batch-mates. Blank texts give empty translations.
         """
         if long not in ("refuse", "split"):
             raise InputError(f"long must be 'refuse' or 'split', but is {long!r}")
         for name, value in (("batch_tokens", batch_tokens), ("window", window)):
             if value < 1:
                 raise InputError(f"{name} must be at least 1, but is {value}")
-        language = self._language(target_lang)
-        merged = self.defaults.merged(**options)
+        direction = self._known.direction(source_lang, target_lang)
+        merged = self._options(direction).merged(**options)
         if isinstance(texts, Sized):
             _check_seeds(merged.seed, len(texts))
-        request = _Request(self._tag(language), language, merged, long, batch_tokens)
-        return self._stream(texts, request, window)
+        return self._stream(texts, _Request(direction, merged, long, batch_tokens), window)
 
-    def _language(self, wanted: str | None) -> str | None:
-        known = ", ".join(self.languages)
-        if wanted is None and len(self.languages) > 1:
-            raise InputError(f"this model translates into several languages: give target_lang, one of {known}")
-        if wanted is None:
-            return self.languages[0] if self.languages else None
-        if not self.languages:
-            raise InputError(f"this model translates into one language and takes no target_lang, but got {wanted!r}")
-        if wanted not in self.languages:
-            raise InputError(f"target_lang must be one of {known}, but is {wanted!r}")
-        return wanted
+    def _options(self, direction: Direction) -> GenerationOptions:
+        """The checkpoint's own for a direction."""
+        options = replace(self.defaults, **direction.options)
+        return options if direction.first is None else replace(options, forced_bos_token_id=direction.first)
 
-    def source_ids(self, text: str, target_lang: str | None = None) -> list[int]:
-        """The token ids of a text as the model reads them: its language tag, if any, its pieces, its end."""
-        return [*self._tag(self._language(target_lang)), *self.tokenizer.encode(text)]
-
-    def _tag(self, language: str | None) -> tuple[int, ...]:
-        tag = self.tokenizer.tag_id(f">>{language}<<") if self.languages else None
-        return () if tag is None else (tag,)
+    def source_ids(self, text: str, target_lang: str | None = None, source_lang: str | None = None) -> list[int]:
+        """The token ids of a text as the model reads them: its language where it is said, its pieces, its end."""
+        return self._encoded([text], self._known.direction(source_lang, target_lang))[0]
 
     def _stream(self, texts: Iterable[str], request: _Request, window: int) -> Iterator[Translation]:
         remaining = iter(texts)
@@ -161,7 +141,7 @@ class Translator:
         seeds = _piece_seeds(request.options.seed, first - 1, sources)
         translated = iter(self._translate_pieces(pieces, seeds, request))
         for source in sources:
-            yield _joined(list(islice(translated, len(source))), request.target_lang)
+            yield _joined(list(islice(translated, len(source))), request.direction)
         if refusal is not None:
             raise refusal
 
@@ -169,7 +149,7 @@ class Translator:
         self, texts: Sequence[str], first: int, request: _Request
     ) -> tuple[list[list[list[int]]], InputError | None]:
         """The token ids of each text's pieces, up to the first text that is refused, and the refusal."""
-        encoded = iter(self._tagged([text for text in texts if text.strip()], request))
+        encoded = iter(self._encoded([text for text in texts if text.strip()], request.direction))
         sources: list[list[list[int]]] = []
         for number, text in enumerate(texts, first):
             try:
@@ -178,8 +158,9 @@ class Translator:
                 return sources, refusal
         return sources, None
 
-    def _tagged(self, texts: Sequence[str], request: _Request) -> list[list[int]]:
-        return [[*request.tag, *ids] for ids in self.tokenizer.encode_batch(texts)]
+    def _encoded(self, texts: Sequence[str], direction: Direction) -> list[list[int]]:
+        asked = [direction.prefix + text for text in texts]
+        return [[*direction.before, *ids] for ids in self.tokenizer.encode_batch(asked, source_lang=direction.beside)]
 
     def _fit(self, text: str, ids: list[int], number: int, request: _Request) -> list[list[int]]:
         limit = self.max_source_tokens
@@ -190,7 +171,7 @@ class Translator:
                 f"line {number} has {len(ids)} tokens, but the model reads at most {limit}: shorten it, or split it at "
                 "its sentence ends with long='split' (--long split)"
             )
-        pieces = self._tagged(split_sentences(text), request)
+        pieces = self._encoded(split_sentences(text), request.direction)
         longest = max(map(len, pieces))
         if longest > limit:
             raise InputError(
@@ -200,46 +181,16 @@ class Translator:
 
     def _translate_pieces(
         self, pieces: Sequence[list[int]], seeds: Sequence[int] | None, request: _Request
-    ) -> list[list[Translation]]:
+    ) -> list[list[Hypothesis]]:
         """The hypotheses of each piece, best first."""
-        hypotheses: list[list[Translation]] = [[] for _ in pieces]
-        for rows in batches_by_length([len(ids) for ids in pieces], request.batch_tokens):
-            options = request.options
-            if seeds is not None:
-                options = replace(options, seed=tuple(seeds[row] for row in rows))
-            generation = self.engine.generate(self._batch([pieces[row] for row in rows]), options)
-            for place, row in enumerate(rows):
-                hypotheses[row] = self._hypotheses(generation, place, request)
-        return hypotheses
-
-    def _batch(self, rows: Sequence[list[int]]) -> Batch:
-        input_ids = np.full((len(rows), max(map(len, rows))), self.tokenizer.pad_id, np.int32)
-        attention_mask = np.zeros_like(input_ids)
-        for place, ids in enumerate(rows):
-            input_ids[place, : len(ids)] = ids
-            attention_mask[place, : len(ids)] = 1
-        return {"input_ids": input_ids, "attention_mask": attention_mask}
-
-    def _hypotheses(self, generation: Generation, row: int, request: _Request) -> list[Translation]:
-        found = []
-        for rank, length in enumerate(np.asarray(generation.lengths)[row].tolist()):
-            if length or not rank:  # a wide beam may find fewer hypotheses than asked for: those have no token
-                found.append(self._hypothesis(generation, (row, rank), length, request))
-        return found
-
-    def _hypothesis(
-        self, generation: Generation, place: tuple[int, int], length: int, request: _Request
-    ) -> Translation:
-        ids = np.asarray(generation.sequences)[place][:length].tolist()
-        scores, token_scores = generation.scores, generation.token_scores
-        return Translation(
-            text=self.tokenizer.decode(ids),
-            score=None if scores is None else float(scores[place]),
-            tokens=tuple(self.tokenizer.tokens(ids)),
-            token_ids=tuple(ids),
-            token_scores=None if token_scores is None else tuple(token_scores[place][:length].tolist()),
-            target_lang=request.target_lang,
-            finished=_is_finished(ids, request.options),
+        return written(
+            self.engine,
+            self.tokenizer,
+            pieces,
+            request.options,
+            batch_tokens=request.batch_tokens,
+            seeds=seeds,
+            start=request.direction.start,
         )
 
 
@@ -262,21 +213,15 @@ def _piece_seeds(
     ]
 
 
-def _is_finished(ids: Sequence[int], options: GenerationOptions) -> bool:
-    """Whether the model ended the sequence itself: a forced end at the last step is none."""
-    forced = bool(options.forced_eos_ids) and len(ids) >= options.max_new_tokens
-    return bool(ids) and ids[-1] in options.eos_ids and not forced
-
-
-def _joined(pieces: Sequence[Sequence[Translation]], target_lang: str | None) -> Translation:
+def _joined(pieces: Sequence[Sequence[Hypothesis]], direction: Direction) -> Translation:
     """The translation of one text from the hypotheses of its pieces: rank by rank, best first."""
     if not pieces:
-        return Translation("", target_lang=target_lang, sentences=0)
-    best, *others = [_concatenated(rank) for rank in zip(*pieces, strict=False)]
+        return Translation("", source_lang=direction.source_lang, target_lang=direction.target_lang, sentences=0)
+    best, *others = [_concatenated(rank, direction) for rank in zip(*pieces, strict=False)]
     return replace(best, alternatives=tuple(others))
 
 
-def _concatenated(parts: Sequence[Translation]) -> Translation:
+def _concatenated(parts: Sequence[Hypothesis], direction: Direction) -> Translation:
     scores = [part.score for part in parts if part.score is not None]
     token_scores = [part.token_scores for part in parts if part.token_scores is not None]
     return Translation(
@@ -285,7 +230,8 @@ def _concatenated(parts: Sequence[Translation]) -> Translation:
         tokens=tuple(token for part in parts for token in part.tokens),
         token_ids=tuple(token for part in parts for token in part.token_ids),
         token_scores=tuple(value for values in token_scores for value in values) if token_scores else None,
-        target_lang=parts[0].target_lang,
         finished=all(part.finished for part in parts),
+        source_lang=direction.source_lang,
+        target_lang=direction.target_lang,
         sentences=len(parts),
     )

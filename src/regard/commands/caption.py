@@ -1,0 +1,44 @@
+"""`regard caption`: images in, texts out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from regard.commands.images import paths_of, print_image, with_results
+from regard.commands.lines import load_task, print_columns
+from regard.commands.text import warn_of_unfinished
+
+
+def caption_images(
+    model: str,
+    images: Sequence[str],
+    file: Path | None,
+    *,
+    names: bool,
+    n_best: int | None,
+    batch_size: int,
+    as_json: bool,
+    runtime: Mapping[str, str],
+    **options: Any,
+) -> None:
+    """Print the caption of each image as soon as its batch is done."""
+    paths = paths_of(images, file)
+    captioner = load_task(model, "caption", **runtime)
+    options["return_scores"] = as_json or n_best is not None
+    if n_best is not None:
+        options["num_return_sequences"] = n_best
+    captions = with_results(paths, lambda read, size: captioner.stream(read, batch_size=size, **options), batch_size)
+    count = unfinished = 0
+    try:
+        for count, (path, caption) in enumerate(captions, 1):
+            named = [path] if names else []
+            if as_json:
+                print_image(path, caption.as_json())
+            elif n_best is None:
+                print_columns(*named, caption.text)
+            else:
+                for entry in (caption, *caption.alternatives):
+                    print_columns(*(named or [str(count)]), entry.score, entry.text)
+            unfinished += not caption.finished
+    finally:
+        warn_of_unfinished(unfinished, count, "captions")

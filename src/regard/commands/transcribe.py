@@ -1,0 +1,94 @@
+"""`regard transcribe`: recordings in, text or subtitles out, each as soon as it is done."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regard.commands.lines import load_task
+from regard.errors import InputError
+
+STDIN = "-"
+TIMED = ("srt", "vtt")  # that are nothing without segments
+FORMS = ("txt", *TIMED, "json")
+
+
+def transcribe_files(
+    model: str, files: Sequence[str], *, form: str, timestamps: bool, output: Path | None, **settings: Any
+) -> None:
+    """Print the transcription of each recording, or write it to `output`, a directory."""
+    if form not in FORMS:
+        raise InputError(f"--format must be one of {', '.join(FORMS)}, but is {form!r}")
+    if files.count(STDIN) > 1:
+        raise InputError("stdin holds one recording: give - once")
+    if form in TIMED and len(files) > 1 and output is None:
+        raise InputError(f"{form} is a file for each recording: name a directory for them with --output")
+    missing = next((file for file in files if file != STDIN and not Path(file).is_file()), None)
+    if missing is not None:  # told before a model is loaded
+        raise InputError(f"cannot read {missing}: it is no file")
+    places = None if output is None else _places(files, output, form)
+    transcriber = load_task(model, "transcribe")
+    sources = [sys.stdin.buffer.read() if file == STDIN else file for file in files]
+    progress = _Progress(files) if sys.stderr.isatty() else None
+    found = transcriber.each(sources, timestamps=timestamps or form in TIMED, progress=progress, **settings)
+    for number, (file, transcription) in enumerate(zip(files, found, strict=True)):
+        if progress is not None:
+            progress.clear()
+        text = _written(transcription, file, form)
+        if places is not None:
+            places[number].parent.mkdir(parents=True, exist_ok=True)
+            places[number].write_text(text, "utf-8")
+        else:
+            print(_named(text, file, form) if len(files) > 1 else text, end="", flush=True)
+        _warn_of_cut(file, transcription.cut)
+
+
+def _written(found: Any, file: str, form: str) -> str:
+    from regard.tasks.subtitles import written
+
+    if form == "json":
+        return json.dumps({"file": file, **found.as_json()}, ensure_ascii=False) + "\n"
+    return written(found, form)
+
+
+def _places(files: Sequence[str], output: Path, form: str) -> list[Path]:
+    """A file for each recording. Raises InputError where two would be one."""
+    stems = ["stdin" if file == STDIN else Path(file).stem for file in files]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise InputError(f"two recordings would be written to {output / twice}.{form}: give them one after the other")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output must be a directory, but {output} is a file")
+    return [output / f"{stem}.{form}" for stem in stems]
+
+
+def _named(text: str, file: str, form: str) -> str:
+    """Each line with the recording's name before it."""
+    if form == "json":
+        return text
+    name = " ".join(file.split())
+    return "".join(f"{name}\t{line}\n" for line in text.splitlines())
+
+
+def _warn_of_cut(file: str, cut: Sequence[float]) -> None:
+    if cut:
+        starts = ", ".join(f"{second:g}" for second in cut[:5]) + (" ..." if len(cut) > 5 else "")
+        told = f"the text came to max_new_tokens before its end in {len(cut)} of its windows (from {starts} s)"
+        print(f"regard: {file}: {told}", file=sys.stderr)
+
+
+class _Progress:
+    """How far each recording is, on one line of a terminal."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+
+    def __call__(self, number: int, heard: float, whole: float) -> None:
+        from regard.tasks.subtitles import clock
+
+        told = f"{Path(self._files[number - 1]).name}: {clock(heard)[:-4]} of {clock(whole)[:-4]}"
+        print(f"\r\x1b[K{told}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

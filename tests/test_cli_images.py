@@ -1,0 +1,202 @@
+"""The verbs over a checkpoint that reads images, with a task in place of a loaded one."""
+
+import io
+import json
+import sys
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import regard.commands.caption
+import regard.commands.classify_image
+import regard.commands.similarity  # noqa: F401
+from regard.cli import main
+from regard.errors import InputError
+from regard.tasks.caption import Caption
+from regard.tasks.classify import LabelScore, Ranking
+from regard.tasks.embed import Embedding
+from regard.tasks.hypotheses import Hypothesis
+from regard.tasks.similarity import Match
+
+
+class Scripted:
+    """Answers by the path of an image, in batches; one that begins with "bad" cannot be read. Keeps its settings."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def stream(self, images, *arguments, batch_size, **settings):
+        self.settings, self.reads = {**settings, "batch_size": batch_size}, []
+        return self._stream(images, batch_size, arguments)
+
+    def _stream(self, images, batch_size, arguments):
+        read, refusal = self._readable(images), None
+        while refusal is None:
+            batch = []
+            try:
+                for image in islice(read, batch_size):
+                    batch.append(image)
+            except InputError as error:
+                refusal = error
+            self.reads.append(len(batch))
+            yield from (self.answer(image, *arguments, **self.settings) for image in batch)
+            if len(batch) < batch_size and refusal is None:
+                return
+        raise refusal
+
+    @staticmethod
+    def _readable(images):
+        for image in images:
+            if image.startswith("bad"):
+                raise InputError(f"cannot read {image}: it is damaged")
+            yield image
+
+    def embed_images(self, images, *, batch_size):
+        return (np.array([len(image), 0.5], np.float32) for image in images)
+
+    def embed_texts(self, texts):
+        return [Embedding(np.array([len(text), 0.25], np.float32), len(text), max(len(text) - 5, 0)) for text in texts]
+
+
+def captioned(image, *, batch_size, return_scores, num_return_sequences=1, **options):
+    def hypothesis(rank):
+        return {"text": f"a {image}{'!' * rank}", "score": float(-rank) if return_scores else None}
+
+    others = [Hypothesis(**hypothesis(rank)) for rank in range(1, num_return_sequences)]
+    return Caption(**hypothesis(0), finished=not image.startswith("long"), alternatives=tuple(others))
+
+
+def classed(image, *, batch_size, top_k):
+    return Ranking((LabelScore(f"{image}\tor so", 0.75), LabelScore("rest", 0.25))[:top_k])
+
+
+def matched(image, texts, *, batch_size):
+    logits = [float(len(image) - len(text)) for text in texts]
+    shares = np.exp(logits) / np.exp(logits).sum()
+    return Match(tuple(texts), tuple(logits), tuple(shares.tolist()), tuple(max(len(text) - 5, 0) for text in texts))
+
+
+class Terminal(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    tasks = {"caption": Scripted(captioned), "classify-image": Scripted(classed), "similarity": Scripted(matched)}
+
+    def command(verb, *arguments, stdin=b"", stream=io.TextIOWrapper):
+        monkeypatch.setattr(sys, "stdin", stream(io.BytesIO(stdin)))
+        module = f"regard.commands.{verb.replace('-', '_')}"
+        monkeypatch.setattr(f"{module}.load_task", lambda model, task: tasks[task])
+        return main([verb, *arguments]), *capsys.readouterr()
+
+    command.tasks = tasks
+    return command
+
+
+def test_caption_prints_a_line_an_image_from_arguments_a_file_or_stdin(run, tmp_path):
+    (tmp_path / "list").write_text("x.png\ny.png\n")
+    ways = (
+        (["x.png", "y.png"], b""),
+        (["-f", str(tmp_path / "list")], b""),
+        (["-"], b"x.png\ny.png"),
+        ([], b"x.png\ny.png\n"),
+    )
+    for arguments, stdin in ways:
+        assert run("caption", "m", *arguments, stdin=stdin) == (0, "a x.png\na y.png\n", "")
+    assert run("caption", "m", "x.png", "--names")[1] == "x.png\ta x.png\n"
+
+
+def test_caption_passes_its_options_on_and_ranks_with_scores(run):
+    out = run("caption", "m", "x.png", "y.png", "--n-best", "2", "--num-beams", "3", "--batch-size", "5")[1]
+    assert out == "1\t0.0000\ta x.png\n1\t-1.0000\ta x.png!\n2\t0.0000\ta y.png\n2\t-1.0000\ta y.png!\n"
+    asked = {"num_beams": 3, "num_return_sequences": 2, "return_scores": True, "batch_size": 5}
+    assert run.tasks["caption"].settings == asked
+    assert run("caption", "m", "x.png", "--n-best", "1", "--names")[1] == "x.png\t0.0000\ta x.png\n"
+    run("caption", "m", "x.png", "--max-new-tokens", "4", "--length-penalty", "0.5")
+    asked = {"max_new_tokens": 4, "length_penalty": 0.5, "return_scores": False, "batch_size": 8}
+    assert run.tasks["caption"].settings == asked
+
+
+def test_caption_says_what_is_unfinished_and_json_has_the_path(run):
+    code, out, err = run("caption", "m", "long.png", "x.png", "--json", "--n-best", "2")
+    first = json.loads(out.splitlines()[0])
+    assert (code, first["image"], first["text"], first["finished"]) == (0, "long.png", "a long.png", False)
+    assert first["alternatives"][0]["score"] == -1
+    assert err == "regard: 1 of 2 captions reached max_new_tokens before their end: raise --max-new-tokens\n"
+
+
+def test_classify_image_prints_label_and_score(run):
+    assert run("classify-image", "m", "x", "y")[1] == "x or so\t0.7500\ny or so\t0.7500\n"
+    assert run("classify-image", "m", "x", "--names", "--top-k", "2")[1] == "x\tx or so\t0.7500\trest\t0.2500\n"
+    record = json.loads(run("classify-image", "m", "--json", stdin=b"x\n")[1])
+    assert record == {"image": "x", "scores": [{"label": "x\tor so", "score": 0.75}]}
+
+
+def test_similarity_prints_a_line_for_each_image_and_text(run, tmp_path):
+    code, out, err = run("similarity", "m", "ab", "longer", "-i", "abc", "--image", "d")
+    assert code == 0
+    assert [line.split("\t") for line in out.splitlines()] == [
+        ["abc", "ab", "0.9820", "1.0000"],
+        ["abc", "longer", "0.0180", "-3.0000"],
+        ["d", "ab", "0.9820", "-1.0000"],
+        ["d", "longer", "0.0180", "-5.0000"],
+    ]
+    assert err == "regard: text 2 was cut: its last 1 tokens were not read\n"
+    (tmp_path / "texts").write_text("ab\nc\n")
+    record = json.loads(run("similarity", "m", "--text-file", str(tmp_path / "texts"), "--json", stdin=b"abc\n")[1])
+    assert (record["image"], record["texts"], record["logits"]) == ("abc", ["ab", "c"], [1, 2])
+
+
+def test_similarity_gives_the_vectors_of_images_and_of_texts(run):
+    out, err = run("similarity", "m", "longer", "-i", "abc", "--vectors")[1:]
+    assert out == "3.000000 0.500000\n6.000000 0.250000\n"
+    assert "text 1 was cut" in err
+    assert run("similarity", "m", "ab", "--vectors", stdin=b"not read\n")[1] == "2.000000 0.250000\n"
+    both = run("similarity", "m", "ab", "--vectors", "--json", "-f", "-", stdin=b"abc\n")[1].splitlines()
+    assert json.loads(both[0]) == {"image": "abc", "embedding": [3, 0.5]}
+    assert json.loads(both[1]) == {"text": "ab", "embedding": [2, 0.25], "tokens": 2, "cut": 0}
+
+
+def test_similarity_needs_something_to_compare_with(run):
+    assert run("similarity", "m", "-i", "x")[::2] == (
+        2,
+        "regard: there is nothing to compare images with: give texts, or --text-file\n",
+    )
+    assert run("similarity", "m", "x", "--text-file", "y")[::2] == (
+        2,
+        "regard: give either texts or --text-file, and not both\n",
+    )
+
+
+@pytest.mark.parametrize("verb", ["caption", "classify-image"])
+def test_an_image_that_cannot_be_read_is_one_line_after_those_before_it(run, verb):
+    code, out, err = run(verb, "m", "x", "bad.png", "y")
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert err.endswith("regard: cannot read bad.png: it is damaged\n")
+
+
+@pytest.mark.parametrize("verb", ["caption", "classify-image"])
+def test_a_blank_line_is_no_path(run, verb):
+    code, out, err = run(verb, "m", stdin=b"x\n\ny\n")
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert err == "regard: line 2 of the list of images is blank: each must be a path\n"
+    assert run(verb, "m", "x", "-f", "y")[::2] == (2, "regard: give either images or --file, and not both\n")
+
+
+def test_typed_paths_are_answered_one_by_one_and_others_in_batches(run):
+    run("classify-image", "m", *"abc", "--batch-size", "2")
+    assert run.tasks["classify-image"].reads == [2, 1]
+    run("classify-image", "m", "--batch-size", "2", stdin=b"a\nb\nc\n", stream=Terminal)
+    assert run.tasks["classify-image"].reads == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("verb", ["caption", "classify-image", "similarity"])
+def test_a_path_without_a_model_and_a_batch_of_none_are_one_line(capsys, tmp_path, verb, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, "nowhere", "x", *(["-i", "y"] if verb == "similarity" else [])]) == 2
+    assert capsys.readouterr().err == "regard: no model at nowhere: the directory does not exist\n"
+    assert main([verb, "nowhere", "x", "--batch-size", "0"]) == 2
+    assert "batch-size" in capsys.readouterr().err

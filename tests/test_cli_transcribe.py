@@ -1,0 +1,131 @@
+"""`regard transcribe`, with a task in place of a loaded one."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import regard.commands.transcribe
+from regard.cli import main
+from regard.tasks.transcribe import Segment, Transcription
+
+
+class Scripted:
+    """Hears in each recording its own name, or how many bytes it is."""
+
+    def each(self, sources, *, timestamps, progress, **settings):
+        self.settings = {**settings, "timestamps": timestamps}
+        for number, source in enumerate(sources, 1):
+            text = f"{len(source)} bytes" if isinstance(source, bytes) else f"I am {source}"
+            segments = (Segment(0.0, 1.5, "I am"), Segment(1.5, 62.0, text)) if timestamps else ()
+            if progress is not None:
+                progress(number, 62.0, 124.0)
+            yield Transcription(text, "de", 124.0, segments, (30.0,) if "cut" in text else ())
+
+
+class Run:
+    def __init__(self, monkeypatch, capsys):
+        self.monkeypatch, self.capsys, self.task = monkeypatch, capsys, Scripted()
+
+    def __call__(self, *arguments, stdin=b""):
+        for path in (Path(name) for name in arguments if name.endswith((".wav", ".mp3"))):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        self.monkeypatch.setattr(regard.commands.transcribe, "load_task", lambda model, task: self.task)
+        return main(["transcribe", "m", *arguments]), *self.capsys.readouterr()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return Run(monkeypatch, capsys)
+
+
+def test_one_recording_gives_its_text_and_with_timestamps_a_line_a_segment(run):
+    assert run("a.wav") == (0, "I am a.wav\n", "")
+    assert run("a.wav", "--timestamps")[1] == "0.00\t1.50\tI am\n1.50\t62.00\tI am a.wav\n"
+
+
+def test_several_recordings_give_lines_that_begin_with_their_names(run):
+    assert run("a.wav", "b/c.wav")[1] == "a.wav\tI am a.wav\nb/c.wav\tI am b/c.wav\n"
+    assert run("a.wav", "b.wav", "--timestamps")[1].splitlines()[2] == "b.wav\t0.00\t1.50\tI am"
+
+
+def test_a_minus_is_the_bytes_of_stdin(run):
+    assert run("-", stdin=b"RIFF\0")[1] == "5 bytes\n"
+    assert run("-", "-", stdin=b"RIFF\0")[::2] == (2, "regard: stdin holds one recording: give - once\n")
+
+
+@pytest.mark.parametrize("how", [["--json"], ["--format", "json"]])
+def test_json_is_an_object_a_line_for_each_recording(run, how):
+    first, second = run("a.wav", "b.wav", "--timestamps", *how)[1].splitlines()
+    assert json.loads(second)["file"] == "b.wav"
+    assert json.loads(first) == {
+        "file": "a.wav",
+        "text": "I am a.wav",
+        "language": "de",
+        "seconds": 124.0,
+        "segments": [{"start": 0.0, "end": 1.5, "text": "I am"}, {"start": 1.5, "end": 62.0, "text": "I am a.wav"}],
+        "cut": [],
+    }
+
+
+def test_subtitles_ask_for_timestamps_by_themselves(run):
+    assert run("a.wav", "--format", "srt")[1].startswith("1\n00:00:00,000 --> 00:00:01,500\nI am\n\n2\n")
+    assert run("a.wav", "--format", "vtt")[1].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nI am\n")
+    assert run.task.settings["timestamps"]
+
+
+def test_the_options_reach_the_task(run):
+    run("a.wav", "--language", "de", "--task", "translate", "--num-beams", "5", "--independent", "--batch-size", "2")
+    expected = {"language": "de", "task": "translate", "num_beams": 5, "condition_on_prev_tokens": False}
+    assert run.task.settings == {**expected, "batch_size": 2, "max_new_tokens": None, "timestamps": False}
+
+
+def test_each_recording_has_a_file_in_the_directory(run, tmp_path):
+    out = tmp_path / "new" / "subtitles"
+    assert run("x/a.wav", "b.wav", "-", "--format", "srt", "--output", str(out), stdin=b"x") == (0, "", "")
+    assert sorted(path.name for path in out.iterdir()) == ["a.srt", "b.srt", "stdin.srt"]
+    assert "I am x/a.wav" in (out / "a.srt").read_text()
+    code, _, err = run("x/a.wav", "y/a.mp3", "-o", str(out))
+    assert (code, err.split("/")[-1]) == (2, "a.txt: give them one after the other\n")
+    (tmp_path / "file").write_text("")
+    assert run("a.wav", "-o", str(tmp_path / "file"))[2].endswith("file is a file\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["a.wav", "--format", "doc"], "--format must be one of txt, srt, vtt, json, but is 'doc'"),
+        (["a.wav", "--format", "srt", "--json"], "give either --json or --format srt, and not both"),
+        (["a.wav", "b.wav", "--format", "srt"], "srt is a file for each recording: name a directory for them"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(run, arguments, complaint):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert err.startswith(f"regard: {complaint}")
+
+
+def test_what_was_cut_is_told(run):
+    err = run("cut.wav")[2]
+    assert err == "regard: cut.wav: the text came to max_new_tokens before its end in 1 of its windows (from 30 s)\n"
+
+
+def test_a_terminal_shows_how_far_it_is(run, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, out, err = run("x/a.wav")
+    assert out == "I am x/a.wav\n"
+    assert err == "\r\x1b[Ka.wav: 00:01:02 of 00:02:04\r\x1b[K"
+
+
+def test_a_path_without_a_model_is_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["transcribe", "nowhere", "a.wav"]) == 2
+    assert capsys.readouterr().err == "regard: cannot read a.wav: it is no file\n"
+    Path("a.wav").touch()
+    assert main(["transcribe", "nowhere", "a.wav"]) == 2
+    assert capsys.readouterr().err == "regard: no model at nowhere: the directory does not exist\n"
