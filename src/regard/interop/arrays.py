@@ -1,4 +1,4 @@
-"""Arrays that TensorFlow takes over as they are: by its usual ways in, a weight is in memory three times for a moment."""
+"""Arrays that TensorFlow takes over as they are: by its usual ways in, a weight is in memory three times at once."""
 
 from math import prod
 from typing import Any

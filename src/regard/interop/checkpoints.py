@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -119,9 +119,9 @@ def _filled(spec: ModelSpec, tensors: Named, dtype: str, fresh: frozenset[str]) 
 
 
 def _stored_dtype(rule: Rule, tensors: Named) -> str:
-    """That of the tensors that a variable is made of; the widest where they differ."""
-    dtypes = [np.dtype(str(tensors.dtype(name))) for name in rule.names if name is not None]
-    return reduce(np.promote_types, dtypes).name
+    """That of the tensors that a variable is made of; where they differ, one that holds them all."""
+    dtypes = {str(tensors.dtype(name)) for name in rule.names if name is not None}
+    return dtypes.pop() if len(dtypes) == 1 else "float64" if "float64" in dtypes else "float32"
 
 
 def _policy(tensors: StoredWeights) -> str:
