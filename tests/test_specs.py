@@ -102,7 +102,15 @@ def test_a_size_that_is_no_whole_number_is_refused_by_name(spec, field, size):
         replace(spec, **{field: size})
 
 
-@pytest.mark.parametrize(("spec", "field", "most"), [(POSITIONS, "max_positions", 32768), (STACK, "depth", 1024)])
+@pytest.mark.parametrize(
+    ("spec", "field", "most"),
+    [
+        (POSITIONS, "max_positions", 32768),
+        (STACK, "depth", 1024),
+        (RELATIVE, "max_distance", 32768),
+        (ROTARY, "original_positions", 2**31 - 1),
+    ],
+)
 def test_sizes_that_no_tensor_bounds_have_a_bound_of_their_own(spec, field, most):
     assert getattr(replace(spec, **{field: most}), field) == most
     with pytest.raises(ConfigError, match=f"{field} must be at most {most}, but is {most + 1}"):
@@ -131,10 +139,10 @@ def test_the_padding_must_be_an_id_of_the_table(pad):
 
 
 @given(st.integers(0, 500).map(lambda half: 2 * half + 1))
-def test_sinusoids_need_an_even_width_and_no_positions_need_none(width):
+def test_tokens_take_any_width_and_the_sinusoids_of_frames_an_even_one(width):
+    assert replace(EMBEDDING, width=width).width == width
     with pytest.raises(ConfigError, match=f"even width, but width is {width}"):
-        replace(EMBEDDING, width=width)
-    assert replace(EMBEDDING, width=width, positions=PositionSpec("none")).width == width
+        AudioSpec(width, mels=3, positions=PositionSpec())
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1e-5])

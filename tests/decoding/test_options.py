@@ -205,11 +205,28 @@ def test_what_transformers_does_not_know_stays_out_of_generation_config():
     assert options.to_generation_config() == {}
 
 
-def test_total_lengths_of_a_generation_config_become_new_tokens():
+def test_lengths_that_count_the_prompt_are_kept_and_resolved_where_it_is_known():
     config = {"max_length": 142, "min_length": 56, "top_k": None, "transformers_version": "4.0"}
-    assert GenerationOptions.from_generation_config(config) == GenerationOptions(max_new_tokens=141, min_new_tokens=55)
-    prompted = GenerationOptions.from_generation_config(config | {"max_new_tokens": 9}, prompt_length=100)
-    assert (prompted.max_new_tokens, prompted.min_new_tokens) == (9, 0)
+    options = GenerationOptions.from_generation_config(config)
+    assert (options.max_length, options.min_length) == (142, 56)
+    assert options.resolved(1) == GenerationOptions(max_new_tokens=141, min_new_tokens=55)
+    assert options.resolved(100) == GenerationOptions(max_new_tokens=42)
+    assert options.resolved(500) == GenerationOptions(max_new_tokens=1)
+    assert options.to_generation_config() == {"max_length": 142, "min_length": 56}
+    plain = GenerationOptions(max_new_tokens=3)
+    assert plain.resolved(7) is plain
+
+
+def test_of_two_lengths_the_one_without_the_prompt_is_meant():
+    config = {"max_length": 142, "max_new_tokens": 9, "min_length": 2}
+    options = GenerationOptions.from_generation_config(config)
+    assert (options.max_new_tokens, options.max_length) == (9, None)
+    assert GenerationOptions(max_length=142).merged(max_new_tokens=5).resolved(1) == GenerationOptions(max_new_tokens=5)
+    assert GenerationOptions(max_new_tokens=5).merged(max_length=9).resolved(2).max_new_tokens == 7
+    with pytest.raises(ConfigError, match="max_new_tokens and max_length both say"):
+        options.merged(max_new_tokens=5, max_length=9)
+    with pytest.raises(ConfigError, match=r"max_new_tokens must be at most 1048576"):
+        GenerationOptions(max_length=10**12).resolved(1)
 
 
 WRONG_TYPES = [

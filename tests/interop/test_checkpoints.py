@@ -13,7 +13,7 @@ from regard.errors import CheckpointError, ConfigError, InputError
 from regard.interop.checkpoints import assign_weights, weights_of
 from regard.models.catalog import spec
 from regard.models.forms import build_model
-from regard.nn.positions import sinusoids
+from regard.specs.tables import sinusoids
 
 
 def fresh(order="post", seed=0):
@@ -218,7 +218,7 @@ def test_older_checkpoints_keep_their_way_of_decoding_in_config_json(copy):
     (copy / "generation_config.json").unlink()
     edit(copy / "config.json", num_beams=3, max_length=30, bad_words_ids=[[22]])
     options = regard.load_model(copy).generation_options
-    assert (options.num_beams, options.max_new_tokens, options.bad_words_ids) == (3, 29, ((22,),))
+    assert (options.num_beams, options.max_length, options.bad_words_ids) == (3, 30, ((22,),))
     assert (options.eos_token_id, options.pad_token_id) == (0, 22)
 
 

@@ -15,7 +15,7 @@ from regard.models.bart import KINDS
 from regard.models.bart_layout import BART
 from regard.models.family import Config
 from regard.models.forms import build_model, last_label, shift_right
-from regard.nn.positions import sinusoids
+from regard.specs.tables import sinusoids
 
 SIZES = {
     "vocab_size": 23,

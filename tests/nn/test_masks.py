@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.nn.masks import all_of, causal_mask, padding_mask, segment_mask
-from regard.nn.positions import count_positions, sinusoids
+from regard.nn.positions import count_positions
+from regard.specs.tables import sinusoids
 
 
 def test_a_query_sees_itself_and_the_past():

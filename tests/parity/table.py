@@ -110,8 +110,9 @@ def page() -> Iterator[str]:
     yield HEADER
     lines = sorted((measured(path) for path in CASES), key=lambda line: (line.family, line.case))
     yield from map(str, [*lines, minilm(), smollm2()])
-    yield f"\n{len(lines)} cases, {sum(line.of for line in lines)} generated sequences, "
-    yield f"{sum(line.of - line.equal for line in lines)} of them different.\n\n## What a family takes\n"
+    found, different = sum(line.of for line in lines), sum(line.of - line.equal for line in lines)
+    yield f"\n{len(lines)} cases, {found:,} generated sequences, {different} of them different.\n"
+    yield "## What a family takes\n"
     yield from family_files()
 
 

@@ -109,14 +109,14 @@ def compared(place: Path, python: str, tolerance: float) -> Verdict:
 def _greedy(options: GenerationOptions, new_tokens: int) -> GenerationOptions:
     """The checkpoint's own rules, for the likeliest tokens."""
     return replace(
-        options,
+        options.resolved(1),
         do_sample=False,
         num_beams=1,
         num_beam_groups=1,
         diversity_penalty=0.0,
         num_return_sequences=1,
         max_new_tokens=new_tokens,
-        min_new_tokens=min(options.min_new_tokens, new_tokens),
+        min_new_tokens=min(options.resolved(1).min_new_tokens, new_tokens),
     )
 
 

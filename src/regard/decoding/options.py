@@ -16,13 +16,13 @@ from regard.decoding.options_checks import (
     TOKEN_SETS,
     WORD_LISTS,
     Word,
-    integer,
     plain,
 )
 from regard.errors import ConfigError
 
 Array = Any  # a NumPy array, or a tensor of the engine whose `ops` are in use
 
+_COUNTED = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}  # lengths that count the prompt, too
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
 _OURS = (  # what generation_config.json does not know
     "length_penalty_form",
@@ -58,6 +58,8 @@ class GenerationOptions:
 
     max_new_tokens: int = 20  # generated tokens at most, eos included
     min_new_tokens: int = 0  # eos is banned before
+    max_length: int | None = None  # the same with the prompt counted, in place of max_new_tokens
+    min_length: int | None = None  # in place of min_new_tokens
     num_beams: int = 1
     num_return_sequences: int = 1
     length_penalty: float = 1.0  # the exponent of the length; below 0 favours short sequences
@@ -104,7 +106,7 @@ class GenerationOptions:
         self._check_groups()
 
     def _check_pairs(self) -> None:
-        if self.min_new_tokens > self.max_new_tokens:
+        if self.max_length is None and self.min_length is None and self.min_new_tokens > self.max_new_tokens:
             raise ConfigError(
                 f"min_new_tokens must be at most max_new_tokens ({self.max_new_tokens}), but is {self.min_new_tokens}"
             )
@@ -157,6 +159,11 @@ class GenerationOptions:
 
     def merged(self, **overrides: Any) -> Self:
         """These options with some fields replaced; what only sampling reads is refused where nothing samples."""
+        for length, tokens in _COUNTED.items():
+            if overrides.get(tokens) is not None:
+                if overrides.get(length) is not None:
+                    raise ConfigError(f"{tokens} and {length} both say how long a text is: give one of them")
+                overrides[length] = None
         known = [field.name for field in fields(self)]
         for name in overrides:
             if name not in known:
@@ -170,6 +177,14 @@ class GenerationOptions:
         if overrides.get("diversity_penalty") and merged.num_beam_groups == 1:
             raise ConfigError("diversity_penalty is between groups, so it needs num_beam_groups above 1, which is 1")
         return merged
+
+    def resolved(self, prompt_length: int) -> Self:
+        """These options with the lengths that count a prompt of so many tokens turned into those that do not."""
+        counted: dict[str, Any] = {"max_length": None, "min_length": None}
+        for length, tokens in _COUNTED.items():
+            if getattr(self, length) is not None:
+                counted[tokens] = max(getattr(self, length) - prompt_length, LEAST[tokens])
+        return self if len(counted) == len(_COUNTED) else replace(self, **counted)
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise ConfigError, with the option's name, for an id that a vocabulary of this size does not have."""
@@ -199,15 +214,13 @@ class GenerationOptions:
         return np.array(words, "uint32").reshape(rows, 2)
 
     @classmethod
-    def from_generation_config(cls, config: Mapping[str, Any], prompt_length: int = 1) -> Self:
-        """Read what Hugging Face's generation_config.json says; keys outside GENERATION_CONFIG_KEYS are left alone.
-
-        `max_length` and `min_length` count the prompt too: `prompt_length` tokens, 1 for an encoder-decoder.
-        """
+    def from_generation_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read what Hugging Face's generation_config.json says; keys outside GENERATION_CONFIG_KEYS are left alone. Of
+        two lengths the one that does not count the prompt is meant."""
         values = {name: config[name] for name in _DEFAULTS if name not in _OURS and config.get(name) is not None}
-        for length, tokens in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-            if config.get(length) is not None and tokens not in values:
-                values[tokens] = max(integer(length, config[length]) - prompt_length, LEAST[tokens])
+        for length, tokens in _COUNTED.items():
+            if tokens in values:
+                values.pop(length, None)
         return cls(**values)
 
     def to_generation_config(self) -> dict[str, Any]:
@@ -217,7 +230,7 @@ class GenerationOptions:
 
 
 _DEFAULTS = MappingProxyType({field.name: field.default for field in fields(GenerationOptions)})
-GENERATION_CONFIG_KEYS = frozenset(_DEFAULTS) - frozenset(_OURS) | {"max_length", "min_length"}
+GENERATION_CONFIG_KEYS = frozenset(_DEFAULTS) - frozenset(_OURS)
 
 
 def unsupported_generation_keys(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,17 +24,21 @@ def shortlist_size(options: GenerationOptions, vocab_size: int) -> int:
     return min(count, vocab_size)
 
 
-def shortlist_bias(options: GenerationOptions, step: int, vocab_size: int, unprompted: bool) -> np.ndarray | None:
+def shortlist_bias(
+    options: GenerationOptions, step: int, vocab_size: int, unprompted: bool | None
+) -> np.ndarray | None:
     """What the options add to the logits at `step`: (V,) float32, 0 and -inf; None where a rule needs all logits.
 
-    unprompted: each row's prompt is a start token alone.
+    unprompted: each row's prompt is a start token alone; None: that of some rows.
     """
+    if unprompted is None and options.forced_bos_token_id is not None and step <= 1:
+        return None
     if _needs_all(options) or _forces(options, step, unprompted):
         return None
     banned = [*options.suppress_tokens, *(word[0] for word in options.bad_words_ids if word[0] not in options.eos_ids)]
     if step < options.min_new_tokens:
         banned += options.eos_ids
-    if step == (0 if options.forced_bos_token_id is None else int(unprompted)):
+    if step == (0 if options.forced_bos_token_id is None else int(bool(unprompted))):
         banned += options.begin_suppress_tokens
     if banned and options.num_beams == 1 and options.return_scores:
         return None  # greedy search's log-probabilities are those of the tokens that are left
@@ -55,7 +59,7 @@ def _needs_all(options: GenerationOptions) -> bool:
     return changed or any(len(word) > 1 for word in options.bad_words_ids)
 
 
-def _forces(options: GenerationOptions, step: int, unprompted: bool) -> bool:
+def _forces(options: GenerationOptions, step: int, unprompted: bool | None) -> bool:
     """Whether only some tokens may come, each with score 0."""
-    begins = options.forced_bos_token_id is not None and unprompted and step < 1
+    begins = options.forced_bos_token_id is not None and bool(unprompted) and step < 1
     return begins or (bool(options.forced_eos_ids) and step >= options.max_new_tokens - 1)

@@ -16,6 +16,7 @@ from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError, InputError
 from regard.models.inputs import check_features, check_ids, check_lengths, source_keys
+from regard.models.prompts import completed, prompt_length
 from regard.specs import ModelSpec
 
 Precision = Literal["float32", "bfloat16"]
@@ -125,6 +126,8 @@ class OpenVINOEngine:
         rule: Rule | None,
     ) -> tuple[Search, SearchState]:
         given = {key: np.asarray(value) for key, value in batch.items() if value is not None}
+        given = completed(given, self.spec, options)
+        options = options.resolved(prompt_length(given, self.spec))
         self._check(given, options)
         if trie is not None:
             trie.check_vocabulary(self.spec.text.vocab_size)
@@ -138,7 +141,8 @@ class OpenVINOEngine:
         start_ids = np.repeat(prompt[:, -1:], options.width, axis=1)
         known |= {name: table for name, table in (("trie", trie), ("stops", stops)) if table is not None}
         state = search.start(past, start_ids, **known)
-        stepper.unprompted = bool(np.all((state.rows.prompt >= 0).sum(axis=-1) <= 1))
+        alone = (state.rows.prompt >= 0).sum(axis=-1) <= 1
+        stepper.unprompted = bool(alone[0]) if (alone == alone[0]).all() else None
         return search, state
 
     def _prompt(self, given: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -204,7 +208,8 @@ class _Stepper:
 
     def __init__(self, request: Any, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
         self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
-        self.unprompted, self.step = False, 0
+        self.unprompted: bool | None = False
+        self.step = 0
         self.nothing = np.zeros(vocab_size, np.float32)
 
     def __call__(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[Any, Past]:

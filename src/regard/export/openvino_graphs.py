@@ -8,8 +8,8 @@ from openvino import opset13 as op
 
 from regard.export.openvino_layers import Memory, Network, Sight, split_heads
 from regard.export.openvino_nodes import Node, Stored, Weights, axis, integers, named, numbers, sizes, split, whole
-from regard.specs import AudioSpec, ModelSpec, PatchSpec, PositionSpec
-from regard.specs.tables import sinusoids
+from regard.specs import AudioSpec, EmbeddingSpec, ModelSpec, PatchSpec, PositionSpec
+from regard.specs.tables import position_table
 
 _TABLE = "embedding/table"
 
@@ -28,7 +28,7 @@ def encoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
     else:
         inputs = [_input("input_ids"), _input("attention_mask")]
         real = inputs[1]
-        x = _embedded(network, spec, "encoder", inputs[0], _counted(real))
+        x = _embedded(network, spec, "encoder", inputs[0], _placed(inputs[0], real, spec.text))
     places = whole(0) if real is None else _counted(real)
     if real is None:  # no layer over patches or frames asks where they are
         places = op.broadcast(places, sizes(x, 0, 1))
@@ -91,6 +91,15 @@ def _counted(real: Node) -> Node:
     return op.maximum(op.subtract(op.cum_sum(real, axis(1)), whole(1)), whole(0))
 
 
+def _placed(ids: Node, real: Node, spec: EmbeddingSpec) -> Node:
+    """Places among the real tokens, or those that are not the padding's id; that one stands before the first."""
+    if not spec.positions.skips_padding:
+        return _counted(real)
+    assert spec.pad_id is not None
+    text = op.logical_and(op.not_equal(ids, whole(spec.pad_id)), op.greater(real, whole(0)))
+    return op.select(text, _counted(op.convert(text, np.int32)), whole(-1))
+
+
 def _embedded(network: Network, spec: ModelSpec, side: str, ids: Node, places: Node) -> Node:
     text = spec.text
     x = op.gather(network.matrix(_table_of(network, side)), ids, integers(0))
@@ -111,10 +120,8 @@ def _table_of(network: Network, side: str) -> str:
 
 
 def _positions(network: Network, spec: PositionSpec, width: int, side: str, places: Node) -> Node:
-    if spec.kind == "sinusoidal":
-        table = sinusoids(spec.max_positions + spec.offset, width, spec.layout, spec.rates)
-    else:
-        table = network.needed(f"{side}/stem/positions/table")
+    computed = spec.kind == "sinusoidal"
+    table = position_table(spec, width) if computed else network.needed(f"{side}/stem/positions/table")
     return op.gather(numbers(table), op.add(places, whole(spec.offset)), integers(0))
 
 

@@ -55,7 +55,9 @@ def export_openvino(path: str | Path, directory: str | Path, *, weights: Stored 
             if graph is not None:
                 ov.save_model(graph, fresh / _FILES[name], compress_to_fp16=False)
         write_json(fresh, CONFIG, dict(checkpoint.config))
-        write_json(fresh, GENERATION, dict(_written(found)))
+        known = GENERATION_CONFIG_KEYS | {"force_bos_token_to_be_generated"}
+        said = {key: value for key, value in _written(found).items() if checkpoint.generation or key in known}
+        write_json(fresh, GENERATION, said)
         for name, content in checkpoint.companions.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_bytes(content())
@@ -96,7 +98,7 @@ def _weights(found: Described) -> Weights:
 def _written(found: Described) -> Mapping[str, Any]:
     """What the checkpoint says about decoding; an older one in its config.json."""
     checkpoint = found.checkpoint
-    return checkpoint.generation or {k: v for k, v in dict(checkpoint.config).items() if k in GENERATION_CONFIG_KEYS}
+    return checkpoint.generation or dict(checkpoint.config)
 
 
 def _engine(

@@ -21,6 +21,13 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "quick_gelu": lambda x: op.swish(x, numbers(1.702)),
     "silu": op.swish,
     "tanh": op.tanh,
+    "gelu_10": lambda x: op.clamp(op.gelu(x, "ERF"), -10.0, 10.0),
+    "mish": op.mish,
+    "leaky_relu": lambda x: op.prelu(x, numbers(0.01)),
+    "sigmoid": op.sigmoid,
+    "linear": lambda x: x,
+    "relu2": lambda x: op.power(op.relu(x), numbers(2)),
+    "relu6": lambda x: op.clamp(x, 0.0, 6.0),
 }
 
 

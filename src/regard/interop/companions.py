@@ -20,7 +20,8 @@ MOST_FILES = 1000  # of its modules
 def companions_of(place: Path) -> Mapping[str, Callable[[], bytes]]:
     """The files that go along, by their path in the directory, unread."""
     names = [name for name in COMPANIONS if (place / name).is_file()]
-    names += [f"{CHAT_TEMPLATES}/{path.name}" for path in sorted((place / CHAT_TEMPLATES).glob("*.jinja"))]
+    templates = sorted(path for path in (place / CHAT_TEMPLATES).glob("*.jinja") if path.is_file())
+    names += [f"{CHAT_TEMPLATES}/{path.name}" for path in templates]
     if (place / MODULES).is_file():
         names += [MODULES, *_of_modules(place)]
     return {name: (place / name).read_bytes for name in names}

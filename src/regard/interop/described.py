@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regard.errors import CheckpointError, ConfigError
+from regard.errors import CheckpointError, ConfigError, RegardError
 from regard.interop.accounting import Named
 from regard.interop.directory import CONFIG
 from regard.interop.opening import Checkpoint
@@ -41,9 +41,11 @@ def _complete(config: Config, generation: Mapping[str, Any]) -> None:
 def _spec(config: Config, known: Family, tensors: Named, place: Path) -> ModelSpec:
     try:
         return known.adapt(known.from_config(config), tensors)
-    except KeyError as error:
-        raise CheckpointError(f"{place / CONFIG} has no {error.args[0]}") from error
-    except (TypeError, ZeroDivisionError, AttributeError) as error:
-        raise CheckpointError(f"{place / CONFIG} has a value of the wrong type: {error}") from error
     except ConfigError as error:
         raise CheckpointError(f"{place / CONFIG}: {error}") from error
+    except RegardError:  # some are ValueErrors, too
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"{place / CONFIG} has no {error.args[0]}") from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{place / CONFIG} has a value of the wrong type: {error}") from error

@@ -24,6 +24,8 @@ def generation_options(written: Mapping[str, Any], spec: ModelSpec, directory: P
         log.warning("%s: decoding does not know, and leaves out: %s", directory, ", ".join(sorted(ignored)))
     try:
         values = {"eos_token_id": spec.tokens.eos, "pad_token_id": spec.tokens.pad, **written}
+        if written.get("force_bos_token_to_be_generated") and values.get("forced_bos_token_id") is None:
+            values["forced_bos_token_id"] = spec.tokens.bos  # BART's word for it before 2021
         values |= _within_vocabulary(values, spec.text.vocab_size)
         options = GenerationOptions.from_generation_config(values)
         options.check_vocabulary(spec.text.vocab_size)

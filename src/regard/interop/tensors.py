@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import ml_dtypes  # noqa: F401  # by which NumPy, and safetensors, know bfloat16
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -89,6 +90,8 @@ def _other_weights(directory: Path) -> str:
 
 
 def _open(path: Path) -> Any:
+    if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+        raise CheckpointError(f"{path} must be a file, but is a directory, a pipe or a device")
     try:
         return safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:

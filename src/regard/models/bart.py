@@ -89,10 +89,11 @@ def from_config(config: Config) -> ModelSpec:
     kind, tied = KINDS[config["model_type"]], config.get("tie_word_embeddings", True)
     tokens, head, shared = _tokens(config, kind.tokens), _head(config), not kind.separable or _shares(config)
     offset = tokens.pad + 1 if kind.after_padding and tokens.pad is not None else kind.positions.offset
+    most, skips = config.get("max_position_embeddings", 1024), kind.after_padding and tokens.pad is not None
     embedding = EmbeddingSpec(
         vocab_size=config["vocab_size"],
         width=config["d_model"],
-        positions=replace(kind.positions, offset=offset, max_positions=config.get("max_position_embeddings", 1024)),
+        positions=replace(kind.positions, offset=offset, max_positions=most, skips_padding=skips),
         pad_id=tokens.pad,
         scale=config.get("scale_embedding", kind.scale),
         dropout=config.get("dropout", 0.1),

@@ -9,7 +9,7 @@ from regard.models.bart import KINDS, config, from_config
 from regard.models.family import Family
 from regard.models.weights import Rule, StoredTensors, linear, norm, same, table
 from regard.specs import EmbeddingSpec, LayerSpec, ModelSpec, StackSpec
-from regard.specs.tables import sinusoids
+from regard.specs.tables import position_table
 
 SIDES = ("encoder", "decoder")
 SINUSOID_TOLERANCE = 1e-4  # how far float32 carries others' sinusoids from ours
@@ -150,8 +150,7 @@ def constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:
 
 
 def _sinusoids(embedding: EmbeddingSpec) -> np.ndarray:
-    places = embedding.positions
-    return sinusoids(places.max_positions + places.offset, embedding.width, places.layout, places.rates)
+    return position_table(embedding.positions, embedding.width)
 
 
 BART = Family(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config
+from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config, with_own_table
 from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
@@ -22,7 +22,8 @@ def from_config(config: Config) -> ModelSpec:
     heads, epsilon = config["num_attention_heads"], config.get("layer_norm_eps", 1e-12)
     dropout = config.get("hidden_dropout_prob", 0.1)
     offset = 0 if family == "bert" else (pad or 0) + 1  # RoBERTa's first token stands after the padding's place
-    positions = PositionSpec("learned", offset=offset, max_positions=config["max_position_embeddings"] - offset)
+    rows, skips = config["max_position_embeddings"], family != "bert" and pad is not None
+    positions = PositionSpec("learned", offset=offset, max_positions=rows - offset, skips_padding=skips)
     embedding = EmbeddingSpec(
         vocab_size=config["vocab_size"],
         width=width,
@@ -154,16 +155,19 @@ def _last(head: HeadSpec, classifier: str, width: int) -> list[Rule]:
 def _token_head(spec: ModelSpec, dense: str, dense_norm: str, last: str) -> list[Rule]:
     width, vocab_size = spec.text.width, spec.text.vocab_size
     found = [*linear("head/dense", (dense,), width, width), *norm("head/norm", dense_norm, width)]
-    if not spec.output.tied:
+    copies: tuple[str, ...] = ()
+    if not spec.output.tied:  # then Transformers reads the decoder's own bias, and keeps the other one unused
         found += linear("head/output", (f"{last}.decoder",), width, vocab_size, bias=False)
-    return [*found, Rule("head/bias", (f"{last}.bias",), (vocab_size,))]
+        copies = (f"{last}.decoder.bias",)
+    return [*found, Rule("head/bias", (f"{last}.bias",), (vocab_size,), copies=copies)]
 
 
 def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
-    """Whether a bare model has a pooler."""
+    """Whether a bare model has a pooler, and a masked language model a table of its own to predict with."""
     if spec.output.kind == "hidden" and "pooler.dense.weight" not in tensors:
         return replace(spec, head=HeadSpec("hidden"))
-    return spec
+    bare, head = ("bert", "cls.predictions") if spec.family == "bert" else ("roberta", "lm_head")
+    return with_own_table(spec, tensors, f"{head}.decoder.weight", f"{bare}.embeddings.word_embeddings.weight")
 
 
 BERT = Family(
@@ -173,13 +177,16 @@ BERT = Family(
     adapt,
     redundant=(
         r"(bert\.)?embeddings\.position_ids",
-        r"cls\.predictions\.decoder\.(weight|bias)",
+        r"cls\.predictions\.(decoder\.weight|bias)",
         r"cls\.seq_relationship\..*",  # of the pre-training, as is the pooler beside a masked language model's head
         r"bert\.pooler\.dense\.(weight|bias)",
     ),
-    renames=LEGACY_NORMS,
+    # One bias under two names: where the decoder has its own, it is what counts, for it sorts last.
+    renames=(*LEGACY_NORMS, (r"^cls\.predictions\.decoder\.bias$", "cls.predictions.bias")),
     prefix="bert.",
 )
 ROBERTA = BERT._replace(
-    redundant=(r"(roberta\.)?embeddings\.position_ids", r"lm_head\.decoder\.(weight|bias)"), prefix="roberta."
+    redundant=(r"(roberta\.)?embeddings\.position_ids", r"lm_head\.(decoder\.weight|bias)"),
+    renames=(*LEGACY_NORMS, (r"^lm_head\.decoder\.bias$", "lm_head.bias")),
+    prefix="roberta.",
 )

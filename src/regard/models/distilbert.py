@@ -4,8 +4,8 @@ from typing import Any
 
 from regard.errors import CheckpointError
 from regard.models.bert import ENDINGS
-from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config
-from regard.models.weights import Rule, linear, norm, table
+from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config, with_own_table
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 EPSILON = 1e-12  # the configuration has no key for it
@@ -128,10 +128,16 @@ def _head_rules(spec: ModelSpec) -> list[Rule]:
     return dense + (linear("head/output", ("classifier",), width, head.labels) if head.labels else [])
 
 
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Whether a masked language model has a table of its own to predict with."""
+    return with_own_table(spec, tensors, "vocab_projector.weight", "distilbert.embeddings.word_embeddings.weight")
+
+
 DISTILBERT = Family(
     from_config,
     config,
     rules,
+    adapt,
     redundant=(r"(distilbert\.)?embeddings\.position_ids", r"vocab_projector\.weight"),
     renames=LEGACY_NORMS,
     prefix="distilbert.",

@@ -1,12 +1,13 @@
 """What a family is: how its config reads and writes, and what its weights are called."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from regard.errors import CheckpointError
-from regard.models.weights import Rule, StoredTensors
+from regard.models.weights import Rule, StoredTensors, same
 from regard.specs import Activation, HeadKind, HeadSpec, ModelSpec, Problem
 
 ACTIVATION_NAMES: dict[Activation, str] = {
@@ -16,10 +17,20 @@ ACTIVATION_NAMES: dict[Activation, str] = {
     "quick_gelu": "quick_gelu",
     "silu": "silu",
     "tanh": "tanh",
+    "gelu_10": "gelu_10",
+    "mish": "mish",
+    "leaky_relu": "leaky_relu",
+    "sigmoid": "sigmoid",
+    "linear": "linear",
+    "relu2": "relu2",
+    "relu6": "relu6",
 }
 _ACTIVATIONS: dict[str, Activation] = {name: ours for ours, name in ACTIVATION_NAMES.items()} | {
     "swish": "silu",
+    "gelu_python": "gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
     "gelu_fast": "gelu_tanh",  # the same polynomial, with its constants rounded
 }
 PROBLEM_NAMES: dict[Problem, str] = {
@@ -121,7 +132,10 @@ class Config(dict[str, Any]):
         """How many classes a classifier tells apart: id2label is kept as it is, so it does not count as read."""
         if isinstance(super().get("id2label"), dict):
             return len(super().get("id2label", {}))
-        return int(super().get("num_labels", 2))
+        count = super().get("num_labels")
+        if count is not None and type(count) is not int:
+            raise CheckpointError(f"config.json: num_labels must be a whole number, but is {count!r}")
+        return 2 if count is None else count
 
     @property
     def problem(self) -> Problem | None:
@@ -142,6 +156,14 @@ def label_config(head: HeadSpec) -> dict[str, Any]:
 def as_built(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
     """The tensors say nothing that the config does not."""
     return spec
+
+
+def with_own_table(spec: ModelSpec, tensors: StoredTensors, own: str, embedding: str) -> ModelSpec:
+    """Two tables that differ are two, whatever the config says: the one that predicts, and the embedding's."""
+    head = spec.output
+    if not head.predicts_tokens or not head.tied or own not in tensors or embedding not in tensors:
+        return spec
+    return replace(spec, head=replace(head, tied=same(tensors, own, embedding)))
 
 
 def no_constants(spec: ModelSpec) -> dict[str, Callable[[], np.ndarray]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
@@ -18,7 +17,7 @@ from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
 from regard.models.generation import Generator
-from regard.models.inputs import MEMORY, check_features, check_ids, check_memory
+from regard.models.inputs import MEMORY, check_batch, check_source
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
 from regard.nn.heads import ClassHead, PooledHead, Pooler, SpanHead, TokenHead
 from regard.nn.losses import class_loss, mean_cross_entropy, span_loss
@@ -51,19 +50,10 @@ class Transformer(keras.Model):
 
     def __call__(self, batch: Batch, *args: Any, **kwargs: Any) -> Output:
         """A batch's values may be tensors, arrays or nested lists; keys with None count as absent."""
-        given = {key: ops.convert_to_tensor(self._checked(key, v)) for key, v in batch.items() if v is not None}
-        return super().__call__(given, *args, **kwargs)
-
-    def _checked(self, key: str, value: Any) -> Any:
-        """Values that are at hand, not in a graph: a lookup would wrap or zero ids outside the table."""
-        if isinstance(value, (list, tuple, np.ndarray)):
-            if key in ("input_ids", "decoder_input_ids"):
-                check_ids(key, np.asarray(value), self.spec)
-            if key in ("pixel_values", "input_features"):
-                check_features(key, np.asarray(value), self.spec)
-            if key == MEMORY:
-                check_memory(np.asarray(value), self.spec)
-        return value
+        given = {key: value for key, value in batch.items() if value is not None}
+        check_batch(given, self.spec)
+        tensors = {key: ops.convert_to_tensor(value) for key, value in given.items()}
+        return super().__call__(tensors, *args, **kwargs)
 
     def generate(
         self,
@@ -179,18 +169,23 @@ class DecoderModel(Transformer):
         if self.head is None:
             return output
         if self.spec.output.kind == "sequence_class":
-            logits = self.head(decoded.hidden, place=self.without_padding(tokens).last(), training=training)
+            logits = self.head(decoded.hidden, place=self.end_of(tokens), training=training)
             loss = None if labels is None else class_loss(logits, labels, self.spec.output.problem)
             return output._replace(logits=logits, loss=loss)
         logits = self.logits(decoded.hidden, training)
         loss = None if labels is None else mean_cross_entropy(logits[:, :-1], labels[:, 1:])
         return output._replace(logits=logits, loss=loss)
 
-    def without_padding(self, tokens: Tokens) -> Tokens:
-        """Where the batch has no mask, padding ends a text, as in Transformers."""
-        if tokens.real is not None or self.spec.tokens.pad is None:
-            return tokens
-        return tokens._replace(real=ops.cast(tokens.ids != self.spec.tokens.pad, "int32"))
+    def end_of(self, tokens: Tokens) -> Tensor:
+        """Where each text has its last token that is not the padding's id, masked or not, as in Transformers: (B,);
+        its first token where all of them are."""
+        if self.spec.tokens.pad is None:
+            return tokens.last()
+        text = ops.cast(tokens.ids != self.spec.tokens.pad, "int32")
+        if tokens.real is None:
+            return tokens._replace(real=text).last()
+        read = tokens._replace(real=text * ops.cast(tokens.real > 0, "int32"))
+        return ops.maximum(read.last(), ops.cast(tokens.first(), "int32"))
 
     def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
         return self.head(hidden, embedding=self.decoder.embedding, training=training)
@@ -243,8 +238,8 @@ class EncoderDecoderModel(Transformer):
     def encode(self, batch: Batch) -> Tensor:
         """What the encoder makes of an image or a sound, (B, S, D): as `encoder_last_hidden_state` in a batch, it is
         decoded any number of times."""
-        given = {key: self._checked(key, value) for key, value in batch.items()}
-        return self.encoder(source_of(given, self.spec)).hidden
+        check_source(batch, self.spec)
+        return self.encoder(source_of(batch, self.spec)).hidden
 
     def encoded(self, batch: Batch, training: bool = False) -> Encoded:
         if batch.get(MEMORY) is not None:

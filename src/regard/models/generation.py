@@ -25,6 +25,7 @@ from regard.models.inputs import (
     check_memory,
     source_keys,
 )
+from regard.models.prompts import completed, prompt_length
 from regard.nn.kernels import compiled, traced
 from regard.specs import ModelSpec
 
@@ -93,6 +94,8 @@ class Generator:
         self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
     ) -> "Asked":
         given = {key: np.asarray(value) for key, value in batch.items() if value is not None}
+        given = completed(given, self.spec, options)
+        options = options.resolved(prompt_length(given, self.spec))
         self._check(given, options)
         if trie is not None:
             trie.check_vocabulary(self.spec.text.vocab_size)

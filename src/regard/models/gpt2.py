@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from regard.models.family import ACTIVATION_NAMES, Config, Family, label_config
-from regard.models.weights import Rule, linear, norm, table
+from regard.models.family import ACTIVATION_NAMES, Config, Family, label_config, with_own_table
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 ARCHITECTURES = {
@@ -152,10 +152,16 @@ def _head_rules(spec: ModelSpec) -> list[Rule]:
     return []
 
 
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Whether a language model has a table of its own to predict with."""
+    return with_own_table(spec, tensors, "lm_head.weight", "transformer.wte.weight")
+
+
 GPT2 = Family(
     from_config,
     config,
     rules,
+    adapt,
     redundant=(r"lm_head\.weight", r"(transformer\.)?h\.\d+\.(attn|crossattention)\.(masked_)?bias"),
     prefix="transformer.",
 )

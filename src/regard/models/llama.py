@@ -4,9 +4,9 @@
 from typing import Any, NamedTuple
 
 from regard.errors import CheckpointError
-from regard.models.family import ACTIVATION_NAMES, Config, Family, label_config
+from regard.models.family import ACTIVATION_NAMES, Config, Family, label_config, with_own_table
 from regard.models.rope import read_rope, rope_config
-from regard.models.weights import Rule, linear, norm, table
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import Biases, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 
@@ -179,10 +179,16 @@ def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
     return found + linear(f"{ours}/feed_forward/down", (f"{mlp}.down_proj",), layer.ffn_width, width, bias=bias)
 
 
+def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
+    """Whether a language model has a table of its own to predict with."""
+    return with_own_table(spec, tensors, "lm_head.weight", "model.embed_tokens.weight")
+
+
 LLAMA = Family(
     from_config,
     config,
     rules,
+    adapt,
     redundant=(r"lm_head\.weight", r".*\.rotary_emb\.inv_freq"),
     prefix="model.",
 )

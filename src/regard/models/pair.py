@@ -12,7 +12,6 @@ from keras import ops
 from regard.batch import Batch
 from regard.errors import InputError
 from regard.models.forms import Transformer, build_head, pooled_place
-from regard.models.inputs import check_features
 from regard.models.parts import Encoded, Encoder, Tokens
 from regard.nn.layer import Layer
 from regard.nn.output import Output, Tensor
@@ -42,12 +41,6 @@ class PairModel(Transformer):
         self.text_head = build_head(spec, self.dtype_policy, "text_head")
         self.image_head = build_head(spec.image_side, self.dtype_policy, "image_head")
         self.built = True
-
-    def _checked(self, key: str, value: Any) -> Any:
-        if key == "pixel_values" and isinstance(value, (list, tuple, np.ndarray)):
-            check_features(key, np.asarray(value), self.spec.image_side)
-            return value
-        return super()._checked(key, value)
 
     def call(self, batch: Batch, training: bool = False, return_attention: bool = False) -> Output:
         given = [key for key in ("input_ids", "pixel_values") if batch.get(key) is not None]

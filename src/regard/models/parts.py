@@ -16,7 +16,7 @@ from regard.nn.masks import all_of, causal_mask, padding_mask, segment_mask
 from regard.nn.output import Tensor
 from regard.nn.positions import count_positions
 from regard.nn.stems import AudioStem, PatchStem, TokenStem
-from regard.specs import ModelSpec, PatchSpec
+from regard.specs import EmbeddingSpec, ModelSpec, PatchSpec
 
 
 class Tokens(NamedTuple):
@@ -40,6 +40,16 @@ class Tokens(NamedTuple):
             return self.positions
         real = ops.ones_like(self.ids) if self.real is None else self.real
         return count_positions(real, self.segments)
+
+    def placed(self, spec: EmbeddingSpec) -> "Tokens":
+        """With the positions of those who count past the padding's id, masked or not: it stands before the first."""
+        if not spec.positions.skips_padding or self.positions is not None:
+            return self
+        text = self.ids != spec.pad_id
+        if self.real is not None:
+            text = ops.logical_and(text, self.real > 0)
+        places = count_positions(text, self.segments)
+        return self._replace(positions=ops.where(text, places, ops.full_like(places, -1)))
 
     def allowed(self) -> Tensor | None:
         """What attention among these tokens must respect whatever its direction: padding and segments."""
@@ -110,6 +120,7 @@ class Encoder(Stack):
         """Tokens, pixels (B, height, width, C) or log-mel frames (B, A, M) -> the memory."""
         if not isinstance(source, Tokens):
             return self.encode(self.stem(source, training=training), None, training)
+        source = source.placed(self.stem.spec)
         hidden = self.stem(
             source.ids, embedding=self.embedding, places=source.places(), types=source.types, training=training
         )
@@ -169,7 +180,7 @@ class Decoder(Stack):
         return self.memories(hidden if self.memory_projection is None else self.memory_projection(hidden))
 
     def call(self, target: Tokens, memory: Encoded | None = None, training: bool = False) -> StackOutput:
-        places = target.places()
+        places = target.placed(self.stem.spec).places()
         allowed = all_of(causal_mask(ops.shape(target.ids)[1]), target.allowed())
         return self.transform(
             self.embed(target.ids, places, training),

@@ -6,39 +6,63 @@ from typing import Any
 from regard.errors import CheckpointError
 from regard.models.family import Config
 from regard.specs import RotarySpec
+from regard.specs.checks import is_number
 
 SCALINGS = ("default", "linear", "llama3", "yarn")
 
 
 def read_rope(config: Config, max_positions: int) -> RotarySpec:
-    """Raises CheckpointError for a way of scaling that is not known here."""
-    theta, scaling = config.get("rope_theta", 10000.0), config.get("rope_scaling", {})
-    said = {"rope_theta": theta, **(scaling or config.get("rope_parameters", {}))}
+    """Raises CheckpointError for a way of scaling that is not known here, or one that lacks a number."""
+    said = _said(config)
     kind = said.get("rope_type", said.get("type", "default"))
     if kind not in SCALINGS:
         raise CheckpointError(f"config.json: unknown rope_type {kind!r}: known are {', '.join(SCALINGS)}")
-    if said.get("partial_rotary_factor", 1.0) != 1.0:
-        raise CheckpointError("config.json: a partial_rotary_factor other than 1 is not supported")
-    theta = float(said["rope_theta"])
-    if kind == "default":
+    theta = _number(said, "rope_theta")
+    if kind == "default":  # Transformers turns all dimensions then, whatever partial_rotary_factor says
         return RotarySpec(theta)
-    original = said.get("original_max_position_embeddings", max_positions)
-    factor = float(said.get("factor") or max_positions / original)
+    if _number(said, "partial_rotary_factor", 1.0) != 1.0:
+        raise CheckpointError(f"config.json: a partial_rotary_factor other than 1 is not supported with {kind!r}")
+    if "factor" not in said:
+        raise CheckpointError(f"config.json: rope_type {kind!r} needs a factor, but there is none")
     if kind == "linear":
-        return RotarySpec(theta, "linear", factor)
+        return RotarySpec(theta, "linear", _number(said, "factor"))
+    original = said.get("original_max_position_embeddings", max_positions)
     if kind == "llama3":
-        low, high = float(said["low_freq_factor"]), float(said["high_freq_factor"])
-        return RotarySpec(theta, "llama3", factor, original, low, high)
+        low, high = _number(said, "low_freq_factor"), _number(said, "high_freq_factor")
+        return RotarySpec(theta, "llama3", _number(said, "factor"), original, low, high)
+    factor = _number(said, "factor", 0.0) or max_positions / original
     return RotarySpec(
         theta,
         "yarn",
         factor,
         original,
-        beta_slow=float(said.get("beta_slow") or 1),
-        beta_fast=float(said.get("beta_fast") or 32),
+        beta_slow=_number(said, "beta_slow", 0.0) or 1.0,
+        beta_fast=_number(said, "beta_fast", 0.0) or 32.0,
         magnitude=_magnitude(said, factor),
         whole_bounds=said.get("truncate", True),
     )
+
+
+def _said(config: Config) -> dict[str, Any]:
+    """All that there is, in one; the scaling comes before what it is called since 5.0."""
+    theta, scaling = config.get("rope_theta", 10000.0), config.get("rope_scaling", {})
+    said = scaling or config.get("rope_parameters", {})
+    if not isinstance(said, dict):
+        raise CheckpointError(f"config.json: rope_parameters must be an object, but is {said!r}")
+    nested = [name for name, value in said.items() if isinstance(value, dict)]
+    if nested:
+        raise CheckpointError(f"config.json: rope_parameters for each type of layer ({nested[0]}) are not supported")
+    return {"rope_theta": theta, **said}
+
+
+def _number(said: dict[str, Any], key: str, default: float | None = None) -> float:
+    """A finite number; the default, where there is one, if it is absent or null."""
+    value: Any = said.get(key)
+    if value is None and default is not None:
+        return default
+    if not is_number(value) or not abs(value) < 1e300:  # JSON has NaN, Infinity and whole numbers of any size
+        raise CheckpointError(f"config.json: {key} of the rotary positions must be a number, but is {value!r}")
+    return float(value)
 
 
 def _magnitude(said: dict[str, Any], factor: float) -> float:
@@ -48,9 +72,9 @@ def _magnitude(said: dict[str, Any], factor: float) -> float:
         return 0.1 * share * math.log(factor) + 1 if factor > 1 else 1.0
 
     if said.get("attention_factor") is not None:
-        return float(said["attention_factor"])
+        return _number(said, "attention_factor")
     if said.get("mscale") and said.get("mscale_all_dim"):
-        return grown(said["mscale"]) / grown(said["mscale_all_dim"])
+        return grown(_number(said, "mscale")) / grown(_number(said, "mscale_all_dim"))
     return grown()
 
 

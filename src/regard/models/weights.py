@@ -32,6 +32,7 @@ class Rule:
     widths: tuple[int, ...] = ()  # each part's size on `axis`; (): equal sizes
     axis: int = -1
     stored: tuple[int, ...] = ()  # each part's shape in the checkpoint, where it is no matter of layout
+    copies: tuple[str, ...] = ()  # other names that a lone part is written under as well, and not read
 
     def parts(self) -> list[tuple[int, ...]]:
         """The shape of each part of our variable."""
@@ -78,7 +79,8 @@ class Rule:
         parts = [variable]  # which may be a scalar
         if len(self.names) > 1:
             parts = np.split(variable, np.cumsum([shape[self.axis] for shape in self.parts()])[:-1], axis=self.axis)
-        named = zip(self.names, parts, strict=True)
+        names, parts = (*self.names, *self.copies), parts + parts * len(self.copies)
+        named = zip(names, parts, strict=True)
         return {name: np.asarray(self._theirs(part), order="C") for name, part in named if name is not None}
 
     def _ours(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

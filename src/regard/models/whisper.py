@@ -1,11 +1,10 @@
 """Whisper (Radford et al. 2022): log-mel frames in, text out; the names are BART's, with no bias on the keys."""
 
-from dataclasses import replace
 from typing import Any
 
 from regard.errors import CheckpointError
-from regard.models.family import ACTIVATION_NAMES, Config, Family
-from regard.models.weights import Rule, StoredTensors, linear, norm, same, table
+from regard.models.family import ACTIVATION_NAMES, Config, Family, with_own_table
+from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration"}
@@ -157,12 +156,8 @@ def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
 
 
 def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:
-    """Two tables that differ are two, whatever the config says."""
-    head = spec.output
-    if head.kind != "language" or not head.tied or "proj_out.weight" not in tensors:
-        return spec
-    tied = same(tensors, "proj_out.weight", "model.decoder.embed_tokens.weight")
-    return replace(spec, head=replace(head, tied=tied))
+    """Whether the decoder has a table of its own to predict with."""
+    return with_own_table(spec, tensors, "proj_out.weight", "model.decoder.embed_tokens.weight")
 
 
 WHISPER = Family(from_config, config, rules, adapt, redundant=(r"proj_out\.weight",), prefix="model.")

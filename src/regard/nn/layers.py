@@ -24,6 +24,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
     "silu": ops.silu,
     "tanh": ops.tanh,
+    "gelu_10": lambda x: ops.clip(ops.gelu(x, approximate=False), -10, 10),
+    "mish": lambda x: x * ops.tanh(ops.softplus(x)),
+    "leaky_relu": lambda x: ops.leaky_relu(x, negative_slope=0.01),
+    "sigmoid": ops.sigmoid,
+    "linear": lambda x: x,
+    "relu2": lambda x: ops.square(ops.relu(x)),
+    "relu6": ops.relu6,
 }
 
 

@@ -8,7 +8,7 @@ from keras import ops
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 from regard.specs import PositionSpec
-from regard.specs.tables import sinusoids
+from regard.specs.tables import position_table
 
 
 class PositionTable(Layer):
@@ -20,7 +20,7 @@ class PositionTable(Layer):
         self.rows = spec.max_positions + spec.offset
         self.computed = None
         if spec.kind in ("sinusoidal", "stored"):
-            self.computed = sinusoids(self.rows, width, spec.layout, spec.rates)
+            self.computed = position_table(spec, width)
 
     def build(self) -> None:
         if self.spec.kind == "sinusoidal":

@@ -12,12 +12,28 @@ from regard.specs.checks import (
     require_positive,
     require_rate,
 )
+from regard.specs.stems import MOST_POSITIONS
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
+Activation = Literal[
+    "relu",
+    "gelu",
+    "gelu_tanh",
+    "quick_gelu",
+    "silu",
+    "tanh",
+    "gelu_10",
+    "mish",
+    "leaky_relu",
+    "sigmoid",
+    "linear",
+    "relu2",
+    "relu6",
+]
 NormOrder = Literal["pre", "post"]
 Biases = Literal["all", "input", "output", "none"]
 
 MOST_LAYERS = 1024  # a config may be hostile, and rules are made for each
+LONGEST = 2**31 - 1  # positions are int32
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class RotarySpec:
 
     def __post_init__(self) -> None:
         require_positive("rotary", original_positions=self.original_positions)
+        require_at_most("rotary", "original_positions", self.original_positions, LONGEST)
         require_above_zero(
             "rotary",
             theta=self.theta,
@@ -47,6 +64,14 @@ class RotarySpec:
             beta_fast=self.beta_fast,
             magnitude=self.magnitude,
         )
+        require_flag("rotary", whole_bounds=self.whole_bounds)
+        low, high = self.low_frequency_factor, self.high_frequency_factor
+        if self.scaling == "llama3" and high <= low:
+            raise ConfigError(
+                f"rotary: high_frequency_factor must be above low_frequency_factor ({low}), but is {high}"
+            )
+        if self.scaling == "yarn" and self.theta <= 1:  # its bounds are logarithms to this base
+            raise ConfigError(f"rotary: theta must be above 1 for yarn, but is {self.theta}")
 
 
 @dataclass(frozen=True)
@@ -58,8 +83,10 @@ class RelativeSpec:
 
     def __post_init__(self) -> None:
         require_positive("relative positions", buckets=self.buckets, max_distance=self.max_distance)
-        if self.buckets < 4 or self.buckets % 2:
-            raise ConfigError(f"relative positions: buckets must be even and at least 4, but is {self.buckets}")
+        for name, size in (("buckets", self.buckets), ("max_distance", self.max_distance)):
+            require_at_most("relative positions", name, size, MOST_POSITIONS)
+        if self.buckets < 4:
+            raise ConfigError(f"relative positions: buckets must be at least 4, but is {self.buckets}")
         if self.max_distance <= self.buckets // 2:
             raise ConfigError(
                 f"relative positions: max_distance must be above buckets / 2 ({self.buckets // 2}), "

@@ -25,10 +25,14 @@ class PositionSpec:
     rates: Literal["paper", "tensor2tensor"] = "paper"  # 10000^(-2i/d), or 10000^(-i/(d/2 - 1)), their code's
     offset: int = 0  # rows of the table before that of position 0
     max_positions: int = 512  # the longest sequence, in tokens
+    skips_padding: bool = False  # the padding's id takes no place, whatever the mask says, but the row before the first
 
     def __post_init__(self) -> None:
         require_positive("positions", max_positions=self.max_positions)
         require_count("positions", offset=self.offset)
+        require_flag("positions", skips_padding=self.skips_padding)
+        if self.skips_padding and not self.offset:
+            raise ConfigError("positions: skips_padding needs a row before the first place, but offset is 0")
         if self.kind != "none":
             require_at_most("positions", "max_positions", self.max_positions, MOST_POSITIONS)
 
@@ -57,8 +61,6 @@ class EmbeddingSpec:
             raise ConfigError(
                 f"embedding: pad_id must be an id below vocab_size ({self.vocab_size}), but is {self.pad_id}"
             )
-        if self.positions.kind == "sinusoidal" and self.width % 2:
-            raise ConfigError(f"embedding: sinusoidal positions need an even width, but width is {self.width}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from regard.specs.layers import RelativeSpec, RotarySpec
+from regard.specs.stems import PositionSpec
 
 
 def sinusoids(
@@ -20,15 +21,25 @@ def sinusoids(
     """PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) = cos of the same: (max_positions, width) float64.
 
     "interleaved" is the paper's order; "halves" puts all sines before all cosines, as Marian and Pegasus do. The
-    authors' code, tensor2tensor, and after it M2M-100 and Whisper, let i/(d/2 - 1) take the place of 2i/d.
+    authors' code, tensor2tensor, and after it M2M-100 and Whisper, let i/(d/2 - 1) take the place of 2i/d. An odd width
+    has one more sine than cosines, or in tensor2tensor a zero at the end.
     """
-    half = np.arange(width // 2)
+    if rates == "tensor2tensor" and width % 2:
+        return np.pad(sinusoids(max_positions, width - 1, layout, rates), ((0, 0), (0, 1)))
+    half = np.arange((width + 1) // 2)
     speeds = 10000.0 ** (-half / (width / 2 if rates == "paper" else width / 2 - 1))
     angles = np.arange(max_positions)[:, None] * speeds
     sines, cosines = np.sin(angles), np.cos(angles)
     if layout == "halves":
-        return np.concatenate([sines, cosines], axis=1)
-    return np.stack([sines, cosines], axis=-1).reshape(max_positions, width)
+        return np.concatenate([sines, cosines], axis=1)[:, :width]
+    return np.stack([sines, cosines], axis=-1).reshape(max_positions, -1)[:, :width]
+
+
+def position_table(spec: PositionSpec, width: int) -> np.ndarray:
+    """The sinusoids of the spec's positions, and zeros in the rows before: (offset + max_positions, width) float64."""
+    table = sinusoids(spec.offset + spec.max_positions, width, spec.layout, spec.rates)
+    table[: spec.offset] = 0
+    return table
 
 
 def rotary_rates(spec: RotarySpec, head_width: int) -> np.ndarray:

@@ -42,7 +42,7 @@ def _writes_for_text(spec: ModelSpec) -> bool:
 
 def _captioner(found: Found) -> Captioner:
     processor = image_processor(found.processor, encoder_family(found.spec))
-    return Captioner(found.model, processor, found.tokenizer, found.model.generation_options)
+    return Captioner(found.model, processor, found.tokenizer, found.generation_options)
 
 
 def _image_classifier(found: Found) -> ImageClassifier:

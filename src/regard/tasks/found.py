@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from regard.decoding.options import GenerationOptions
 from regard.errors import CheckpointError
 from regard.features.tokenizer import Tokenizer
 from regard.interop.directory import read_json
@@ -33,6 +34,12 @@ class Found:
     @property
     def labels(self) -> tuple[str, ...]:
         return label_names(self.model.kept_config, self.spec.output.labels)
+
+    @property
+    def generation_options(self) -> GenerationOptions:
+        """The checkpoint's, where a decoder's prompt is a start token alone; a language model's as they stand."""
+        options: GenerationOptions = self.model.generation_options
+        return options if self.spec.form == "decoder" else options.resolved(1)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

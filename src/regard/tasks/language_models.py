@@ -25,7 +25,7 @@ def chat(found: Found) -> Chat:
 def _options(found: Found, new_tokens: int) -> GenerationOptions:
     """The checkpoint's, with `new_tokens` where it does not say how many. A language model's max_length is no such
     word: it counts the prompt, and is often all of its positions."""
-    options: GenerationOptions = found.model.generation_options
+    options = found.generation_options
     said = read_json(found.place, GENERATION) if found.place.is_dir() else {}
     keys = ("max_new_tokens",) if found.spec.form == "decoder" else ("max_new_tokens", "max_length")
     if any(said.get(key) is not None for key in keys):

@@ -80,7 +80,7 @@ def _prompt(found: Found, name: str, values: Mapping[str, Any]) -> Prompt:
     prefix = values.get("prefix", found.model.kept_config.get("prefix")) or ""
     try:
         options = _fields(asked)
-        replace(found.model.generation_options, **options)
+        replace(found.generation_options, **options)
         if not isinstance(prefix, str):
             raise ConfigError(f"prefix must be a text, but is {prefix!r}")
     except ConfigError as error:

@@ -15,7 +15,7 @@ from regard.tasks.translate import Translator
 def translator(found: Found) -> Translator:
     """Raises CheckpointError where the tokenizer is another model's."""
     _check_tokenizer(found)
-    options = found.model.generation_options
+    options = found.generation_options
     target = read_json(found.place, CONFIG).get("tgt_lang") if found.place.is_dir() else None
     languages = languages_of(
         found.tokenizer,
@@ -31,7 +31,7 @@ def summariser(found: Found) -> Summariser:
     """Raises CheckpointError where the tokenizer is another model's."""
     _check_tokenizer(found)
     prompt = summary_prompt(found)
-    options = replace(found.model.generation_options, **prompt.options)
+    options = replace(found.generation_options, **prompt.options)
     return Summariser(found.model, found.tokenizer, options, prompt.prefix)
 
 

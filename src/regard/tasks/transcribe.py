@@ -302,7 +302,7 @@ def transcriber(found: Found) -> Transcriber:
     said = {**model.kept_config, **{key: value for key, value in model.kept_generation.items() if value is not None}}
     tokens = read_speech_tokens(said, found.spec, found.tokenizer.token_id, found.tokenizer.languages)
     processor = AudioProcessor.from_config(found.processor)
-    return Transcriber(model, found.tokenizer, processor, tokens, model.generation_options)
+    return Transcriber(model, found.tokenizer, processor, tokens, found.generation_options)
 
 
 def _check_sizes(spec: ModelSpec, processor: AudioProcessor) -> None:
