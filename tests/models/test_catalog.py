@@ -3,7 +3,8 @@ import json
 import pytest
 
 from regard.errors import CheckpointError, ConfigError
-from regard.models.catalog import FAMILIES, PRESETS, family, spec
+from regard.models import vaswani
+from regard.models.catalog import FAMILIES, family, spec
 from regard.models.family import Config
 from regard.models.forms import build_model
 
@@ -29,7 +30,7 @@ def test_a_built_model_has_exactly_the_variables_that_its_rules_name():
     assert all(path.startswith(("encoder/", "decoder/")) for path in trained)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", vaswani.PRESETS)  # the others: test_presets.py
 @pytest.mark.parametrize("order", ["post", "pre"])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu"])
 def test_a_config_written_and_read_gives_the_same_spec(name, order, activation):
