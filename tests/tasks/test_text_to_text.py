@@ -186,7 +186,7 @@ def test_ids_that_only_one_side_names_or_one_of_several_are_no_contradiction(tmp
     checkpoint = found(write("t5", tmp_path))
     for spec_ids in ({"eos": (7, 1), "pad": 0}, {"eos": None, "pad": 0}, {"eos": 1, "pad": None}):
         tokens = SimpleNamespace(**spec_ids)
-        changed = SimpleNamespace(tokens=tokens, text=checkpoint.spec.text, family="t5")
+        changed = SimpleNamespace(tokens=tokens, text=checkpoint.spec.text, family="t5", form="encoder-decoder")
         summariser(Found(Unbuilt(changed, {}), tmp_path))
     for spec_ids, complaint in (
         ({"eos": (7, 8), "pad": 0}, "its eos id is 1, but the model's is 7 or 8"),

@@ -41,9 +41,15 @@ def _implied_mask(ids: np.ndarray, options: GenerationOptions) -> np.ndarray:
 
 def _started(given: Arrays, spec: ModelSpec) -> Arrays:
     """Where no row begins with the start token, each is given it; but not before Whisper's prompts, which may begin
-    with a text."""
+    with a text, nor where a language is the start (mBART), of which the prompt may choose another."""
     ids, start = given["decoder_input_ids"], spec.tokens.decoder_start
-    if isinstance(spec.source, AudioSpec) or ids.ndim != 2 or start is None or (ids[:, 0] == start).any():
+    if (
+        isinstance(spec.source, AudioSpec)
+        or spec.start_from_labels
+        or ids.ndim != 2
+        or start is None
+        or (ids[:, 0] == start).any()
+    ):
         return {}
     started = {"decoder_input_ids": np.concatenate([np.full_like(ids[:, :1], start), ids], axis=1)}
     mask = given.get("decoder_attention_mask")
