@@ -18,16 +18,23 @@ from regard.data.sources import DropReport, Located, Place
 from regard.errors import ConfigError, DataError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
-from regard.interop.packaged import packaged
 
 LINES = ["Anna lives in New York.", "Where does Anna live?", "Bert-Jan's house, in Rome!"] * 9
 
 
+WORDS = "anna lives in new york where does live bert house rome . ' - , ! ?".split()
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+
+
 @pytest.fixture(scope="module", params=["bytes", "wordpiece"])
-def tokenizer(request):
+def tokenizer(request, tmp_path_factory):
     if request.param == "bytes":
         return train_tokenizer(LINES, TokenizerConfig(vocab_size=302), "encoder")
-    return Tokenizer.load(packaged("minilm"))
+    directory = tmp_path_factory.mktemp("wordpiece")
+    (directory / "vocab.txt").write_text("\n".join(VOCABULARY), "utf-8")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', "utf-8")
+    return Tokenizer.load(directory)
 
 
 def encoded(objective, records, tokenizer):
