@@ -12,7 +12,7 @@ from regard.errors import CheckpointError, ConfigError, DataError
 
 sys.path.append(str(Path(__file__).parents[1] / "features" / "tokenizers"))
 
-import vocabularies
+import tiny_tokenizers as vocabularies
 
 
 def prepared(tmp_path, path):

@@ -14,8 +14,8 @@ from regard.features.tokenizer import Tokenizer
 HERE = Path(__file__).with_name("tokenizers")
 sys.path.append(str(HERE))
 
-import chats  # noqa: E402
-import vocabularies  # noqa: E402
+import chat_cases as chats  # noqa: E402
+import tiny_tokenizers as vocabularies  # noqa: E402
 
 EXPECTED = json.loads((HERE / "expectations.json").read_text("utf-8"))["chats"]
 USER = [{"role": "user", "content": "hello"}]

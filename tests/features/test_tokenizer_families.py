@@ -18,9 +18,9 @@ from regard.features.tokenizer import Tokenizer
 HERE = Path(__file__).with_name("tokenizers")
 sys.path.append(str(HERE))
 
-import cases  # noqa: E402
-import texts  # noqa: E402
-import vocabularies  # noqa: E402
+import awkward_texts as texts  # noqa: E402
+import tiny_tokenizers as vocabularies  # noqa: E402
+import tokenizer_cases as cases  # noqa: E402
 
 EXPECTED = json.loads((HERE / "expectations.json").read_text("utf-8"))["families"]
 FAMILIES = vocabularies.FAMILIES

@@ -14,8 +14,8 @@ from regard.features.tokenizer import Tokenizer
 
 sys.path.append(str(Path(__file__).with_name("tokenizers")))
 
-import texts
-import vocabularies
+import awkward_texts as texts
+import tiny_tokenizers as vocabularies
 
 
 def write(directory: Path, family: str, **config: object) -> Path:

@@ -16,8 +16,8 @@ from regard.features.tokenizer import TextStream, Tokenizer
 
 sys.path.append(str(Path(__file__).with_name("tokenizers")))
 
-import texts
-import vocabularies
+import awkward_texts as texts
+import tiny_tokenizers as vocabularies
 
 FAMILIES = [*vocabularies.FAMILIES, "own bpe", "own unigram"]
 _KEPT = tempfile.TemporaryDirectory()

@@ -222,6 +222,15 @@ def test_older_checkpoints_keep_their_way_of_decoding_in_config_json(copy):
     assert (options.eos_token_id, options.pad_token_id) == (0, 22)
 
 
+def test_an_older_config_does_not_become_a_way_of_decoding_on_the_way_out(copy, tmp_path):
+    (copy / "generation_config.json").unlink()
+    edit(copy / "config.json", num_beams=3)
+    regard.save_model(regard.load_model(copy), tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert said["num_beams"] == 3
+    assert not said.keys() & {"model_type", "vocab_size", "architectures"}
+
+
 def test_ways_of_decoding_that_are_unknown_here_are_named(copy, caplog):
     edit(copy / "generation_config.json", guidance_scale=1.5, penalty_alpha=0)
     regard.load_model(copy)

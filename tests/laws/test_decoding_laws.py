@@ -173,7 +173,6 @@ def test_a_stream_ends_with_what_generate_finds_and_only_ever_adds(network):
         next(model.generate_stream(batch, num_beams=2))
 
 
-
 def test_what_cannot_be_generated_is_refused_by_name(network):
     model = network("encoder-decoder")
     with pytest.raises(InputError, match=r"max_positions \(64\), but is 65"):

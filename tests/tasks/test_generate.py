@@ -136,6 +136,12 @@ def test_where_nobody_asked_for_a_length_a_text_is_as_long_as_fits_whatever_its_
     assert (short.ended_by, len(generator("x").token_ids)) == ("length", 15)
 
 
+def test_a_length_that_counts_the_prompt_is_each_prompts_own(make):
+    generator = make({"x": "y" * 40}, positions=64)
+    long, short = generator(["x" * 10, "x"], max_length=14)
+    assert [(len(entry.token_ids), entry.ended_by) for entry in (long, short)] == [(4, "length"), (13, "length")]
+
+
 def test_alternatives_come_best_first_with_their_scores(make):
     best = make({"x": "y"})("x", num_beams=3, num_return_sequences=3, max_new_tokens=4)
     scores = [best.score, *(entry.score for entry in best.alternatives)]

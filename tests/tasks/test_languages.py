@@ -16,7 +16,7 @@ from regard.tasks.languages import ONE_DIRECTION, Direction, Languages, language
 
 sys.path.append(str(Path(__file__).parents[1] / "features" / "tokenizers"))
 
-import vocabularies
+import tiny_tokenizers as vocabularies
 
 TEXT = "The brown fox jumps over the lazy dog"
 _KEPT = tempfile.TemporaryDirectory()  # goes with the process

@@ -15,7 +15,7 @@ from regard.models.family import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "features" / "tokenizers"))
 
-import vocabularies
+import tiny_tokenizers as vocabularies
 
 BART_SIZES = {
     "d_model": 12,

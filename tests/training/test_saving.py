@@ -123,6 +123,7 @@ def test_leaving_waits_until_the_checkpoint_is_on_the_disk(
         saver.save(at(1), silent)
         gate.entered.wait(60)
         threading.Timer(0.05, gate.opened.set).start()
+    assert saver.store.complete() == [saver.store.path(1)]
     verify(saver.store.path(1))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from regard.decoding.options import Array, GenerationOptions
 
+_DEFAULTS = GenerationOptions()
+
 
 class Shortlist(NamedTuple):
     """The best tokens of each hypothesis, falling; of equal ones the lower id comes first. A search may be given it for
@@ -49,13 +51,12 @@ def shortlist_bias(
 
 def _needs_all(options: GenerationOptions) -> bool:
     """Whether a rule reads the history, the source or the scores themselves."""
-    defaults = GenerationOptions()
     named = (
         *("do_sample", "num_beam_groups", "repetition_penalty", "encoder_repetition_penalty", "frequency_penalty"),
         *("presence_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "sequence_bias"),
         *("exponential_decay_length_penalty", "remove_invalid_values", "renormalize_logits"),
     )
-    changed = any(getattr(options, name) != getattr(defaults, name) for name in named)
+    changed = any(getattr(options, name) != getattr(_DEFAULTS, name) for name in named)
     return changed or any(len(word) > 1 for word in options.bad_words_ids)
 
 

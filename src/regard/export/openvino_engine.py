@@ -15,13 +15,14 @@ from regard.decoding.shortlist import Shortlist, shortlist_bias, shortlist_size
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError, InputError
-from regard.models.inputs import check_features, check_ids, check_lengths, source_keys
-from regard.models.prompts import completed, prompt_length
+from regard.models.inputs import MEMORY, source_keys
+from regard.models.prompts import prepared
 from regard.specs import ModelSpec
 
 Precision = Literal["float32", "bfloat16"]
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _FORBIDDEN = np.float32(-1e38)
+_UNREAD = ("segment_ids", "position_ids", "token_type_ids", MEMORY)
 _WORTH_CUTTING = 0.75  # rows go when at most this share of them is open
 
 
@@ -47,27 +48,19 @@ class OpenVINOEngine:
         decoder: ov.Model,
         encoder: ov.Model | None,
         options: GenerationOptions,
-        *,
         precision: Precision = "float32",
-        threads: int | None = None,
-        cache_dir: str | None = None,
     ) -> None:
-        """precision: of the products; sums, norms and scores of the search are float32. threads: None: all cores.
-        cache_dir: where compiled networks are kept, so that the next start is faster."""
+        """precision: of the products; sums, norms and scores of the search are float32."""
         self.spec, self.generation_options = spec, options
         self.kept_config: dict[str, Any] = {}
         self.kept_generation: dict[str, Any] = {}
         self.companions: Mapping[str, Callable[[], bytes]] = {}
         core = ov.Core()
-        settings: dict[str, Any] = {
+        settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "KV_CACHE_PRECISION": _HINTS[precision],
         }
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        if cache_dir is not None:
-            settings["CACHE_DIR"] = cache_dir
         self._decoder = core.compile_model(decoder, "CPU", settings).create_infer_request()
         self._encoder = None
         if encoder is not None:
@@ -85,15 +78,16 @@ class OpenVINOEngine:
     ) -> Generation:
         """Decode a batch: NumPy in, NumPy out. As `Transformer.generate` of the models."""
         search, state = self._begin(batch, (options or self.generation_options).merged(**overrides), trie, stops, rule)
-        rows, found = np.arange(len(state.ids)), None
+        batch_size, found = len(state.ids), None
+        rows = np.arange(batch_size)
         while search.is_open(state):
             state = search.extend(state)
             still = np.flatnonzero(search.open_rows(state))
             if 0 < len(still) <= _WORTH_CUTTING * len(rows):
-                found = _with_rows(found, search.result(state), rows, len(batch_of(batch)))
+                found = _with_rows(found, search.result(state), rows, batch_size)
                 state = search.kept(state, still)._replace(state=_cut(state.state, still))
                 rows = rows[still]
-        return _with_rows(found, search.result(state), rows, len(batch_of(batch)))
+        return _with_rows(found, search.result(state), rows, batch_size)
 
     def generate_stream(
         self,
@@ -125,12 +119,10 @@ class OpenVINOEngine:
         stops: StopTable | None,
         rule: Rule | None,
     ) -> tuple[Search, SearchState]:
-        given = {key: np.asarray(value) for key, value in batch.items() if value is not None}
-        given = completed(given, self.spec, options)
-        options = options.resolved(prompt_length(given, self.spec))
-        self._check(given, options)
-        if trie is not None:
-            trie.check_vocabulary(self.spec.text.vocab_size)
+        for key in _UNREAD:
+            if batch.get(key) is not None:
+                raise InputError(f"generate by OpenVINO reads no {key}: leave it out, or use the TensorFlow engine")
+        given, options = prepared(batch, self.spec, options, trie)
         self._decoder.reset_state()
         prompt, real, known = self._prompt(given)
         past = Past(real, prompt, True, None, self._encoded(given))
@@ -155,7 +147,7 @@ class OpenVINOEngine:
         if side + "input_ids" in given:
             known |= {"prompt": given[side + "input_ids"].astype(np.int32), "prompt_mask": _mask_of(given, side)}
             return *_to_the_right(known["prompt"], known["prompt_mask"]), known
-        start = np.full((len(batch_of(given)), 1), self.spec.tokens.decoder_start, np.int32)
+        start = np.full((len(given[source_keys(self.spec)[0]]), 1), self.spec.tokens.decoder_start, np.int32)
         return start, np.ones_like(start), known
 
     def _encoded(self, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -176,31 +168,6 @@ class OpenVINOEngine:
         if real is not None:
             mask[:, 0, 0] = np.where(real != 0, 0, _FORBIDDEN)
         return {**memory, "memory_mask": mask}
-
-    def _check(self, given: dict[str, np.ndarray], options: GenerationOptions) -> None:
-        first = source_keys(self.spec)[0]
-        if first not in given:
-            raise InputError(f"generate needs {first} in the batch, but has none")
-        if first == "input_ids":
-            check_ids(first, given[first], self.spec)
-        else:
-            check_features(first, given[first], self.spec)
-        for key in ("segment_ids", "position_ids", "token_type_ids"):
-            if key in given:
-                raise InputError(f"generate by OpenVINO reads no {key}: leave them out, or use the TensorFlow engine")
-        for side in ("", "decoder_"):
-            ids, mask = given.get(side + "input_ids"), given.get(side + "attention_mask")
-            if ids is not None and mask is not None and ids.shape != mask.shape:
-                raise InputError(
-                    f"{side}attention_mask must have the shape of {side}input_ids {ids.shape}, but has {mask.shape}"
-                )
-        if "decoder_input_ids" in given:
-            check_ids("decoder_input_ids", given["decoder_input_ids"], self.spec)
-            rows, prompts = len(given[first]), len(given["decoder_input_ids"])
-            if self.spec.form == "decoder" or rows != prompts:
-                raise InputError(f"decoder_input_ids must have a row for each of {first} ({rows}), but has {prompts}")
-        options.check_vocabulary(self.spec.text.vocab_size)
-        check_lengths(given, self.spec, options.max_new_tokens)
 
 
 class _Stepper:
@@ -248,13 +215,9 @@ class _Stepper:
             "position_ids": np.repeat(real.sum(axis=1, dtype=np.int32) - 1, width)[:, None],
             "beam_idx": rows.reshape(-1).astype(np.int32),
         }
-        return {**feed, **past.memory}, past._replace(real=real, together=False, cut=None)
-
-
-def batch_of(batch: Mapping[str, Any]) -> Any:
-    """The array of a batch whose rows are counted."""
-    keys = ("input_ids", "pixel_values", "input_features")
-    return next(np.asarray(batch[key]) for key in keys if batch.get(key) is not None)
+        if past.cut is not None:  # else the request has it still
+            feed |= past.memory
+        return feed, past._replace(real=real, together=False, cut=None)
 
 
 def _cut(past: Past, places: np.ndarray) -> Past:
@@ -281,9 +244,7 @@ def _placed(old: np.ndarray | None, new: np.ndarray | None, rows: np.ndarray, ba
 
 
 def _mask_of(given: Mapping[str, np.ndarray], side: str) -> np.ndarray:
-    mask = given.get(side + "attention_mask")
-    ids = given[side + "input_ids"]
-    return np.ones(ids.shape, np.int32) if mask is None else (mask != 0).astype(np.int32)
+    return (given[side + "attention_mask"] != 0).astype(np.int32)
 
 
 def _to_the_right(ids: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

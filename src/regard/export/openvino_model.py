@@ -23,11 +23,12 @@ from regard.models.catalog import family
 from regard.models.family import Config
 from regard.specs import ModelSpec
 
+Graphs = dict[str, ov.Model]  # the decoder, and the encoder where there is one
 _FILES = {"decoder": "openvino_decoder.xml", "encoder": "openvino_encoder.xml"}
 
 
 def load_openvino(
-    path: str | Path, *, weights: Stored = "float32", precision: Precision | None = None, threads: int | None = None
+    path: str | Path, *, weights: Stored = "float32", precision: Precision | None = None
 ) -> OpenVINOEngine:
     """The engine of a checkpoint or of an exported directory, whose weights are stored as they are.
 
@@ -35,11 +36,16 @@ def load_openvino(
     float32 for float32 weights, else bfloat16, where the processor multiplies that. Raises CheckpointError for a model
     that generates no tokens, and for what `load_model` refuses.
     """
-    if isinstance(path, str | Path) and (Path(path) / ENGINE).is_file():
-        return _opened(Path(path), precision, threads)
+    if (Path(path) / ENGINE).is_file():
+        return _opened(Path(path), precision)
     found = described(open_checkpoint(path))
-    decoder, encoder = _graphs(found, weights)
-    return _engine(found, decoder, encoder, precision or _usual(weights), threads)
+    graphs, checkpoint = _graphs(found, weights), found.checkpoint
+    engine = _engine(
+        found.spec, graphs, checkpoint.config, _written(found), checkpoint.place, precision or _usual(weights)
+    )
+    engine.kept_generation = _kept(checkpoint.generation)
+    engine.companions = checkpoint.companions
+    return engine
 
 
 def export_openvino(path: str | Path, directory: str | Path, *, weights: Stored = "float32") -> None:
@@ -48,12 +54,10 @@ def export_openvino(path: str | Path, directory: str | Path, *, weights: Stored 
     Raises CheckpointError where `directory` holds something else than a model, or the model generates no tokens.
     """
     found = described(open_checkpoint(path))
-    decoder, encoder = _graphs(found, weights)
-    checkpoint = found.checkpoint
+    graphs, checkpoint = _graphs(found, weights), found.checkpoint
     with replacing(Path(directory)) as fresh:
-        for name, graph in (("decoder", decoder), ("encoder", encoder)):
-            if graph is not None:
-                ov.save_model(graph, fresh / _FILES[name], compress_to_fp16=False)
+        for name, graph in graphs.items():
+            ov.save_model(graph, fresh / _FILES[name], compress_to_fp16=False)
         write_json(fresh, CONFIG, dict(checkpoint.config))
         known = GENERATION_CONFIG_KEYS | {"force_bos_token_to_be_generated"}
         said = {key: value for key, value in _written(found).items() if checkpoint.generation or key in known}
@@ -66,7 +70,7 @@ def export_openvino(path: str | Path, directory: str | Path, *, weights: Stored 
         write_json(fresh, ENGINE, said)
 
 
-def _graphs(found: Described, stored: Stored) -> tuple[ov.Model, ov.Model | None]:
+def _graphs(found: Described, stored: Stored) -> Graphs:
     spec = found.spec
     if spec.form not in ("decoder", "encoder-decoder") or spec.output.kind != "language":
         raise CheckpointError(
@@ -76,7 +80,8 @@ def _graphs(found: Described, stored: Stored) -> tuple[ov.Model, ov.Model | None
     if stored not in STORED:
         raise ConfigError(f"weights must be one of {', '.join(STORED)}, but is {stored!r}")
     weights = _weights(found)
-    return decoder_graph(spec, weights, stored), None if spec.encoder is None else encoder_graph(spec, weights, stored)
+    graphs = {"decoder": decoder_graph(spec, weights, stored)}
+    return graphs if spec.encoder is None else {**graphs, "encoder": encoder_graph(spec, weights, stored)}
 
 
 def _weights(found: Described) -> Weights:
@@ -102,36 +107,31 @@ def _written(found: Described) -> Mapping[str, Any]:
 
 
 def _engine(
-    found: Described, decoder: ov.Model, encoder: ov.Model | None, precision: Precision, threads: int | None
+    spec: ModelSpec, graphs: Graphs, config: Config, written: Mapping[str, Any], place: Path, precision: Precision
 ) -> OpenVINOEngine:
-    checkpoint = found.checkpoint
-    written = _written(found)
-    options = generation_options(written, found.spec, checkpoint.place)
-    engine = OpenVINOEngine(found.spec, decoder, encoder, options, precision=precision, threads=threads)
-    engine.kept_config = checkpoint.config.unread()
-    engine.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
-    engine.companions = checkpoint.companions
-    return engine
-
-
-def _opened(directory: Path, precision: Precision | None, threads: int | None) -> OpenVINOEngine:
-    said, config = read_json(directory, ENGINE), Config(read_json(directory, CONFIG, required=True))
-    known = family(config["model_type"])
-    spec: ModelSpec = known.from_config(config)
-    core = ov.Core()
-    graphs = {name: directory / file for name, file in _FILES.items() if (directory / file).is_file()}
-    if "decoder" not in graphs:
-        raise CheckpointError(f"{directory} has no {_FILES['decoder']}: export the model again")
-    read = {name: core.read_model(file) for name, file in graphs.items()}
-    written = read_json(directory, GENERATION)
-    options = generation_options(written, spec, directory)
-    weights = said.get("weights", "float32")
-    engine = OpenVINOEngine(
-        spec, read["decoder"], read.get("encoder"), options, precision=precision or _usual(weights), threads=threads
-    )
+    options = generation_options(written, spec, place)
+    engine = OpenVINOEngine(spec, graphs["decoder"], graphs.get("encoder"), options, precision)
     engine.kept_config = config.unread()
-    engine.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
     return engine
+
+
+def _opened(directory: Path, precision: Precision | None) -> OpenVINOEngine:
+    said, config = read_json(directory, ENGINE), Config(read_json(directory, CONFIG, required=True))
+    core = ov.Core()
+    files = {name: directory / file for name, file in _FILES.items() if (directory / file).is_file()}
+    if "decoder" not in files:
+        raise CheckpointError(f"{directory} has no {_FILES['decoder']}: export the model again")
+    graphs = {name: core.read_model(file) for name, file in files.items()}
+    spec, written = family(config["model_type"]).from_config(config), read_json(directory, GENERATION)
+    usual = _usual(said.get("weights", "float32"))
+    engine = _engine(spec, graphs, config, written, directory, precision or usual)
+    engine.kept_generation = _kept(written)
+    return engine
+
+
+def _kept(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """What a generation_config.json says beside the options of a search."""
+    return {key: value for key, value in generation.items() if key not in GENERATION_CONFIG_KEYS}
 
 
 def _usual(weights: Stored) -> Precision:

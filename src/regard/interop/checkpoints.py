@@ -62,7 +62,8 @@ def load_model(path: str | Path, dtype: str = "float32", head: Head = None) -> T
     written = checkpoint.generation or ({} if spec.decoder is None else dict(config))
     model.generation_options = generation_options(written, spec, place)
     model.kept_config = config.unread() if head is None else {}
-    model.kept_generation = {key: value for key, value in written.items() if key not in GENERATION_CONFIG_KEYS}
+    kept = checkpoint.generation.items()  # an older config.json is kept as such
+    model.kept_generation = {key: value for key, value in kept if key not in GENERATION_CONFIG_KEYS}
     model.companions = checkpoint.companions
     model.source = place if place.is_dir() else None
     return model

@@ -15,17 +15,8 @@ from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule, reads_prompt
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
-from regard.errors import InputError
-from regard.models.inputs import (
-    DECODER_KEYS,
-    MEMORY,
-    check_features,
-    check_ids,
-    check_lengths,
-    check_memory,
-    source_keys,
-)
-from regard.models.prompts import completed, prompt_length
+from regard.models.inputs import DECODER_KEYS, MEMORY, source_keys
+from regard.models.prompts import prepared
 from regard.nn.kernels import compiled, traced
 from regard.specs import ModelSpec
 
@@ -93,12 +84,7 @@ class Generator:
     def _prepared(
         self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
     ) -> "Asked":
-        given = {key: np.asarray(value) for key, value in batch.items() if value is not None}
-        given = completed(given, self.spec, options)
-        options = options.resolved(prompt_length(given, self.spec))
-        self._check(given, options)
-        if trie is not None:
-            trie.check_vocabulary(self.spec.text.vocab_size)
+        given, options = prepared(batch, self.spec, options, trie)
         inputs, side = self._inputs(given)
         bounds = {
             "seeds": options.row_seeds(len(next(iter(inputs.values())))),
@@ -135,12 +121,9 @@ class Generator:
         """What the search reads, and the side whose ids it goes on from ("decoder_", or "")."""
         keys = (MEMORY,) if MEMORY in given else source_keys(self.spec)
         inputs = {key: given[key] for key in keys if key in given}
-        if keys[0] == "input_ids":
-            inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
         side = "decoder_" if "decoder_input_ids" in given else ""
         if side:
             inputs |= {key: given[key] for key in DECODER_KEYS if key in given}
-            inputs.setdefault("decoder_attention_mask", np.ones_like(given["decoder_input_ids"]))
         for key, array in inputs.items():
             ids = array.astype(np.float32 if key in ("pixel_values", "input_features", MEMORY) else np.int32)
             continued = self.spec.form == "decoder" or (side and key in DECODER_KEYS)
@@ -182,36 +165,3 @@ class Generator:
             return state, search.result(state), search.is_open(state)
 
         return traced(self._begin(search, asked.side)), traced(go_on)
-
-    def _check(self, given: dict[str, np.ndarray], options: GenerationOptions) -> None:
-        spec, first = self.spec, MEMORY if MEMORY in given else source_keys(self.spec)[0]
-        if first not in given:
-            raise InputError(f"generate needs {first} in the batch, but has none")
-        if first == MEMORY:
-            check_memory(given[first], spec)
-        elif first == "input_ids":
-            check_ids(first, given[first], spec)
-        else:
-            check_features(first, given[first], spec)
-        if "decoder_input_ids" in given:
-            if spec.form == "decoder":
-                raise InputError("generate with decoder_input_ids is for encoder-decoders: leave it out")
-            check_ids("decoder_input_ids", given["decoder_input_ids"], spec)
-        options.check_vocabulary(spec.text.vocab_size)
-        if spec.form != "decoder" and "segment_ids" in given:
-            raise InputError("generate with segment_ids is not supported: leave it out")
-        self._check_shapes(given, first)
-        if "position_ids" in given and given["position_ids"].min() < 0:
-            raise InputError(f"position_ids must be at least 0, but hold {given['position_ids'].min()}")
-        check_lengths(given, spec, options.max_new_tokens)
-
-    def _check_shapes(self, given: dict[str, np.ndarray], first: str) -> None:
-        """Each key beside its ids; a decoder's prompt has as many rows as the source."""
-        pairs = [(key, "input_ids") for key in source_keys(self.spec)[1:]]
-        pairs.append(("decoder_attention_mask", "decoder_input_ids"))
-        for key, ids in pairs:
-            if key in given and ids in given and given[key].shape != given[ids].shape:
-                raise InputError(f"{key} must have the shape of {ids} {given[ids].shape}, but has {given[key].shape}")
-        if "decoder_input_ids" in given and len(given["decoder_input_ids"]) != len(given[first]):
-            rows, prompts = len(given[first]), len(given["decoder_input_ids"])
-            raise InputError(f"decoder_input_ids must have a row for each of {first} ({rows}), but has {prompts}")

@@ -4,10 +4,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from regard.batch import Batch
 from regard.decoding.options import GenerationOptions
+from regard.decoding.trie import TokenTrie
+from regard.errors import InputError
+from regard.models.inputs import MEMORY, check_features, check_ids, check_lengths, check_memory, source_keys
 from regard.specs import AudioSpec, ModelSpec
 
 Arrays = dict[str, np.ndarray]
+
+
+def prepared(
+    batch: Batch, spec: ModelSpec, options: GenerationOptions, trie: TokenTrie | None
+) -> tuple[Arrays, GenerationOptions]:
+    """The batch as arrays, complete, and the options for its prompts. Raises InputError for what no search can go on
+    from, ConfigError for ids that the vocabulary does not have."""
+    given = completed({key: np.asarray(value) for key, value in batch.items() if value is not None}, spec, options)
+    options = options.resolved(prompt_length(given, spec))
+    options.check_vocabulary(spec.text.vocab_size)
+    if trie is not None:
+        trie.check_vocabulary(spec.text.vocab_size)
+    _check(given, spec, options)
+    return given, options
 
 
 def completed(given: Mapping[str, np.ndarray], spec: ModelSpec, options: GenerationOptions) -> Arrays:
@@ -56,3 +74,37 @@ def _started(given: Arrays, spec: ModelSpec) -> Arrays:
     if mask is not None and mask.shape == ids.shape:
         started["decoder_attention_mask"] = np.concatenate([np.ones_like(mask[:, :1]), mask], axis=1)
     return started
+
+
+def _check(given: Arrays, spec: ModelSpec, options: GenerationOptions) -> None:
+    first = MEMORY if MEMORY in given else source_keys(spec)[0]
+    if first not in given:
+        raise InputError(f"generate needs {first} in the batch, but has none")
+    if first == MEMORY:
+        check_memory(given[first], spec)
+    elif first == "input_ids":
+        check_ids(first, given[first], spec)
+    else:
+        check_features(first, given[first], spec)
+    if "decoder_input_ids" in given:
+        if spec.form == "decoder":
+            raise InputError("generate with decoder_input_ids is for encoder-decoders: leave it out")
+        check_ids("decoder_input_ids", given["decoder_input_ids"], spec)
+    if spec.form != "decoder" and "segment_ids" in given:
+        raise InputError("generate with segment_ids is not supported: leave it out")
+    _check_shapes(given, first, spec)
+    if "position_ids" in given and given["position_ids"].min() < 0:
+        raise InputError(f"position_ids must be at least 0, but hold {given['position_ids'].min()}")
+    check_lengths(given, spec, options.max_new_tokens)
+
+
+def _check_shapes(given: Arrays, first: str, spec: ModelSpec) -> None:
+    """Each key beside its ids; a decoder's prompt has as many rows as the source."""
+    pairs = [(key, "input_ids") for key in source_keys(spec)[1:]]
+    pairs.append(("decoder_attention_mask", "decoder_input_ids"))
+    for key, ids in pairs:
+        if key in given and ids in given and given[key].shape != given[ids].shape:
+            raise InputError(f"{key} must have the shape of {ids} {given[ids].shape}, but has {given[key].shape}")
+    if "decoder_input_ids" in given and len(given["decoder_input_ids"]) != len(given[first]):
+        rows, prompts = len(given[first]), len(given["decoder_input_ids"])
+        raise InputError(f"decoder_input_ids must have a row for each of {first} ({rows}), but has {prompts}")

@@ -112,7 +112,7 @@ class Chat:
         if not ids:
             raise InputError("the chat template writes nothing for these messages")
         stops = self.stop if stop is None else checked_stops(stop)
-        bounded = options.get("max_new_tokens") is not None
+        bounded = any(options.get(name) is not None for name in ("max_new_tokens", "max_length"))
         return Prompt(ids, "the chat"), Request(self.defaults.merged(**options), stops, bounded)
 
 

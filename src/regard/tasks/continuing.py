@@ -94,19 +94,24 @@ class Continuer:
         positions = self.engine.spec.text.positions
         return None if positions.kind == "none" and not self.continues else positions.max_positions
 
-    def new_tokens(self, prompt: Prompt, request: Request) -> int:
-        """How many tokens may follow: max_new_tokens, or as many as fit where nobody asked for so many.
+    def fitted(self, prompt: Prompt, request: Request) -> GenerationOptions:
+        """The options for one prompt: lengths that count it are resolved, and max_new_tokens is as many as fit where
+        nobody asked for so many.
 
         Raises InputError, with the numbers, where the prompt and max_new_tokens do not fit the model's positions.
         """
-        wanted, limit, length = request.options.max_new_tokens, self.max_tokens, len(prompt.ids)
+        options = request.options.resolved(len(prompt.ids) if self.continues else 1)
+        return replace(options, max_new_tokens=self._new_tokens(prompt, options.max_new_tokens, request.bounded))
+
+    def _new_tokens(self, prompt: Prompt, wanted: int, bounded: bool) -> int:
+        limit, length = self.max_tokens, len(prompt.ids)
         if limit is None:
             return wanted
         left = limit - length if self.continues else limit
         if left < 1 or length > limit:
             need = "positions, and writing needs one more" if length <= limit else "positions"
             raise InputError(f"{prompt.name} has {length} tokens, but the model has {limit} {need}: shorten it")
-        if wanted <= left or not request.bounded:
+        if wanted <= left or not bounded:
             return min(wanted, left)
         if not self.continues:
             raise InputError(f"max_new_tokens must be at most {limit}, the model's positions, but is {wanted}")
@@ -126,13 +131,13 @@ class Continuer:
 
         Prompts that leave room for equally many tokens go together, so that none hangs on its batch-mates.
         """
-        alike: dict[int, list[int]] = defaultdict(list)
+        alike: dict[GenerationOptions, list[int]] = defaultdict(list)
         for number, prompt in enumerate(prompts):
-            alike[self.new_tokens(prompt, request)].append(number)
+            alike[self.fitted(prompt, request)].append(number)
         found: list[list[Continuation]] = [[] for _ in prompts]
         table = self._tables(request.stops)
-        for room, numbers in alike.items():
-            own = request._replace(options=replace(request.options, max_new_tokens=room))
+        for fitted, numbers in alike.items():
+            own = request._replace(options=fitted)
             for places in batches_by_length([len(prompts[number].ids) for number in numbers], batch_tokens):
                 rows = [numbers[place] for place in places]
                 options = own.options
@@ -151,8 +156,7 @@ class Continuer:
                 "a text that is shown as it is written is one: num_beams and num_return_sequences must be 1, but are "
                 f"{request.options.num_beams} and {request.options.num_return_sequences}"
             )
-        room = self.new_tokens(prompt, request)
-        own = request._replace(options=replace(request.options, max_new_tokens=room))
+        own = request._replace(options=self.fitted(prompt, request))
         steps = self.engine.generate_stream(self._batch([prompt.ids]), own.options, stops=self._tables(request.stops))
         return TextPieces(steps, prompt, own, self)
 

@@ -110,7 +110,7 @@ class TextGenerator:
         return self._continuer.stream(self._prompt(prompt, 1, settings), settings.request)
 
     def _settings(self, stop: str | Sequence[str] | None, parse_special: bool, options: dict[str, Any]) -> _Settings:
-        bounded = options.get("max_new_tokens") is not None
+        bounded = any(options.get(name) is not None for name in ("max_new_tokens", "max_length"))
         stops = self.stop if stop is None else checked_stops(stop)
         return _Settings(Request(self.defaults.merged(**options), stops, bounded), parse_special)
 

@@ -1,4 +1,4 @@
-"""What Hugging Face Transformers makes of the texts in texts.py, with the tokenizers of vocabularies.py.
+"""What Hugging Face Transformers makes of the texts in awkward_texts.py, with the tokenizers of tiny_tokenizers.py.
 
 Run where torch is not needed but transformers, sentencepiece and protobuf are (the extra `oracle`):
     python tests/features/tokenizers/make_expectations.py
@@ -14,11 +14,11 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import cases
-import chats
-import texts
+import awkward_texts as texts
+import chat_cases as chats
+import tiny_tokenizers as vocabularies
+import tokenizer_cases as cases
 import transformers
-import vocabularies
 
 HERE = Path(__file__).resolve().parent
 transformers.logging.set_verbosity_error()

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch
+from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id, token_batch
-from regard.data.records import AnswerRecord, Parse, parse_answered
+from regard.data.records import AnswerRecord, parse_answered
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError, InputError
 from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
@@ -36,9 +38,8 @@ class AnswerSpans(Objective):
         *("start_positions", "end_positions"),
     )
 
-    @property
-    def parse(self) -> Parse:
-        return parse_answered
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, parse_answered)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.algorithm == "SentencePiece":
@@ -83,14 +84,7 @@ class AnswerSpans(Objective):
             spans = shards.gather(planned.rows, 2).reshape(-1, 2)
             return {**batch, "start_positions": spans[:, 0].copy(), "end_positions": spans[:, 1].copy()}
 
-        return BucketedBatches(
-            shards.lengths[:, :1],
-            arrange,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
+        return how.bucketed(shards.lengths[:, :1], arrange, self.max_tokens)
 
 
 def context_places(window: Encoding) -> list[int]:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.batch import Key
+from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, Rows
+from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id, token_batch
 from regard.data.records import (
     ClassRecord,
@@ -18,7 +20,7 @@ from regard.data.records import (
     parse_valued,
 )
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
@@ -59,9 +61,8 @@ class Classify(Objective):
     def labels(self) -> Key:
         return _LABELS[self.problem]
 
-    @property
-    def parse(self) -> Parse:
-        return _PARSE[self.problem]
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, _PARSE[self.problem])
 
     def with_names(self, names: Sequence[str]) -> Self:
         least = {"single_label": 2, "multi_label": 1, "regression": 0}[self.problem]
@@ -102,14 +103,7 @@ class Classify(Objective):
             batch, _ = token_batch(shards, planned.rows, planned.sizes[0], fill, types)
             return {**batch, "labels": self._labels(shards, planned.rows)}
 
-        return BucketedBatches(
-            shards.lengths[:, :1],
-            arrange,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
+        return how.bucketed(shards.lengths[:, :1], arrange, self.max_tokens)
 
     def _labels(self, shards: TokenShards, rows: Rows) -> NDArray[Any]:
         stored = shards.gather(rows, 2)

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.batch import IGNORED_LABEL
+from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, padded
+from regard.data.documents import read_records
 from regard.data.noise import noise
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import Pieces, windows
-from regard.data.records import Parse, TextRecord, parse_text
+from regard.data.records import TextRecord, parse_text
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import SENTINELS, LayoutName
@@ -40,9 +42,8 @@ class SpanCorruption(Objective):
     record = TextRecord
     layout: ClassVar[LayoutName] = "sentinels"
 
-    @property
-    def parse(self) -> Parse:
-        return parse_text
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, parse_text)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         for role in ("eos", "pad"):
@@ -100,14 +101,7 @@ class SpanCorruption(Objective):
             labels, _ = padded(np.concatenate([t for _, t in found]), both[:, 1], planned.sizes[1], IGNORED_LABEL)
             return {"input_ids": sources, "attention_mask": real.astype(np.int32), "labels": labels}
 
-        return BucketedBatches(
-            lengths,
-            arrange,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
+        return how.bucketed(lengths, arrange, self.max_tokens)
 
     def corrupted(self, ids: Ids, bits: NDArray[np.uint64], marks: Ids, eos: int) -> tuple[Ids, Ids]:
         """ids (L,), at least 2 L bits -> source and target."""

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from regard.config import CorpusConfig
+from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import PackedBatches
-from regard.data.records import Parse, TextRecord, parse_text
+from regard.data.records import TextRecord, parse_text
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
@@ -27,9 +29,8 @@ class LanguageModel(Objective):
     layout: ClassVar[LayoutName] = "language"
     keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "segment_ids", "position_ids", "labels")
 
-    @property
-    def parse(self) -> Parse:
-        return parse_text
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, parse_text)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.eos_id is None:

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.batch import IGNORED_LABEL
+from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch
+from regard.data.documents import read_records
 from regard.data.noise import noise, shares
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import windows
-from regard.data.records import Parse, TextRecord, parse_text
+from regard.data.records import TextRecord, parse_text
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
@@ -35,9 +37,8 @@ class MaskedLanguageModel(Objective):
     record = TextRecord
     layout: ClassVar[LayoutName] = "encoder"
 
-    @property
-    def parse(self) -> Parse:
-        return parse_text
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, parse_text)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.mask_id is None:
@@ -78,14 +79,7 @@ class MaskedLanguageModel(Objective):
             shown, labels = masker(ids, text, planned.rows, epoch)
             return {"input_ids": shown, "attention_mask": mask, "labels": labels}
 
-        return BucketedBatches(
-            lengths[:, None],
-            arrange,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
+        return how.bucketed(lengths[:, None], arrange, self.max_tokens)
 
 
 class Masker:

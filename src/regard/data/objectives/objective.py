@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.batch import KEYS, Key
 from regard.config import CorpusConfig
-from regard.data.batching import ArrayBatch, Batches, Rows, padded
-from regard.data.documents import read_records
-from regard.data.records import Parse
+from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.features.tokenizer import Tokenizer
@@ -34,6 +33,17 @@ class Batching(NamedTuple):
     seed: int
     shuffle: bool
     token_types: bool = False  # whether the model tells two texts apart by `token_type_ids`
+
+    def bucketed(self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int) -> BucketedBatches:
+        """Batches of rows of like lengths, (rows, sides); `arrange` makes the arrays of one."""
+        return BucketedBatches(
+            lengths,
+            arrange,
+            batch_tokens=self.batch_tokens,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            max_tokens=max_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -61,14 +71,9 @@ class Objective(ABC):
         """The objective once the labels of the training data are known."""
         return self
 
-    @property
-    def parse(self) -> Parse:
-        """How it reads a JSON object."""
-        raise NotImplementedError
-
+    @abstractmethod
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         """The usable records of corpora; the rest goes to `report`."""
-        return read_records(corpora, report, self.parse)
 
     def refuse_record(self, located: Located) -> None:
         """Raise DataError for a record that the run file rules out."""

@@ -7,11 +7,13 @@ from typing import ClassVar, Self
 import numpy as np
 
 from regard.batch import IGNORED_LABEL
+from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, padded
+from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id, token_batch
-from regard.data.records import Parse, TagRecord, parse_tagged
+from regard.data.records import TagRecord, parse_tagged
 from regard.data.shards import TokenShards
-from regard.data.sources import Located
+from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError, DataError
 from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
@@ -36,9 +38,8 @@ class Tag(Objective):
     keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "token_type_ids", "labels")
     named: ClassVar[bool] = True
 
-    @property
-    def parse(self) -> Parse:
-        return parse_tagged
+    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        return read_records(corpora, report, parse_tagged)
 
     def with_names(self, names: Sequence[str]) -> Self:
         if len(names) < 2:
@@ -94,14 +95,7 @@ class Tag(Objective):
             tags, _ = padded(shards.gather(rows, 2), shards.lengths[rows, 2], size, 0)
             return {**batch, "labels": np.where(tags > 0, tags - 1, IGNORED_LABEL).astype(np.int32)}
 
-        return BucketedBatches(
-            shards.lengths[:, :1],
-            arrange,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
+        return how.bucketed(shards.lengths[:, :1], arrange, self.max_tokens)
 
 
 def first_tokens(encoding: Encoding, words: Sequence[str], values: Sequence[int]) -> list[int]:

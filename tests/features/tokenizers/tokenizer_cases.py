@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import texts
+import awkward_texts as texts
 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 SHOWN = 6  # texts whose ids are recorded in full

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import awkward_texts as texts
 import sentencepiece
-import texts
 from sentencepiece import sentencepiece_model_pb2 as messages
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
