@@ -1,0 +1,61 @@
+"""Every metric by the name that records use: what it is made of, and how it is shown."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from regard.metrics.classification import macro_f1_of, pearson_of
+from regard.metrics.resampling import Score, Values, ratio
+from regard.metrics.translation import bleu_of, chrf_of
+
+Unit = Literal["share", "hundred", "number"]  # 0..1, shown in per cent; 0..100; anything
+
+
+@dataclass(frozen=True)
+class Metric:
+    """of: sums of the examples' statistics (R, K) -> scores (R,). better: which way."""
+
+    title: str
+    of: Score = ratio
+    unit: Unit = "share"
+    better: Literal["higher", "lower", "neither"] = "higher"
+
+    def shown(self, value: float) -> float:
+        """A value as people read it: shares in per cent."""
+        return 100 * value if self.unit == "share" else value
+
+
+def _perplexity(sums: Values) -> Values:
+    return np.exp(np.minimum(ratio(sums), 700.0))
+
+
+METRICS: dict[str, Metric] = {
+    "bleu": Metric("BLEU", bleu_of, "hundred"),
+    "chrf": Metric("chrF", chrf_of, "hundred"),
+    "exact_match": Metric("exact match"),
+    "rouge1": Metric("ROUGE-1 F"),
+    "rouge2": Metric("ROUGE-2 F"),
+    "rouge_l": Metric("ROUGE-L F"),
+    "copied1": Metric("copied words", better="neither"),
+    "copied2": Metric("copied pairs of words", better="neither"),
+    "copied4": Metric("copied runs of four words", better="neither"),
+    "f1": Metric("F1"),
+    "exact_match_answerable": Metric("exact match, answerable"),
+    "f1_answerable": Metric("F1, answerable"),
+    "right_unanswerable": Metric("right, unanswerable"),
+    "accuracy": Metric("accuracy"),
+    "macro_f1": Metric("macro F1", macro_f1_of),
+    "entity_f1": Metric("entity F1"),
+    "pearson": Metric("Pearson's r", pearson_of, "number"),
+    "absolute_error": Metric("mean absolute error", unit="number", better="lower"),
+    "loss": Metric("loss, nats a token", unit="number", better="lower"),
+    "perplexity": Metric("perplexity of a token", _perplexity, "number", "lower"),
+    "bits_per_byte": Metric("bits per byte", unit="number", better="lower"),
+    "cider_d": Metric("CIDEr-D", unit="number"),
+    "wer": Metric("word error rate", better="lower"),
+    "cer": Metric("character error rate", better="lower"),
+    "recall1": Metric("recall@1"),
+    "recall10": Metric("recall@10"),
+    "reciprocal_rank": Metric("mean reciprocal rank", unit="number"),
+}
