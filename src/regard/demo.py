@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.engine import import_tensorflow
-from regard.commands.evaluate import direction, evaluate_with_progress, held_out, print_scores
+from regard.commands.evaluate import evaluate_with_progress, held_out
 from regard.commands.lines import load_task
+from regard.commands.score_tables import direction, print_scores
 from regard.commands.text import program, warn_of_unfinished
 from regard.commands.translate import one_line
 from regard.config import RunConfig, load_run, to_toml

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from regard.commands.evaluate import print_scores
 from regard.commands.inspect import print_architecture
+from regard.commands.score_tables import print_scores
 from regard.commands.text import table_console
 from regard.models.catalog import spec
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from regard.cli import main
 from regard.commands.train import prepare_run, train_run
 from regard.config import RunConfig, parse_run, to_toml
 from regard.data.shards import PreparedData
@@ -270,3 +271,28 @@ def test_a_network_that_does_not_suit_the_task_is_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         train(run_of(task, model=model), tmp_path, console=quiet())
+
+
+EVALUATED = {  # metrics.jsonl's name -> the evaluation's
+    "language-model": {"loss": "loss", "perplexity": "perplexity", "bits_per_byte": "bits_per_byte"},
+    "masked-language-model": {"loss": "loss", "perplexity": "perplexity", "accuracy": "token_accuracy"},
+    "classify": {"accuracy": "accuracy", "f1": "macro_f1"},
+    "tag": {"accuracy": "accuracy", "f1": "entity_f1"},
+    "answer": {"exact_match": "exact_match", "f1": "f1"},
+}
+
+
+@pytest.mark.parametrize("task", list(EVALUATED))
+def test_an_evaluation_of_the_validation_split_finds_what_training_logged(
+    task: str, undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = undisturbed(task)
+    assert main(["evaluate", str(run), "--split", "validation", "--json"]) == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    logged = validations(run)[-1]
+    for theirs, ours in EVALUATED[task].items():
+        scored = group["scores"][ours]
+        assert scored["value"] == pytest.approx(logged[theirs], rel=1e-4)
+        assert scored["interval"][0] <= scored["value"] <= scored["interval"][1]
+    assert main(["evaluate", "--compare", str(run), str(run), "--split", "validation"]) == 0
+    assert "1.000" in capsys.readouterr().out  # p: a model does not differ from itself

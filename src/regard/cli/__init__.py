@@ -20,6 +20,7 @@ import typer
 from regard import __version__
 from regard.cli import (
     checkpoint_verbs,
+    evaluate_verb,
     export_verb,
     hearing_verbs,
     rate_verb,
@@ -150,6 +151,7 @@ def unwrapped(text: str) -> str:
 
 for module in (
     run_verbs,
+    evaluate_verb,
     rate_verb,
     summarise_verb,
     reading_verbs,

@@ -1,7 +1,7 @@
 """The options that several verbs have."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,6 +49,6 @@ def runtime(engine: str | None, dtype: str | None) -> dict[str, str]:
     return {name: value for name, value in (("engine", engine), ("dtype", dtype)) if value is not None}
 
 
-def given(**options: int | float | None) -> dict[str, int | float]:
+def given(**options: int | float | str | None) -> dict[str, Any]:
     """The options that somebody set."""
     return {name: value for name, value in options.items() if value is not None}

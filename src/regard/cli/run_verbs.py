@@ -1,7 +1,7 @@
 """The verbs over a run, and over the translator that it trains."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -82,55 +82,6 @@ def train(
     from regard.commands.train import train_run
 
     train_run(run, output, overrides or ())
-
-
-@verbs.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory; or a model, with two files.")],
-    split: Annotated[
-        Literal["validation", "test"], typer.Option("--split", help="The split of the run's data.")
-    ] = "test",
-    source: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="Texts, one a line.")] = None,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", metavar="FILE", help="Their translations, one a line.")
-    ] = None,
-    source_lang: SourceLang = None,
-    target_lang: TargetLang = None,
-    num_beams: NumBeams = None,
-    length_penalty: LengthPenalty = None,
-    max_new_tokens: MaxNewTokens = None,
-    batch_tokens: BatchTokens = 4096,
-    long: Long = "refuse",
-    engine: Engine = None,
-    dtype: Dtype = None,
-    as_json: Json = False,
-) -> None:
-    """Score translations: BLEU and chrF with sacrebleu's signatures, exact match, 95 % intervals.
-
-    MODEL is a run directory, whose own data it is scored on; or what translate takes, with --source and --reference.
-
-    \b
-    Examples:
-      regard evaluate runs/en-de
-      regard evaluate runs/en-de --split validation --num-beams 1
-      regard evaluate runs/en-de --source test.en --reference test.de --target-lang de --json
-      regard evaluate ./nllb --source test.en --reference test.de --source-lang en --target-lang de
-    """
-    from regard.commands.evaluate import evaluate_model
-
-    evaluate_model(
-        model,
-        split=split,
-        source=source,
-        reference=reference,
-        source_lang=source_lang,
-        target_lang=target_lang,
-        runtime=runtime(engine, dtype),
-        as_json=as_json,
-        long=long,
-        batch_tokens=batch_tokens,
-        **given(num_beams=num_beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens),
-    )
 
 
 @verbs.command()

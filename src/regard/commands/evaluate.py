@@ -1,32 +1,39 @@
-"""`regard evaluate`: a model's scores on its run's held-out data, or on two files."""
+"""`regard evaluate`: a model's scores on a run's held-out data, or a translator's on two files."""
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from regard.batch import Example
 from regard.commands.lines import load_task
-from regard.commands.text import open_lines, table_console, warn_of_unfinished
+from regard.commands.score_tables import as_direction, print_groups, print_scores
+from regard.commands.text import open_lines, warn_of_unfinished
+from regard.config import load_run
 from regard.data.shards import PreparedData
-from regard.errors import InputError
+from regard.errors import ConfigError, InputError
 from regard.tasks.evaluate import DirectionScore, evaluate
+from regard.tasks.judging.catalog import evaluation_of
+from regard.tasks.judging.judgement import Evaluation, HeldOut, Settings
+from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, records_of, write_record
+from regard.tasks.judging.scoring import scores_by_group
+from regard.tasks.judging.translation import TRANSLATION
 from regard.tasks.translate import Translator
-
-Record = Mapping[str, Any]  # of `DirectionScore.record`
 
 
 def evaluate_model(
     model: str,
     *,
+    on: Path | None,
     split: str,
+    output: Path | None,
     source: Path | None,
     reference: Path | None,
     source_lang: str | None,
@@ -35,20 +42,97 @@ def evaluate_model(
     runtime: Mapping[str, str],
     **settings: Any,
 ) -> None:
-    """Translate, score, and print a table or one JSON object."""
+    """Predict, score, keep the record, and print a table or one JSON object."""
     if (source is None) != (reference is None):
         raise InputError("--source and --reference belong together: give both")
+    held, evaluation = None, TRANSLATION
     if source is not None and reference is not None:
-        examples = _from_files(source, reference, source_lang, target_lang)
+        if on is not None:
+            raise InputError("--on is a run's data and --source a file's: give either")
+        examples: Sequence[Any] = _from_files(source, reference, source_lang, target_lang)
     else:
-        examples = _from_run(Path(model), split, source_lang, target_lang)
-    scores = evaluate_with_progress(load_task(model, "translate", **runtime), examples, **settings)
-    records = [entry.record() for entry in scores]
-    if as_json:
-        print(json.dumps({"model": model, "directions": records}, ensure_ascii=False))
+        held = _held_out(on or Path(model), split)
+        evaluation = evaluation_of(held.run.task)
+        examples = _chosen(held, source_lang, target_lang)
+    _refuse(evaluation, held, settings)
+    task = load_task(model, evaluation.task, **runtime)
+    record = evaluated(task, evaluation, examples, held, model=model, split=split, settings=settings)
+    whole = source_lang is None and target_lang is None
+    place = output or (path_in(Path(model), split) if held and on is None and whole else None)
+    if place is not None:
+        write_record(place, record)
+    _print(record, model, as_json)
+    unfinished = sum(not judgement.finished for judgement in record.judgements)
+    warn_of_unfinished(unfinished, record.count, "translations" if evaluation is TRANSLATION else "texts")
+
+
+def evaluated(
+    task: Any,
+    evaluation: Evaluation,
+    examples: Sequence[Any],
+    held: HeldOut | None,
+    *,
+    model: str,
+    split: str,
+    settings: Settings,
+) -> EvaluationRecord:
+    """Predictions, with a bar on stderr where that is a terminal, their judgements, and the scores of these."""
+    began = time.monotonic()
+    if held is not None:
+        settings = evaluation.prepared(task, held, settings)
+    ordered = sorted(examples, key=evaluation.order) if evaluation.order else examples
+    predictions = _with_progress(lambda: evaluation.predict(task, ordered, settings), len(ordered))
+    judgements = evaluation.judge(ordered, predictions, settings)
+    groups = scores_by_group(judgements, pooled=evaluation.pooled)
+    tokenizer = getattr(task, "tokenizer", None)
+    return EvaluationRecord(
+        task=held.run.task if held else evaluation.task,
+        split=split if held else "files",
+        model=model,
+        examples=hash_of(judgements),
+        data=held.data.content_hash if held else None,
+        tokenizer=tokenizer and tokenizer.content_hash,
+        settings=settings,
+        groups=records_of(groups),
+        signatures=evaluation.signatures(judgements),
+        pooled=evaluation.pooled,
+        seconds=round(time.monotonic() - began, 1),
+        judgements=judgements,
+    )
+
+
+def _with_progress(predict: Callable[[], Iterable[Any]], count: int) -> list[Any]:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("evaluating", total=count)
+        found = []
+        for prediction in predict():
+            found.append(prediction)
+            progress.advance(bar)
+        return found
+
+
+def _print(record: EvaluationRecord, model: str, as_json: bool) -> None:
+    translated = record.task == TRANSLATION.task
+    if translated:
+        directions = [as_direction(group, record.signatures) for group in record.groups]
+    if as_json and translated:
+        print(json.dumps({"model": model, "directions": directions}, ensure_ascii=False))
+    elif as_json:
+        values = asdict(record)
+        del values["judgements"]
+        print(json.dumps(values, ensure_ascii=False))
+    elif translated:
+        print_scores(directions)
     else:
-        print_scores(records)
-    warn_of_unfinished(sum(entry.unfinished for entry in scores), len(examples))
+        print_groups(record)
+
+
+def _refuse(evaluation: Evaluation, held: HeldOut | None, settings: Settings) -> None:
+    """Options that say nothing to a task."""
+    for name in ("num_beams", "length_penalty", "max_new_tokens", "long"):
+        if name in settings and not evaluation.writes:
+            task = held.run.task if held else evaluation.task
+            raise ConfigError(f"--{name.replace('_', '-')} is for tasks that write, but this is {task}: leave it out")
 
 
 def evaluate_with_progress(
@@ -61,7 +145,7 @@ def evaluate_with_progress(
 
 
 def held_out(data: PreparedData, split: str) -> list[Example]:
-    """The raw text of a prepared split."""
+    """The raw text of a prepared split of a translator's."""
     shards = data.split(split)
     return [Example(*shards.text(place)) for place in range(len(shards))]
 
@@ -78,12 +162,26 @@ def _from_files(source: Path, reference: Path, source_lang: str | None, target_l
     return examples
 
 
-def _from_run(run: Path, split: str, source_lang: str | None, target_lang: str | None) -> list[Example]:
+def _held_out(run: Path, split: str) -> HeldOut:
     if not run.exists():
         raise InputError(f"there is no run directory {run}: give one, or --source and --reference for a model")
     if not (run / "data").is_dir():
         raise InputError(f"{run} holds no prepared data: give a run directory, or --source and --reference")
-    examples = held_out(PreparedData.open(run / "data"), split)
+    held = HeldOut(load_run(run / "run.toml"), PreparedData.open(run / "data"), split)
+    if not held.has(split):
+        others = [name for name in ("validation", "test") if held.has(name)]
+        way_out = f"; --split {others[0]} scores that one" if others else ""
+        raise InputError(f"the data of {run} has no {split} split{way_out}")
+    return held
+
+
+def _chosen(held: HeldOut, source_lang: str | None, target_lang: str | None) -> list[Any]:
+    """The examples of the split, of one direction where that was asked for."""
+    examples = held.examples()
+    if source_lang is None and target_lang is None:
+        return examples
+    if held.run.task != TRANSLATION.task:
+        raise InputError(f"--source-lang and --target-lang are for translators, but the run is for {held.run.task}")
     kept = [
         example
         for example in examples
@@ -91,39 +189,5 @@ def _from_run(run: Path, split: str, source_lang: str | None, target_lang: str |
     ]
     if not kept:
         asked = "".join(f" {way} {code}" for way, code in (("from", source_lang), ("into", target_lang)) if code)
-        raise InputError(f"the {split} data of {run} has no example{asked}")
+        raise InputError(f"the {held.split} data of {held.data.directory.parent} has no example{asked}")
     return kept
-
-
-def print_scores(records: Iterable[Record]) -> None:
-    """The table of the directions, and the signatures under it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("direction")
-    for name in ("examples", "BLEU", "95 %", "chrF", "95 %", "exact match"):
-        table.add_column(name, justify="right")
-    records = list(records)
-    for record in records:
-        table.add_row(
-            escape(direction(record)),
-            f"{record['count']:,}",
-            f"{record['bleu']:.2f}",
-            _interval(record["bleu_interval"]),
-            f"{record['chrf']:.2f}",
-            _interval(record["chrf_interval"]),
-            f"{record['exact_match']:.2f} %",
-        )
-    table_console().print(table)
-    for metric in ("bleu", "chrf"):
-        for signature in dict.fromkeys(record[f"{metric}_signature"] for record in records):
-            print(f"{metric}: {signature}")
-
-
-def direction(record: Record) -> str:
-    """ "en → de"; "all" where the data names no languages."""
-    if record["source_lang"] is None and record["target_lang"] is None:
-        return "all"
-    return f"{record['source_lang'] or '?'} → {record['target_lang'] or '?'}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "" if bounds is None else f"{bounds[0]:.1f} – {bounds[1]:.1f}"

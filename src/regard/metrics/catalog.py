@@ -14,12 +14,14 @@ Unit = Literal["share", "hundred", "number"]  # 0..1, shown in per cent; 0..100;
 
 @dataclass(frozen=True)
 class Metric:
-    """of: sums of the examples' statistics (R, K) -> scores (R,). better: which way."""
+    """of: sums of the examples' statistics (R, K) -> scores (R,). better: which way. of_tokens: whether it compares
+    models of one tokenizer alone."""
 
     title: str
     of: Score = ratio
     unit: Unit = "share"
     better: Literal["higher", "lower", "neither"] = "higher"
+    of_tokens: bool = False
 
     def shown(self, value: float) -> float:
         """A value as people read it: shares in per cent."""
@@ -49,8 +51,9 @@ METRICS: dict[str, Metric] = {
     "entity_f1": Metric("entity F1"),
     "pearson": Metric("Pearson's r", pearson_of, "number"),
     "absolute_error": Metric("mean absolute error", unit="number", better="lower"),
-    "loss": Metric("loss, nats a token", unit="number", better="lower"),
-    "perplexity": Metric("perplexity of a token", _perplexity, "number", "lower"),
+    "loss": Metric("loss, nats a token", unit="number", better="lower", of_tokens=True),
+    "perplexity": Metric("perplexity of a token", _perplexity, "number", "lower", of_tokens=True),
+    "token_accuracy": Metric("accuracy of hidden tokens", of_tokens=True),
     "bits_per_byte": Metric("bits per byte", unit="number", better="lower"),
     "cider_d": Metric("CIDEr-D", unit="number"),
     "wer": Metric("word error rate", better="lower"),

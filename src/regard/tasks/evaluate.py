@@ -1,17 +1,17 @@
 """Evaluating a translator: translate held-out examples, and score each direction by itself."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from regard.batch import Example
 from regard.errors import DataError
+from regard.metrics.resampling import RESAMPLES
 from regard.metrics.translation import TranslationScore, exact_match, score
+from regard.tasks.judging.translation import direction_of, translated
 from regard.tasks.languages import language
-from regard.tasks.translate import Translator
-
-RESAMPLES = 1000  # bootstrap samples behind an interval
+from regard.tasks.translate import Translation, Translator
 
 
 @dataclass(frozen=True)
@@ -52,42 +52,30 @@ def evaluate(
     `on_translated` is called once an example; `settings` are those of `Translator.stream`. Raises DataError where there
     are no examples, InputError as `Translator.stream` does.
     """
-    directions: dict[tuple[str, str], list[Example]] = defaultdict(list)
-    for example in examples:
-        directions[example.source_lang or "", example.target_lang or ""].append(example)
-    if not directions:
+    ordered = sorted(examples, key=direction_of)
+    if not ordered:
         raise DataError("there is nothing to evaluate: no examples")
-    return [_evaluate(translator, directions[key], resamples, on_translated, settings) for key in sorted(directions)]
-
-
-def _evaluate(
-    translator: Translator,
-    examples: list[Example],
-    resamples: int,
-    on_translated: Callable[[], object],
-    settings: dict[str, Any],
-) -> DirectionScore:
-    sources = tuple(example.source for example in examples)
-    references = tuple(example.target for example in examples)
-    source_lang, target_lang = examples[0].source_lang, examples[0].target_lang
-    hypotheses, unfinished = [], 0
-    translations = translator.stream(
-        sources,
-        source_lang=source_lang if translator.source_languages else None,
-        target_lang=target_lang if translator.languages else None,
-        **settings,
-    )
-    for translation in translations:
-        hypotheses.append(translation.text)
-        unfinished += not translation.finished
+    translations = []
+    for translation in translated(translator, ordered, settings):
+        translations.append(translation)
         on_translated()
+    pairs = groupby(zip(ordered, translations, strict=True), lambda pair: direction_of(pair[0]))
+    return [_scored(list(own), resamples) for _, own in pairs]
+
+
+def _scored(pairs: Sequence[tuple[Example, Translation]], resamples: int) -> DirectionScore:
+    """Of one direction."""
+    sources = tuple(example.source for example, _ in pairs)
+    references = tuple(example.target for example, _ in pairs)
+    hypotheses = tuple(translation.text for _, translation in pairs)
+    target_lang = pairs[0][0].target_lang
     return DirectionScore(
-        source_lang=source_lang,
+        source_lang=pairs[0][0].source_lang,
         target_lang=target_lang,
         sources=sources,
         references=references,
-        hypotheses=tuple(hypotheses),
+        hypotheses=hypotheses,
         score=score(hypotheses, references, language(target_lang or ""), resamples=resamples),
         exact_match=exact_match(hypotheses, references),
-        unfinished=unfinished,
+        unfinished=sum(not translation.finished for _, translation in pairs),
     )

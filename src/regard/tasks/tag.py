@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args, overload
 
 import numpy as np
 
+from regard.data.objectives.tag import first_tokens
 from regard.errors import ConfigError
 from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
@@ -106,6 +107,31 @@ class TokenTagger:
             entities = [entity for entity in self._grouped(text, tokens) if entity.label not in ignore_labels]
             tagged.append(Tags(tuple(entities), len(own)))
         return tagged
+
+    def word_tags(
+        self,
+        words: Sequence[Sequence[str]],
+        *,
+        max_length: int | None = None,
+        stride: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> list[list[str]]:
+        """The tag of each word of each text, which is that of its first token, as it is learnt; O for a word without a
+        token. `max_length` and `stride` are those of `tag`."""
+        limit = bounded(max_length, self.max_length)
+        overlap = (limit or 0) // 4 if stride is None else stride
+        encodings = [self.tokenizer.encode_text(" ".join(own)) for own in words]
+        scores = self._scores([windows(encoding, limit, overlap) for encoding in encodings], batch_tokens)
+        return [self._first(*text) for text in zip(words, encodings, scores, strict=True)]
+
+    def _first(self, words: Sequence[str], encoding: Encoding, scores: Floats) -> list[str]:
+        tags = [NO_ENTITY] * len(words)
+        own = first_tokens(encoding, words, range(1, len(words) + 1))
+        inside = [number for number, segment in zip(own, encoding.segments, strict=True) if segment == 0]
+        for number, values in zip(inside, scores, strict=True):
+            if number:
+                tags[number - 1] = self.labels[int(values.argmax())]
+        return tags
 
     def _scores(self, found: Sequence[list[Window]], batch_tokens: int) -> list[Floats]:
         """The probabilities of the tags of each text's tokens, (T, C) a text."""
