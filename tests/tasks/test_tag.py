@@ -71,3 +71,10 @@ def test_batches_keep_the_order_and_an_empty_text_has_no_entity(tagger):
     together = tagger(positions=6)(texts, batch_tokens=8)
     assert [found(tags) for tags in together] == [[], [], [("PER", "ada lovelace", 0)], [("LOC", "london", 0)]]
     assert together[2].as_json()["entities"][0]["label"] == "PER"
+
+
+@pytest.mark.parametrize("max_length", [None, 6])
+def test_a_words_tag_is_that_of_its_first_token_in_whatever_window(tagger, max_length):
+    words = ["ada", "cafes", "in", "paris", "a", "b", "c", "lovelace"]
+    tagged = tagger().word_tags([words, ["london"]], max_length=max_length)
+    assert tagged == [["B-PER", "MISC", "O", "B-LOC", "O", "O", "O", "I-PER"], ["B-LOC"]]
