@@ -120,3 +120,9 @@ def test_of_several_indexes_the_pinned_one_is_taken(apt: Path, tmp_path: Path) -
 def test_an_index_that_no_source_has_with_the_pinned_hash_is_refused(apt: Path, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="the index Translation-de has the SHA-256"):
         Fetcher(tmp_path / "cache").index(Index("de", "0" * 64))
+
+
+def test_a_package_index_is_asked_for_by_its_architecture(apt: Path, tmp_path: Path) -> None:
+    index = Index("amd64", INDEX.sha256, "Packages")
+    assert Fetcher(tmp_path / "cache").index(index).name.startswith("Packages-amd64-")
+    assert "Created-By: Packages Architecture: amd64" in apt.read_text()

@@ -389,3 +389,26 @@ def test_ctrl_c_cannot_reach_a_worker_that_is_still_starting():
         started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (started.stdout, started.stderr) == ("alive\n", "")
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_builder_that_is_for_another_task_is_refused_before_it_fetches(tmp_path, monkeypatch):
+    monkeypatch.setattr("regard.corpora.build", lambda *_: pytest.fail("the builder ran"))
+    run = parse_run({"task": "classify", "data": {"builder": "debian-en-de"}, "training": {"steps": 1}})
+    with pytest.raises(ConfigError, match="data.builder = 'debian-en-de' is for translate, but task is 'classify'"):
+        prepare(run, tmp_path / "data")
+
+
+def test_what_a_builder_says_of_a_label_becomes_the_row_that_json_lines_would_be(tmp_path, monkeypatch):
+    items = [{"text": f"text {number}", "label": "ab"[number % 2]} for number in range(40)]
+    built = Corpora(items[:30], items[30:35], items[35:], {}, "made up")
+    monkeypatch.setattr("regard.corpora.build", lambda name, cache, report: built)
+    values = {"tokenizer": {"vocab_size": 310}, "training": {"steps": 1}, "task": "classify"}
+    prepared = prepare(parse_run({**values, "data": {"builder": "package-sections"}}), tmp_path / "built")
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps(item) + "\n" for item in items[:30]), "utf-8")
+    data = {"train": [{"jsonl": str(lines)}], "validation": [{"jsonl": str(lines)}]}
+    read = prepare(parse_run({**values, "data": data}), tmp_path / "read")
+    assert prepared.manifest["names"] == read.manifest["names"] == ["a", "b"]
+    for row in range(30):
+        for one, other in zip(prepared.split("train").row(row), read.split("train").row(row), strict=True):
+            assert list(one) == list(other)

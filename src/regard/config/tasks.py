@@ -19,7 +19,7 @@ class TaskRules(NamedTuple):
 
 # Keys that belong to some tasks alone; whole tables by their name.
 OWNED = (
-    *("data.builder", "data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
+    *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride"),
 )
@@ -29,7 +29,7 @@ TASKS: dict[str, TaskRules] = {
     "translate": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "bleu", "chrf"),
-        (*OWNED[:6],),
+        (*OWNED[:5],),
         {"model": {"preset": "base"}},
     ),
     "language-model": TaskRules(

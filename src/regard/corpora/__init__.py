@@ -6,14 +6,18 @@ from pathlib import Path
 from regard.corpora.corpus import Builder, Corpora, Report
 from regard.corpora.debian import build_english_chinese, build_english_german
 from regard.corpora.demo import build_demo
+from regard.corpora.package_texts import build_pairs, build_sections, build_summaries
 from regard.errors import ConfigError
 
 __all__ = ["BUILDERS", "Corpora", "build", "default_cache"]
 
 BUILDERS: dict[str, Builder] = {
-    "demo": build_demo,
-    "debian-en-de": build_english_german,
-    "debian-en-zh": build_english_chinese,
+    "demo": Builder(build_demo, ("translate",)),
+    "debian-en-de": Builder(build_english_german, ("translate",)),
+    "debian-en-zh": Builder(build_english_chinese, ("translate",)),
+    "package-summaries": Builder(build_summaries, ("summarise", "text-to-text")),
+    "package-sections": Builder(build_sections, ("classify",)),
+    "package-pairs": Builder(build_pairs, ("embed",)),
 }
 
 
@@ -36,4 +40,4 @@ def build(name: str, cache: Path | None = None, report: Report = lambda line: No
     """
     if name not in BUILDERS:
         raise ConfigError(f"no corpus is called {name!r}; there are {', '.join(BUILDERS)}")
-    return BUILDERS[name](cache or default_cache(), report)
+    return BUILDERS[name].build(cache or default_cache(), report)

@@ -1,23 +1,72 @@
 """What every builder of a corpus returns."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from regard.batch import Example
+from regard.errors import DataError
 
 Report = Callable[[str], None]  # takes one line of progress
+Item = Any  # an `Example` for pairs of texts; else a dict, which says what a line of JSON Lines would
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """A parallel corpus in three splits; equal builders give equal corpora, in equal order."""
+    """A corpus in three splits; equal builders give equal corpora, in equal order."""
 
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
+    train: list[Item]
+    validation: list[Item]
+    test: list[Item]
     counts: dict[str, int]  # what was read, dropped by reason, and kept
     source: str  # one line on origin and licence
 
+    @property
+    def sha256(self) -> str:
+        """Of all items as JSON Lines, split by split."""
+        digest = hashlib.sha256()
+        for items in (self.train, self.validation, self.test):
+            digest.update("".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in items).encode())
+        return digest.hexdigest()
 
-Builder = Callable[[Path, Report], Corpora]
+
+class Builder(NamedTuple):
+    """Makes a corpus from a cache directory, and for which tasks of a run file."""
+
+    build: Callable[[Path, Report], Corpora]
+    tasks: tuple[str, ...]
+
+
+class Pinned(NamedTuple):
+    """What a builder makes of the pinned files."""
+
+    train: int
+    validation: int
+    test: int
+    sha256: str  # `Corpora.sha256`
+
+
+def check_pinned(name: str, corpora: Corpora, pinned: Pinned | None, noun: str) -> Corpora:
+    """The corpora, if they are what is pinned. Raises DataError."""
+    if pinned is not None:
+        check_counts(name, (len(corpora.train), len(corpora.validation), len(corpora.test)), pinned[:3], noun)
+        if corpora.sha256 != pinned.sha256:
+            raise DataError(
+                f"{name} has the SHA-256 {corpora.sha256}, but {pinned.sha256} is pinned for these files: how they are "
+                "read has changed"
+            )
+    return corpora
+
+
+def check_counts(what: str, found: tuple[int, ...], pinned: tuple[int, ...] | None, noun: str = "pairs") -> None:
+    """The pinned files give pinned counts: another count means that the code or Python reads them otherwise.
+
+    Raises DataError, which says both; `pinned` is None where nothing is.
+    """
+    if pinned is not None and found != pinned:
+        gave, expected = (" and ".join(f"{count:,}" for count in counts) for counts in (found, pinned))
+        raise DataError(
+            f"{what} gave {gave} {noun}, but {expected} are pinned for these files: how they are read has changed"
+        )

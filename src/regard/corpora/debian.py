@@ -14,14 +14,13 @@ from regard.batch import Example
 from regard.corpora.archives import package_files
 from regard.corpora.catalogs import TextPair, catalog_pairs, description_pairs
 from regard.corpora.cleaning import cleaned
-from regard.corpora.corpus import Corpora, Report
+from regard.corpora.corpus import Corpora, Report, check_counts
 from regard.corpora.debian_pins import EXPECTED, EXPECTED_SPLITS, INDEXES, PACKAGES
 from regard.corpora.fetch import Fetcher
 from regard.corpora.manpages import man_pairs
 from regard.corpora.markup import aligned_blocks, handbook_blocks, html_pairs_by_id, mallard_blocks
 from regard.corpora.near_copies import near_copies
 from regard.corpora.splits import Split, split_of, text_key
-from regard.errors import DataError
 
 SCORED_WORDS = 6  # shorter held-out pairs are dropped: menu entries say little about translation
 
@@ -80,7 +79,7 @@ def _build(name: str, language: Language, sources: tuple[Source, ...], cache: Pa
     for reason, count in counts.items():
         report(f"{name}: {reason}: {count:,}")
     train, validation, test = (_examples(splits[split], language) for split in ("train", "validation", "test"))
-    _check(f"{name}: splitting", (len(train), len(validation), len(test)), EXPECTED_SPLITS.get(name))
+    check_counts(f"{name}: splitting", (len(train), len(validation), len(test)), EXPECTED_SPLITS.get(name))
     return Corpora(train, validation, test, dict(counts), _ORIGIN)
 
 
@@ -90,17 +89,8 @@ def _read(
     counts: Counter[str] = Counter()
     pairs = cleaned(source.read(fetcher, language), language.code, counts, accelerators=source.accelerators)
     report(f"{name}: {source.name}: {counts['read']:,} pairs read, {len(pairs):,} kept")
-    _check(f"{name}: {source.name}", (counts["read"], len(pairs)), EXPECTED.get(name, {}).get(source.name))
+    check_counts(f"{name}: {source.name}", (counts["read"], len(pairs)), EXPECTED.get(name, {}).get(source.name))
     return pairs, counts
-
-
-def _check(name: str, found: tuple[int, ...], expected: tuple[int, ...] | None) -> None:
-    """The pinned files give pinned counts: another count means that the code or Python reads them otherwise."""
-    if expected is not None and found != expected:
-        counts, pins = (" and ".join(f"{count:,}" for count in numbers) for numbers in (found, expected))
-        raise DataError(
-            f"{name} gave {counts} pairs, but {pins} are pinned for these files: how they are read has changed"
-        )
 
 
 def _examples(pairs: list[TextPair], language: Language) -> list[Example]:

@@ -35,11 +35,12 @@ PACKAGES = {
 }
 
 INDEXES = {
-    index.language: index
+    index.variety: index
     for index in (
         Index("en", "62f59c3cdca9786e4f7adf9002f9f5729a684adcb4667e58e448dec9b5a46c7f"),
         Index("de", "adac331fc51f9a00c1b4120b4ac87423be2b1f1615d4f288c7cbc2d5258c0650"),
         Index("zh_CN", "53d04c0b9a75c9519afc6a1919af6d6cfd9012bb7a18bf110a169fd67c6cc4ef"),
+        Index("amd64", "515e692f2c4121c6fcec444ef100cc18f79a991910615f3a88c8b7becfc94d2f", "Packages"),
     )
 }
 

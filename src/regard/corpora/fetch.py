@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from regard.errors import FetchError
 
 _NEEDS = "the first build needs Debian 12 (bookworm) or a machine whose apt sources offer its main archive"
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _LANGUAGES = "en,de,zh_CN"
+_ARCHITECTURE = "amd64"  # whose lists are read on any machine, so that they have the pinned hashes
 _TIMEOUT = 1800  # seconds for one apt command
 
 
@@ -29,10 +30,22 @@ class Package(NamedTuple):
 
 
 class Index(NamedTuple):
-    """A Translation index: the package descriptions in one language."""
+    """A list that an archive publishes: Translation, the descriptions in one language; Packages, what it offers."""
 
-    language: str  # apt's spelling: en, de, zh_CN
+    variety: str  # a language as apt spells it, en, de, zh_CN; of Packages an architecture, which must be _ARCHITECTURE
     sha256: str  # of the decompressed text
+    kind: Literal["Translation", "Packages"] = "Translation"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.variety}"
+
+    @property
+    def filters(self) -> tuple[str, str]:
+        """How `apt-get indextargets` finds it."""
+        if self.kind == "Packages":
+            return "Created-By: Packages", f"Architecture: {self.variety}"
+        return "Created-By: Translations", f"Language: {self.variety}"
 
 
 class Fetcher:
@@ -62,13 +75,13 @@ class Fetcher:
 
     def index(self, index: Index) -> Path:
         """The path of the decompressed index. Raises as `package` does."""
-        path = self._indexes / f"Translation-{index.language}-{index.sha256[:12]}"
+        path = self._indexes / f"{index.name}-{index.sha256[:12]}"
         if not _is_pinned(path, index.sha256):
             self._indexes.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._indexes) as directory:
                 candidate = Path(directory) / "index"
                 candidate.write_bytes(self._index_content(index))
-                _keep(candidate, path, index.sha256, f"the index Translation-{index.language}")
+                _keep(candidate, path, index.sha256, f"the index {index.name}")
         return path
 
     def _download(self, package: Package, directory: Path) -> Path:
@@ -83,13 +96,12 @@ class Fetcher:
     def _index_content(self, index: Index) -> bytes:
         """The pinned one of the machine's indexes, or else any, for the complaint about its hash."""
         self._update()
-        kinds = ("Created-By: Translations", f"Language: {index.language}")
-        result = self._apt("apt-get", "indextargets", "--format", "$(FILENAME)", *kinds)
+        result = self._apt("apt-get", "indextargets", "--format", "$(FILENAME)", *index.filters)
         contents = [
             self._apt(_APT_HELPER, "cat-file", name).stdout for name in result.stdout.decode().split("\n") if name
         ]
         if not contents:
-            raise FetchError(f"no apt source of this machine has a Translation-{index.language} index; {_NEEDS}")
+            raise FetchError(f"no apt source of this machine has a {index.name} index; {_NEEDS}")
         return next((content for content in contents if _sha256(content) == index.sha256), contents[0])
 
     def _update(self) -> None:
@@ -107,6 +119,8 @@ class Fetcher:
             f"Dir::State::lists={self._lists}",
             f"Dir::Cache={self._apt_cache}",
             f"Acquire::Languages={_LANGUAGES}",
+            f"APT::Architecture={_ARCHITECTURE}",
+            f"APT::Architectures={_ARCHITECTURE}",
             "Acquire::Retries=2",
             "APT::Sandbox::User=root",  # else apt would write as a user who cannot enter the cache
         )

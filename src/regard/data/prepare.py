@@ -22,7 +22,7 @@ from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
 from regard.data.shards import FORMAT, MANIFEST, SPLITS, PreparedData, damaged_files, read_manifest, write_file
 from regard.data.sources import DropReport, Located, Place, hash_files
-from regard.errors import DataError, RegardError
+from regard.errors import ConfigError, DataError, RegardError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
 
@@ -202,12 +202,16 @@ class _Preparation:
         return manifest
 
     def _run_builder(self, name: str) -> None:
-        from regard.corpora import build
+        from regard.corpora import BUILDERS, build
 
+        tasks = BUILDERS[name].tasks if name in BUILDERS else ()
+        if tasks and self.run.task not in tasks:
+            raise ConfigError(f"data.builder = {name!r} is for {' or '.join(tasks)}, but task is {self.run.task!r}")
         built = build(name, None, self.narrator.say)
-        for split, examples in (("train", built.train), ("validation", built.validation), ("test", built.test)):
+        for split, items in (("train", built.train), ("validation", built.validation), ("test", built.test)):
             places = (Place(f"{name} {split}", number) for number in count(1))
-            self.corpora[split] = [Located(example, place) for example, place in zip(examples, places, strict=False)]
+            records = map(self.objective.built, items)
+            self.corpora[split] = [Located(record, place) for record, place in zip(records, places, strict=False)]
         self._note(f"{name}: {built.source}")
         self._note(f"{name}: " + ", ".join(f"{what} {number:,}" for what, number in built.counts.items()))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from regard.config import CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch
 from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id, token_batch
-from regard.data.records import AnswerRecord, parse_answered
+from regard.data.records import AnswerRecord, Record, parse_answered
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError, InputError
@@ -40,6 +40,9 @@ class AnswerSpans(Objective):
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         return read_records(corpora, report, parse_answered)
+
+    def built(self, item: Any) -> Record:
+        return parse_answered(item)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.algorithm == "SentencePiece":

@@ -15,6 +15,7 @@ from regard.data.objectives.objective import Batching, Objective, Reports, Row, 
 from regard.data.records import (
     ClassRecord,
     Parse,
+    Record,
     parse_labelled,
     parse_multi_labelled,
     parse_valued,
@@ -63,6 +64,9 @@ class Classify(Objective):
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         return read_records(corpora, report, _PARSE[self.problem])
+
+    def built(self, item: Any) -> Record:
+        return _PARSE[self.problem](item)
 
     def with_names(self, names: Sequence[str]) -> Self:
         least = {"single_label": 2, "multi_label": 1, "regression": 0}[self.problem]

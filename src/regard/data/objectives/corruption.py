@@ -19,7 +19,7 @@ from regard.data.documents import read_records
 from regard.data.noise import noise
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import Pieces, windows
-from regard.data.records import TextRecord, parse_text
+from regard.data.records import Record, TextRecord, parse_text
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
@@ -44,6 +44,9 @@ class SpanCorruption(Objective):
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         return read_records(corpora, report, parse_text)
+
+    def built(self, item: Any) -> Record:
+        return parse_text(item)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         for role in ("eos", "pad"):

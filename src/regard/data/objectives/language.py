@@ -3,13 +3,13 @@ nothing of each other."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from regard.config import CorpusConfig
 from regard.data.documents import read_records
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import PackedBatches
-from regard.data.records import TextRecord, parse_text
+from regard.data.records import Record, TextRecord, parse_text
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
@@ -31,6 +31,9 @@ class LanguageModel(Objective):
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         return read_records(corpora, report, parse_text)
+
+    def built(self, item: Any) -> Record:
+        return parse_text(item)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.eos_id is None:

@@ -14,7 +14,7 @@ from regard.data.documents import read_records
 from regard.data.noise import noise, shares
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
 from regard.data.packing import windows
-from regard.data.records import TextRecord, parse_text
+from regard.data.records import Record, TextRecord, parse_text
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError
@@ -39,6 +39,9 @@ class MaskedLanguageModel(Objective):
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         return read_records(corpora, report, parse_text)
+
+    def built(self, item: Any) -> Record:
+        return parse_text(item)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         if tokenizer.mask_id is None:

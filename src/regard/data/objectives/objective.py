@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from regard.batch import KEYS, Key
 from regard.config import CorpusConfig
 from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded
+from regard.data.records import Record
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.features.tokenizer import Tokenizer
@@ -74,6 +75,11 @@ class Objective(ABC):
     @abstractmethod
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         """The usable records of corpora; the rest goes to `report`."""
+
+    def built(self, item: Any) -> Record:
+        """What a builder made, as a record: a pair of texts is one, others say what a line of JSON Lines would."""
+        record: Record = item
+        return record
 
     def refuse_record(self, located: Located) -> None:
         """Raise DataError for a record that the run file rules out."""
