@@ -135,7 +135,7 @@ def test_a_count_or_a_hash_that_is_not_the_pinned_one_is_an_error(
     with pytest.raises(DataError, match=f"package-pairs has the SHA-256 {corpus.sha256}, but 0+ is pinned"):
         build("package-pairs", cache)
     monkeypatch.setattr(package_texts, "PINNED", {"package-pairs": Pinned(1, 2, 3, "0" * 64)})
-    with pytest.raises(DataError, match="package-pairs gave .* texts, but 1 and 2 and 3 are pinned"):
+    with pytest.raises(DataError, match=r"package-pairs gave .* texts, but 1 and 2 and 3 are pinned"):
         build("package-pairs", cache)
 
 

@@ -394,7 +394,7 @@ def test_ctrl_c_cannot_reach_a_worker_that_is_still_starting():
 def test_a_builder_that_is_for_another_task_is_refused_before_it_fetches(tmp_path, monkeypatch):
     monkeypatch.setattr("regard.corpora.build", lambda *_: pytest.fail("the builder ran"))
     run = parse_run({"task": "classify", "data": {"builder": "debian-en-de"}, "training": {"steps": 1}})
-    with pytest.raises(ConfigError, match="data.builder = 'debian-en-de' is for translate, but task is 'classify'"):
+    with pytest.raises(ConfigError, match=r"data\.builder = 'debian-en-de' is for translate, but task is 'classify'"):
         prepare(run, tmp_path / "data")
 
 
