@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.batching import MAX_SHAPES, MULTIPLE, Position, batches_by_length, choose_shapes
-from regard.data.objectives.translate import pair_batches
+from regard.data.objectives.text_to_text import pair_batches
 from regard.data.shards import TokenShards, write_shard
 from regard.errors import DataError
 

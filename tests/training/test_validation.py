@@ -7,8 +7,8 @@ import pytest
 
 from regard.metrics.translation import score
 from regard.nn.losses import cross_entropy
-from regard.training.translation_scores import TranslationScores, padded
 from regard.training.validation import Stopped, Validator
+from regard.training.writing_scores import TranslationScores, padded
 
 WORDS = ["</s>", "one", "two", "three", "four", "five", "six", "<pad>"]
 PAIRS = [

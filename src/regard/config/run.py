@@ -51,7 +51,8 @@ class RunConfig(Section):
             yield (
                 f"training.best must be one of {', '.join(rules.scores)} for {self.task}, but is {self.training.best!r}"
             )
-        if self.task == "translate" and self.training.best != "loss" and self.training.score_examples == 0:
+        written = "training.score_examples" in rules.keys
+        if written and self.training.best != "loss" and self.training.score_examples == 0:
             yield f"training.best = {self.training.best!r} needs training.score_examples above 0"
         if self.task == "classify":
             yield from self._classify_problems()

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 TaskName = Literal[
-    "translate", "language-model", "masked-language-model", "span-corruption", "classify", "tag", "answer"
+    "translate",
+    "summarise",
+    "text-to-text",
+    "language-model",
+    "masked-language-model",
+    "span-corruption",
+    "classify",
+    "tag",
+    "answer",
 ]
 
 
@@ -23,6 +31,7 @@ OWNED = (
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride"),
 )
+_WRITING = ("training.score_examples", "decoding", "training.label_smoothing")
 _PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
 
 TASKS: dict[str, TaskRules] = {
@@ -30,6 +39,18 @@ TASKS: dict[str, TaskRules] = {
         ("source", "tsv", "jsonl"),
         ("loss", "bleu", "chrf"),
         (*OWNED[:5],),
+        {"model": {"preset": "base"}},
+    ),
+    "summarise": TaskRules(
+        ("source", "tsv", "jsonl"),
+        ("loss", "rouge1", "rouge2", "rouge_l"),
+        _WRITING,
+        {"model": {"preset": "base"}},
+    ),
+    "text-to-text": TaskRules(
+        ("source", "tsv", "jsonl"),
+        ("loss", "exact_match", "f1"),
+        _WRITING,
         {"model": {"preset": "base"}},
     ),
     "language-model": TaskRules(

@@ -19,6 +19,8 @@ from regard.training.starting import WantedHead, head_for, open_start
 
 HEADS: dict[TaskName, HeadKind] = {
     "translate": "language",
+    "summarise": "language",
+    "text-to-text": "language",
     "language-model": "language",
     "masked-language-model": "masked_language",
     "span-corruption": "language",
@@ -28,6 +30,8 @@ HEADS: dict[TaskName, HeadKind] = {
 }
 FORMS: dict[TaskName, tuple[Form, ...]] = {
     "translate": ("encoder-decoder",),
+    "summarise": ("encoder-decoder",),
+    "text-to-text": ("encoder-decoder",),
     "language-model": ("decoder",),
     "masked-language-model": ("encoder",),
     "span-corruption": ("encoder-decoder",),
@@ -56,7 +60,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
         label2id = {name: number for number, name in enumerate(wanted.names)}
         model.kept_config = {**model.kept_config, "id2label": numbered, "label2id": label2id}
-    if run.task == "translate":
+    if "decoding" in TASKS[run.task].keys:
         model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
     return model
 
@@ -92,7 +96,7 @@ def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
         )
     positions = spec.text.positions
     lengths = {"data.max_tokens": run.data.max_tokens}
-    if run.task == "translate":
+    if "decoding" in TASKS[run.task].keys:
         lengths["decoding.max_new_tokens"] = run.decoding.max_new_tokens
     for key, length in lengths.items():
         if positions.kind != "none" and length > positions.max_positions:

@@ -6,12 +6,13 @@ from regard.data.objectives.classify import Classify
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.objective import Objective
 from regard.data.objectives.tag import Tag
+from regard.data.objectives.text_to_text import TextToText
 from regard.data.objectives.translate import Translate
 from regard.data.shards import PreparedData
 from regard.models.forms import Transformer
 from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
 from regard.training.span_scores import AnswerScores, TagScores
-from regard.training.translation_scores import TranslationScores
+from regard.training.writing_scores import AnswerTextScores, TranslationScores
 
 
 def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer) -> Scores:
@@ -20,6 +21,8 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
     match objective:
         case Translate():
             return TranslationScores(model, shards, tokenizer, run.training.score_examples)
+        case TextToText():
+            return AnswerTextScores(model, shards, tokenizer, run.training.score_examples)
         case LanguageModel():
             return LanguageScores(shards)
         case Classify():

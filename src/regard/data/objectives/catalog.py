@@ -9,11 +9,15 @@ from regard.data.objectives.corruption import SpanCorruption
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.masked import MaskedLanguageModel
 from regard.data.objectives.objective import Objective
+from regard.data.objectives.summarise import Summarise
 from regard.data.objectives.tag import Tag
+from regard.data.objectives.text_to_text import TextToText
 from regard.data.objectives.translate import Translate
 
 OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "translate": lambda run: Translate(run.data.max_tokens, run.data.max_ratio, run.data.language_tags),
+    "summarise": lambda run: Summarise(run.data.max_tokens),
+    "text-to-text": lambda run: TextToText(run.data.max_tokens),
     "language-model": lambda run: LanguageModel(run.data.max_tokens),
     "masked-language-model": lambda run: MaskedLanguageModel(
         run.data.max_tokens, run.objective.rate, run.objective.whole_words

@@ -1,38 +1,20 @@
-"""A pair of texts: the encoder reads the source, the decoder learns to write the target (Vaswani et al. 2017)."""
+"""A pair of texts in two languages; the source may begin with a tag of the target's language (Johnson et al. 2017)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from regard.batch import IGNORED_LABEL, Example
-from regard.config import CorpusConfig
-from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, padded
-from regard.data.objectives.objective import Batching, Objective, Reports, Row
-from regard.data.shards import TokenShards
-from regard.data.sources import DropReport, Located, read_located
-from regard.errors import ConfigError, DataError
+from regard.data.objectives.text_to_text import TextToText
+from regard.data.sources import Located
+from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
-from regard.features.tokenizer_layouts import LayoutName
 
 
 @dataclass(frozen=True)
-class Translate(Objective):
+class Translate(TextToText):
     """Which pairs are kept. Lengths count what the model reads: tag and eos too."""
 
     max_ratio: float | None = None
     language_tags: bool = False
-
-    noun: ClassVar[str] = "pairs"
-    columns: ClassVar[tuple[str, ...]] = ("source", "target")
-    counted: ClassVar[tuple[str, ...]] = columns
-    split_by: ClassVar[str] = "source"
-    record = Example
-    layout: ClassVar[LayoutName] = "translate"
-
-    def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
-        return read_located(corpora, report)
 
     def refuse_record(self, located: Located) -> None:
         if self.language_tags and not located.example.names:
@@ -44,84 +26,24 @@ class Translate(Objective):
     def tags(self, names: Sequence[str]) -> list[str]:
         return [language_tag(language) for language in names] if self.language_tags else []
 
-    def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
-        for role in ("eos", "unk", "pad"):
-            if role not in tokenizer.special_tokens:
-                raise ConfigError(f"{place} has no {role} token, which translation needs")
-        if tokenizer.encode("") != [tokenizer.eos_id]:
-            raise ConfigError(f"{place} must end every text with its eos token, but does not")
-
     def objection(self, source: int, target: int) -> str | None:
-        """Why a pair of these lengths is dropped; None where it is kept."""
-        if max(source, target) > self.max_tokens:
-            return f"longer than data.max_tokens = {self.max_tokens}"
         if self.max_ratio is not None and max(source, target) > self.max_ratio * min(source, target):
-            return f"length ratio above data.max_ratio = {self.max_ratio:g}"
-        return None
+            ratio = f"length ratio above data.max_ratio = {self.max_ratio:g}"
+        else:
+            ratio = None
+        return super().objection(source, target) or ratio
 
-    def encode(
-        self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
-    ) -> Iterator[tuple[Located, list[Row]]]:
-        examples = [Example(*located.example) for located in part]  # type: ignore[misc]  # its records are pairs
-        sources = tokenizer.encode_batch([example.source for example in examples])
-        targets = _targets([example.target for example in examples], tokenizer)
-        for located, example, source, target in zip(part, examples, sources, targets, strict=True):
-            if self.language_tags:
-                source = [_tag_id(located, str(example.target_lang), tokenizer), *source]
-            objection = self.objection(len(source), len(target))
-            if objection is None:
-                yield located, [(source, target)]
-            else:
-                reports.dropped.add(objection, located.place)
-
-    def batches(self, shards: TokenShards, tokenizer: Tokenizer, how: Batching) -> BucketedBatches:
-        return pair_batches(
-            shards,
-            batch_tokens=how.batch_tokens,
-            seed=how.seed,
-            pad_id=tokenizer.id_of("pad"),
-            shuffle=how.shuffle,
-            max_tokens=self.max_tokens,
-        )
-
-
-def pair_batches(
-    shards: TokenShards,
-    *,
-    batch_tokens: int,
-    seed: int,
-    pad_id: int,
-    shuffle: bool = True,
-    max_tokens: int | None = None,
-) -> BucketedBatches:
-    """input_ids (B,S) with `pad_id` in padding, attention_mask (B,S), labels (B,T) with -100 in padding; int32."""
-
-    def arrange(planned: PlannedBatch, epoch: int) -> ArrayBatch:
-        rows, (source_size, target_size) = planned
-        sources, real = padded(shards.gather(rows, 0), shards.lengths[rows, 0], source_size, pad_id)
-        labels, _ = padded(shards.gather(rows, 1), shards.lengths[rows, 1], target_size, IGNORED_LABEL)
-        return {"input_ids": sources, "attention_mask": real.astype(np.int32), "labels": labels}
-
-    return BucketedBatches(
-        shards.lengths, arrange, batch_tokens=batch_tokens, seed=seed, shuffle=shuffle, max_tokens=max_tokens
-    )
+    def before(self, located: Located, tokenizer: Tokenizer) -> list[int]:
+        if not self.language_tags:
+            return []
+        (language,) = located.example.names
+        tag_id = tokenizer.tag_id(language_tag(language))
+        if tag_id is None:
+            known = ", ".join(tokenizer.tags) or "no language tag"
+            raise DataError(f"{located.place}: the target language is {language!r}, but the tokenizer knows {known}")
+        return [tag_id]
 
 
 def language_tag(language: str) -> str:
     """Marian's spelling of a target language at the head of a source."""
     return f">>{language}<<"
-
-
-def _targets(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
-    """Marian's SentencePiece tokenizers cut targets by a model of their own."""
-    if tokenizer.algorithm == "SentencePiece":
-        return [tokenizer.encode_target(text) for text in texts]
-    return tokenizer.encode_batch(texts)
-
-
-def _tag_id(located: Located, language: str, tokenizer: Tokenizer) -> int:
-    tag_id = tokenizer.tag_id(language_tag(language))
-    if tag_id is None:
-        known = ", ".join(tokenizer.tags) or "no language tag"
-        raise DataError(f"{located.place}: the target language is {language!r}, but the tokenizer knows {known}")
-    return tag_id
