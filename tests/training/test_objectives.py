@@ -20,6 +20,7 @@ from rich.console import Console
 from regard.cli import main
 from regard.commands.train import prepare_run, train_run
 from regard.config import RunConfig, parse_run, to_toml
+from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
@@ -28,7 +29,11 @@ from regard.training.trainer import train
 
 NAMES, PLACES = ("Anna", "Bert", "Clara"), ("Rome", "Paris", "New York")
 ENCODER = {"preset": "bert-tiny", "width": 16, "heads": 2, "ffn_width": 16, "depth": 1}
+WRITER = {"preset": "tiny", "width": 16, "heads": 2, "ffn_width": 16, "encoder_depth": 1, "decoder_depth": 1}
+WRITER |= {"max_positions": 48}
 MODELS: dict[str, dict[str, Any]] = {
+    "summarise": WRITER,
+    "text-to-text": WRITER,
     "language-model": {"preset": "gpt2-tiny", "width": 16, "heads": 2, "depth": 1, "max_positions": 48},
     "masked-language-model": ENCODER,
     "span-corruption": {"preset": "t5-tiny", "width": 16, "heads": 2, "ffn_width": 16}
@@ -38,6 +43,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "answer": ENCODER,
 }
 SCORES = {
+    "summarise": {"perplexity", "rouge1", "rouge2", "rouge_l"},
+    "text-to-text": {"perplexity", "exact_match", "f1"},
     "language-model": {"perplexity", "bits_per_byte"},
     "masked-language-model": {"perplexity", "accuracy"},
     "span-corruption": {"perplexity", "accuracy"},
@@ -81,6 +88,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         documents = [" ".join(sentence(rng)[0] for _ in range(rng.randint(1, 5))) for _ in range(count)]
         (directory / f"{split}.txt").write_text("\n\n".join(documents) + "\n", "utf-8")
         lines: dict[str, list[Any]] = {
+            "summarise": [{"source": document, "target": document.split(" .")[0]} for document in documents],
+            "text-to-text": [{"source": f"where? {text}", "target": label} for text, label in texts],
             "classify": [{"text": text, "label": label} for text, label in texts],
             "tag": [tagged(text) for text, _ in texts],
             "answer": [asked(text) for text, _ in texts],
@@ -94,12 +103,15 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_of(corpora: Path) -> Callable[..., RunConfig]:
     def make(task: str, **sections: Any) -> RunConfig:
         def source(split: str) -> dict[str, str]:
-            of_text = task not in ("classify", "tag", "answer")
-            return {"text": f"{corpora}/{split}.txt"} if of_text else {"jsonl": f"{corpora}/{split}-{task}.jsonl"}
+            labelled = corpora / f"{split}-{task}.jsonl"
+            return {"jsonl": str(labelled)} if labelled.exists() else {"text": f"{corpora}/{split}.txt"}
 
         data = {split: [source(split)] for split in ("train", "validation")}
         training = {"steps": STEPS, "batch_tokens": 256, "log_every": 2, "validate_every": 3, "dtype": "float32"}
         schedule = {"name": "constant", "peak": 0.01, "warmup_steps": 1}
+        if MODELS[task] is WRITER:
+            training["score_examples"] = 4
+            sections.setdefault("decoding", {"num_beams": 1, "max_new_tokens": 8})
         values = {
             "task": task,
             "seed": 3,
@@ -156,7 +168,7 @@ def test_a_run_learns_and_its_scores_are_in_the_log(task: str, undisturbed: Call
     assert all(np.isfinite(last[name]) for name in SCORES[task])
 
 
-@pytest.mark.parametrize("task", list(MODELS))
+@pytest.mark.parametrize("task", [task for task, model in MODELS.items() if model is not WRITER])  # as translation
 def test_a_run_stopped_and_gone_on_with_ends_with_the_same_bits(
     task: str, run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -204,6 +216,41 @@ def test_the_loss_of_packed_documents_is_that_of_each_document_alone(undisturbed
 def test_a_classifier_knows_its_labels_by_name(undisturbed: Callable[[str], Path]) -> None:
     classifier = load(undisturbed("classify"))
     assert sorted(entry.label for entry in classifier("Anna lives in Rome .").scores) == ["city", "elsewhere"]
+
+
+def test_a_trained_summariser_is_loaded_as_one_and_cuts_where_training_did(
+    undisturbed: Callable[[str], Path], capsys: Any
+) -> None:
+    directory = undisturbed("summarise")
+    summariser = load(directory)
+    assert type(summariser).__name__ == "Summariser"
+    long = "Anna lives in Rome . " * 30
+    assert summariser(long, long="cut").cut > 0
+    assert main(["summarise", str(directory), "--long", "cut", "--json", long]) == 0
+    assert json.loads(capsys.readouterr().out)["cut"] == summariser(long, long="cut").cut
+
+
+def test_a_model_of_text_for_text_writes_as_the_generating_task_does(undisturbed: Callable[[str], Path]) -> None:
+    written = load(undisturbed("text-to-text"))
+    assert type(written).__name__ == "TextGenerator"
+    assert written("where? Anna lives in Rome .").text is not None
+
+
+def test_the_rows_of_a_long_source_are_cut_for_a_summary_and_dropped_for_other_texts(
+    run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    line = {"source": "Anna lives in Rome . " * 30, "target": "Anna lives"}
+    (tmp_path / "long.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "source": "Anna"}) + "\n")
+    data = {split: [{"jsonl": str(tmp_path / "long.jsonl")}] for split in ("train", "validation")}
+    longest = {}
+    for task in ("summarise", "text-to-text"):
+        run = run_of(task, data={**data, "workers": 1, "max_tokens": 48})
+        prepared = prepare(run, tmp_path / task)
+        longest[task] = prepared.split("train").lengths[:, 0].max()
+        what = "changed" if task == "summarise" else "dropped"
+        assert sum(prepared.manifest["splits"]["train"][what]["counts"].values()) == 1
+    assert longest["summarise"] == 48
+    assert longest["text-to-text"] < 48
 
 
 def test_a_classifier_goes_on_from_a_checkpoint_with_its_tokenizer_and_a_new_head(

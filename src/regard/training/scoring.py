@@ -5,6 +5,7 @@ from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.classify import Classify
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.objective import Objective
+from regard.data.objectives.summarise import Summarise
 from regard.data.objectives.tag import Tag
 from regard.data.objectives.text_to_text import TextToText
 from regard.data.objectives.translate import Translate
@@ -12,7 +13,7 @@ from regard.data.shards import PreparedData
 from regard.models.forms import Transformer
 from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
 from regard.training.span_scores import AnswerScores, TagScores
-from regard.training.writing_scores import AnswerTextScores, TranslationScores
+from regard.training.writing_scores import AnswerTextScores, SummaryScores, TranslationScores
 
 
 def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer) -> Scores:
@@ -21,6 +22,8 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
     match objective:
         case Translate():
             return TranslationScores(model, shards, tokenizer, run.training.score_examples)
+        case Summarise():
+            return SummaryScores(model, shards, tokenizer, run.training.score_examples)
         case TextToText():
             return AnswerTextScores(model, shards, tokenizer, run.training.score_examples)
         case LanguageModel():

@@ -11,6 +11,7 @@ from regard.batch import Batch
 from regard.data.batching import batches_by_length
 from regard.metrics.answering import answer_f1, exact_match
 from regard.metrics.language import perplexity
+from regard.metrics.summaries import Rouge, rouge
 from regard.metrics.translation import score
 from regard.training.scores import Score, Scores, Stop, Stopped
 
@@ -69,6 +70,16 @@ class TranslationScores(WritingScores):
             totals["bleu"] += result.bleu * len(group)
             totals["chrf"] += result.chrf * len(group)
         return {name: total / len(texts) for name, total in totals.items()}
+
+
+class SummaryScores(WritingScores):
+    """ROUGE-1, ROUGE-2 and ROUGE-L, each F1 (0..1)."""
+
+    names = Rouge._fields
+
+    def of_texts(self, texts: Sequence[str]) -> Score:
+        found = [rouge(text, reference) for text, reference in zip(texts, self.references(), strict=True)]
+        return {name: float(value) for name, value in zip(self.names, np.mean(found, axis=0), strict=True)}
 
 
 class AnswerTextScores(WritingScores):

@@ -8,6 +8,6 @@ from regard.data.objectives.text_to_text import TextToText
 
 @dataclass(frozen=True)
 class Summarise(TextToText):
-    """The end of a source that is longer than `max_tokens` is not read, as `regard summarise --long cut` leaves it out."""
+    """The end of a longer source than `max_tokens` is not read, as `regard summarise --long cut` leaves it out."""
 
     cuts_sources: ClassVar[bool] = True
