@@ -212,6 +212,8 @@ def test_lengths_that_count_the_prompt_are_kept_and_resolved_where_it_is_known()
     assert options.resolved(1) == GenerationOptions(max_new_tokens=141, min_new_tokens=55)
     assert options.resolved(100) == GenerationOptions(max_new_tokens=42)
     assert options.resolved(500) == GenerationOptions(max_new_tokens=1)
+    shorter = options.merged(max_new_tokens=40)  # than the least length: as in Transformers, nothing ends before
+    assert shorter.resolved(1) == GenerationOptions(max_new_tokens=40, min_new_tokens=40)
     assert options.to_generation_config() == {"max_length": 142, "min_length": 56}
     plain = GenerationOptions(max_new_tokens=3)
     assert plain.resolved(7) is plain

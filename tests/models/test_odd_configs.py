@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from regard.errors import CheckpointError
+from regard.models.catalog import FAMILIES
 from regard.models.family import Config
-from regard.models.rope import read_rope
+from regard.models.rope import read_rope, rope_config
+from regard.nn.rotary import rotation
 from regard.specs import RelativeSpec, RotarySpec
 from regard.specs.tables import bucket_of_distance
 
@@ -24,3 +26,25 @@ def test_a_partial_rotation_is_ignored_without_scaling_and_refused_with_it():
     assert read_rope(Config({"rope_parameters": {**said, "rope_type": "default"}}), 16) == RotarySpec(500.0)
     with pytest.raises(CheckpointError, match="partial_rotary_factor other than 1 is not supported with 'linear'"):
         read_rope(Config({"rope_parameters": {**said, "rope_type": "linear", "factor": 2.0}}), 16)
+
+
+def test_dynamic_rates_are_those_of_a_base_that_grows_with_a_row_beyond_the_trained_length():
+    """theta (factor L / L0 - (factor - 1))^(H / (H - 2)), for a row of L places where L0 were trained."""
+    config = Config({"rope_theta": 100.0, "rope_scaling": {"type": "dynamic", "factor": 4.0}})
+    spec = read_rope(config, 8)
+    assert spec == RotarySpec(100.0, "dynamic", 4.0, 8)
+    assert rope_config(spec) == {"rope_theta": 100.0, "rope_type": "dynamic", "factor": 4.0}
+    places = np.array([np.arange(12), np.minimum(np.arange(12), 7)], "int32")
+    found = rotation(spec, 6, places)
+    for row, theta in enumerate((100.0 * (4 * 12 / 8 - 3) ** (6 / 4), 100.0)):
+        wanted = rotation(RotarySpec(theta), 6, places[row : row + 1])
+        np.testing.assert_allclose(found.cosines[row], wanted.cosines[0], atol=1e-5)
+        np.testing.assert_allclose(found.sines[row], wanted.sines[0], atol=1e-5)
+
+
+def test_distilberts_sinusoids_are_read_from_the_file_and_never_trained():
+    known, said = FAMILIES["distilbert"], {"model_type": "distilbert", "sinusoidal_pos_embds": True}
+    spec = known.from_config(Config(said))
+    assert (spec.text.positions.kind, spec.text.positions.layout) == ("stored", "interleaved")
+    assert known.config(spec)["sinusoidal_pos_embds"] is True
+    assert "embeddings.position_embeddings.weight" in {name for rule in known.rules(spec) for name in rule.names}

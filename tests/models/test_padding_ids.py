@@ -25,6 +25,9 @@ GPT2 = {"model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]
 GPT2 |= {"n_layer": 1, "n_head": 3, "n_positions": 9, "pad_token_id": 2, "eos_token_id": 2}
 
 
+BERT = {**ROBERTA, "model_type": "bert", "architectures": ["BertForQuestionAnswering"], "max_position_embeddings": 6}
+
+
 def spec_of(values):
     return FAMILIES[values["model_type"]].from_config(Config(values))
 
@@ -43,6 +46,23 @@ def test_padding_is_not_counted_and_stands_before_the_first_place(values):
     assert places(spec, [[5, PAD, 6, 7, PAD]], attention_mask=ones) == [[0, -1, 1, 2, -1]]
     assert places(spec, [[5, 6, 7]], attention_mask=np.array([[0, 1, 1]])) == [[-1, 0, 1]]
     assert places(spec, [[5, PAD, 6]], position_ids=np.array([[4, 5, 6]])) == [[4, 5, 6]]
+
+
+def test_what_pads_a_text_on_its_right_goes_on_counting_to_the_end_of_the_table():
+    spec = spec_of(BERT)
+    assert places(spec, [[5, 6, 7, 8]], attention_mask=np.array([[0, 1, 1, 0]])) == [[0, 0, 1, 2]]
+    ids, mask = np.full((1, 8), 5), np.array([[1, 1, 1, 1, 0, 0, 0, 0]])
+    assert places(spec, ids, attention_mask=mask) == [[0, 1, 2, 3, 4, 5, 5, 5]]
+
+
+def test_padding_shares_in_the_loss_of_a_span_as_it_does_in_transformers():
+    model = build_model(spec_of(BERT))
+    table = model.encoder.stem.positions.table
+    table.assign(np.random.default_rng(3).normal(size=table.shape))
+    batch = {"input_ids": np.array([[4, 5, 6, 1, 1]]), "attention_mask": np.array([[1, 1, 1, 0, 0]])}
+    batch |= {"start_positions": np.array([1]), "end_positions": np.array([2])}
+    told = model({**batch, "position_ids": np.arange(5)[None]})  # as Transformers numbers them
+    np.testing.assert_allclose(model(batch).loss, told.loss, rtol=1e-6)
 
 
 def test_a_text_padded_without_a_mask_keeps_its_places():

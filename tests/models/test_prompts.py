@@ -7,6 +7,7 @@ import pytest
 
 import regard
 from regard.decoding.options import GenerationOptions
+from regard.decoding.stops import stop_strings_table
 from regard.export.openvino_model import load_openvino
 from regard.models.prompts import completed, prompt_length
 
@@ -80,3 +81,27 @@ def test_a_mask_stays_what_it_is_where_a_text_may_end_in_the_padding():
     assert told["attention_mask"].tolist() == [[1, 0, 0]]
     assert prompt_length(told, spec) == 1
     assert prompt_length({"input_ids": ids}, spec) == 3
+
+
+def test_a_prompt_under_a_rule_takes_sources_of_any_length(load):
+    model = load("marian-seq2seq")
+    source, prompt = np.array([[9, 4, 7, 8, 6, 0]]), np.array([[model.spec.tokens.decoder_start, 5, 6]])
+    options = {"max_new_tokens": 4, "repetition_penalty": 1.4, "encoder_no_repeat_ngram_size": 2}
+    for length in (6, 4):
+        batch = {"input_ids": source[:, :length], "decoder_input_ids": prompt}
+        found = model.generate(batch, **options)
+        wide = {"input_ids": np.pad(source[:, :length], ((0, 0), (3, 0))), "attention_mask": np.ones((1, length), int)}
+        wide["attention_mask"] = np.pad(wide["attention_mask"], ((0, 0), (3, 0)))
+        again = model.generate({**wide, "decoder_input_ids": prompt}, **options)
+        np.testing.assert_array_equal(found.sequences, again.sequences)
+
+
+def test_stops_of_any_size_end_a_text_under_a_rule_on_its_prompt(load):
+    model = load("llama-language-model")
+    batch = {"input_ids": np.array([[9, 4, 7]])}
+    options = {"max_new_tokens": 5, "repetition_penalty": 1.4, "eos_token_id": None}
+    text = [str(token) for token in range(model.spec.text.vocab_size)]
+    free = model.generate(batch, **options).sequences[0, 0]
+    for words in ([text[free[2]]], [text[free[1]] + text[free[2]], text[free[3]], "no such text"]):
+        found = model.generate(batch, stops=stop_strings_table(words, text), **options)
+        assert found.lengths.tolist() == [[3]]

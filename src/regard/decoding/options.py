@@ -184,6 +184,9 @@ class GenerationOptions:
         for length, tokens in _COUNTED.items():
             if getattr(self, length) is not None:
                 counted[tokens] = max(getattr(self, length) - prompt_length, LEAST[tokens])
+        if "min_new_tokens" in counted:  # a checkpoint's least length may be above what is asked for: eos never comes
+            most = counted.get("max_new_tokens", self.max_new_tokens)
+            counted["min_new_tokens"] = min(counted["min_new_tokens"], most)
         return self if len(counted) == len(_COUNTED) else replace(self, **counted)
 
     def check_vocabulary(self, vocab_size: int) -> None:

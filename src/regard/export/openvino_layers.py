@@ -27,8 +27,8 @@ from regard.export.openvino_nodes import (
     stored_matrix,
     whole,
 )
-from regard.specs import LayerSpec, StackSpec
-from regard.specs.tables import bucket_of_distance, rotary_rates
+from regard.specs import LayerSpec, RotarySpec, StackSpec
+from regard.specs.tables import bucket_of_distance, rotary_rates, slowing
 
 _FORBIDDEN = np.float32(-1e38)  # vanishes in the softmax, and stays finite in a row of nothing else
 
@@ -234,8 +234,19 @@ def _rotation(layer: LayerSpec, places: Node) -> tuple[Node, Node]:
     assert rotary is not None
     rates = np.tile(rotary_rates(rotary, layer.head_width), 2)
     angles = op.multiply(op.unsqueeze(op.convert(places, np.float32), integers(1, 3)), numbers(rates))
+    if rotary.scaling == "dynamic":
+        exponents = numbers(np.tile(slowing(layer.head_width), 2))
+        angles = op.multiply(angles, op.power(_stretch(rotary, places), exponents))
     magnitude = numbers(rotary.magnitude)
     return op.multiply(op.cos(angles), magnitude), op.multiply(op.sin(angles), magnitude)
+
+
+def _stretch(rotary: RotarySpec, places: Node) -> Node:
+    """How far each row's length passes the pre-training's, 1 where it does not: (R, T) -> (R, 1, 1, 1)."""
+    length = op.add(op.convert(op.reduce_max(places, integers(1), True), np.float32), numbers(1))
+    beyond = op.subtract(op.divide(length, numbers(rotary.original_positions)), numbers(1))
+    stretch = op.add(op.multiply(op.relu(beyond), numbers(rotary.factor)), numbers(1))
+    return op.unsqueeze(stretch, integers(2, 3))
 
 
 def _rotate(x: Node, by: tuple[Node, Node]) -> Node:

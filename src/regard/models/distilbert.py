@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from regard.errors import CheckpointError
 from regard.models.bert import ENDINGS
 from regard.models.family import ACTIVATION_NAMES, LEGACY_NORMS, Config, Family, label_config, with_own_table
 from regard.models.weights import Rule, StoredTensors, linear, norm, table
@@ -13,13 +12,15 @@ EPSILON = 1e-12  # the configuration has no key for it
 
 def from_config(config: Config) -> ModelSpec:
     width, heads, dropout = config.get("dim", 768), config.get("n_heads", 12), config.get("dropout", 0.1)
-    if config.get("sinusoidal_pos_embds", False):
-        raise CheckpointError("config.json: sinusoidal_pos_embds is not supported; false is")
-    pad = config.nullable("pad_token_id", 0)
+    pad, fixed = config.nullable("pad_token_id", 0), config.get("sinusoidal_pos_embds", False)
     embedding = EmbeddingSpec(
         vocab_size=config.get("vocab_size", 30522),
         width=width,
-        positions=PositionSpec("learned", max_positions=config.get("max_position_embeddings", 512)),
+        positions=PositionSpec(
+            "stored" if fixed else "learned",  # sinusoids are in the file as well
+            layout="interleaved" if fixed else "halves",
+            max_positions=config.get("max_position_embeddings", 512),
+        ),
         pad_id=pad,
         scale=False,
         dropout=dropout,
@@ -74,7 +75,7 @@ def config(spec: ModelSpec) -> dict[str, Any]:
         "dropout": layer.dropout,
         "attention_dropout": layer.attention_dropout,
         "max_position_embeddings": spec.text.positions.max_positions,
-        "sinusoidal_pos_embds": False,
+        "sinusoidal_pos_embds": spec.text.positions.kind == "stored",
         "pad_token_id": spec.tokens.pad,
         "bos_token_id": spec.tokens.bos,
         "eos_token_id": spec.tokens.eos,

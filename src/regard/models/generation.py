@@ -95,23 +95,23 @@ class Generator:
 
     def _compiled(self, asked: "Asked", parts: str, build: Callable[[], Any]) -> Any:
         """One graph for all batches of a kind, or for the parts of a search one for the first shape and one for all."""
-        prompt = asked.side + "input_ids"
-        # The rules on repetition need a prompt's length in the graph, so there are few of them; and one that reads
-        # images or sounds, whose sizes are fixed, knows all of its sizes.
-        is_known = reads_prompt(asked.options) or self.spec.source is not None
-        is_needed = prompt in asked.inputs and self._is_prompt(prompt) and is_known
-        length = asked.inputs[prompt].shape[1] if is_needed else None
+        known = self._known(asked)
+        sizes = tuple((name, asked.inputs[name].shape[1:]) for name in known)
         kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
-        key = (parts, asked.options.static, asked.rule, tuple(asked.inputs), length, kinds)
+        key = (parts, asked.options.static, asked.rule, tuple(asked.inputs), sizes, kinds)
         if key not in self.searches:
             if len(self.searches) == MOST_SEARCHES:
                 del self.searches[next(iter(self.searches))]
             built = build()
-            if parts == "whole":
-                fixed = length is not None or self.spec.source is not None
-                built = compiled(built, asked.inputs, asked.bounds, rows_alone=fixed)
-            self.searches[key] = built
+            self.searches[key] = built if parts == "parts" else compiled(built, asked.inputs, asked.bounds, known=known)
         return self.searches[key]
+
+    def _known(self, asked: "Asked") -> list[str]:
+        """The inputs whose sizes a graph knows. The rules on repetition need a prompt's length in it, so there are few
+        of them; and images and sounds, whose sizes are fixed, come with fixed prompts."""
+        has_source = self.spec.source is not None
+        is_needed = has_source or reads_prompt(asked.options)
+        return [name for name in asked.inputs if (is_needed if self._is_prompt(name) else has_source)]
 
     def _is_prompt(self, key: str) -> bool:
         """Whether these ids are continued: a language model's, and those given to an encoder-decoder's decoder."""

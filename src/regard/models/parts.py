@@ -42,14 +42,24 @@ class Tokens(NamedTuple):
         return count_positions(real, self.segments)
 
     def placed(self, spec: EmbeddingSpec) -> "Tokens":
-        """With the positions of those who count past the padding's id, masked or not: it stands before the first."""
-        if not spec.positions.skips_padding or self.positions is not None:
+        """With the positions of those who count past the padding's id, masked or not: it stands before the first. With
+        others, what pads a text on its right goes on counting, so that what is computed there is Transformers', too:
+        it shares in the softmax over a text's places."""
+        if self.positions is not None:
             return self
+        if not spec.positions.skips_padding:
+            return self if self.real is None else self._replace(positions=self._counted_on(spec))
         text = self.ids != spec.pad_id
         if self.real is not None:
             text = ops.logical_and(text, self.real > 0)
         places = count_positions(text, self.segments)
         return self._replace(positions=ops.where(text, places, ops.full_like(places, -1)))
+
+    def _counted_on(self, spec: EmbeddingSpec) -> Tensor:
+        place = ops.arange(ops.shape(self.ids)[1], dtype="int32")[None]
+        places = self.places() + ops.maximum(place - self.last()[:, None], 0)
+        has_table = spec.positions.kind != "none"
+        return ops.minimum(places, spec.positions.max_positions - 1) if has_table else places
 
     def allowed(self) -> Tensor | None:
         """What attention among these tokens must respect whatever its direction: padding and segments."""

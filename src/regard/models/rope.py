@@ -8,7 +8,7 @@ from regard.models.family import Config
 from regard.specs import RotarySpec
 from regard.specs.checks import is_number
 
-SCALINGS = ("default", "linear", "llama3", "yarn")
+SCALINGS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
 def read_rope(config: Config, max_positions: int) -> RotarySpec:
@@ -26,6 +26,8 @@ def read_rope(config: Config, max_positions: int) -> RotarySpec:
         raise CheckpointError(f"config.json: rope_type {kind!r} needs a factor, but there is none")
     if kind == "linear":
         return RotarySpec(theta, "linear", _number(said, "factor"))
+    if kind == "dynamic":  # Transformers takes the config's own length for the pre-training's
+        return RotarySpec(theta, "dynamic", _number(said, "factor"), max_positions)
     original = said.get("original_max_position_embeddings", max_positions)
     if kind == "llama3":
         low, high = _number(said, "low_freq_factor"), _number(said, "high_freq_factor")
@@ -84,7 +86,7 @@ def rope_config(rotary: RotarySpec) -> dict[str, Any]:
     if rotary.scaling == "none":
         return said | {"rope_type": "default"}
     said["factor"] = rotary.factor
-    if rotary.scaling == "linear":
+    if rotary.scaling in ("linear", "dynamic"):
         return said
     said["original_max_position_embeddings"] = rotary.original_positions
     if rotary.scaling == "llama3":

@@ -1,6 +1,7 @@
 """The one file of `nn` that needs TensorFlow: each kernel beside its portable form, and a test holds the two equal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -10,17 +11,22 @@ from regard.nn.output import Tensor
 from regard.nn.precision import at_least_float32
 
 
-def compiled(function: Callable[..., Any], *example: Any, rows_alone: bool = False) -> Callable[..., Any]:
-    """One graph of `function` for all sizes: `example` gives its arguments' structure, dtypes and ranks. With
-    `rows_alone` only the first axis may vary, and the graph knows the others."""
+def compiled(function: Callable[..., Any], *example: Any, known: Collection[str] = ()) -> Callable[..., Any]:
+    """One graph of `function` for all sizes: `example` gives its arguments' structure, dtypes and ranks. Of what a dict
+    among them has under a name in `known`, only the first axis may vary: the graph knows the others."""
 
-    def of_any_size(array: Any) -> tf.TensorSpec:
+    def shaped(is_known: bool, array: Any) -> tf.TensorSpec:
         array = tf.convert_to_tensor(array)
-        others = array.shape[1:] if rows_alone else [None] * (array.shape.rank - 1)
+        others = array.shape[1:] if is_known else [None] * (array.shape.rank - 1)
         return tf.TensorSpec([None, *others], array.dtype)
 
+    def signature(argument: Any, is_known: bool = False) -> Any:
+        if isinstance(argument, dict):
+            return {name: signature(value, name in known) for name, value in argument.items()}
+        return tf.nest.map_structure(partial(shaped, is_known), argument)
+
     graph: Callable[..., Any] = tf.function(
-        function, input_signature=tf.nest.map_structure(of_any_size, example), autograph=False
+        function, input_signature=[signature(argument) for argument in example], autograph=False
     )
     return graph
 

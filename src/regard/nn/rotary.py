@@ -7,7 +7,7 @@ from keras import ops
 
 from regard.nn.output import Tensor
 from regard.specs import RotarySpec
-from regard.specs.tables import rotary_rates
+from regard.specs.tables import rotary_rates, slowing
 
 
 class Rotation(NamedTuple):
@@ -18,10 +18,19 @@ class Rotation(NamedTuple):
 
 
 def rotation(spec: RotarySpec, head_width: int, places: Tensor) -> Rotation:
-    """places (B, T) int32 -> the angles there, in float32."""
+    """places (B, T) int32 -> the angles there, in float32. Dynamic scaling reads a row's length off its last place."""
     rates = np.tile(rotary_rates(spec, head_width), 2).astype("float32")
     angles = ops.cast(places, "float32")[:, None, :, None] * rates  # (B,T) -> (B,1,T,H)
+    if spec.scaling == "dynamic":
+        exponents = np.tile(slowing(head_width), 2).astype("float32")
+        angles = angles * ops.power(_stretch(spec, places)[:, None, None, None], exponents)  # (B,) -> (B,1,1,H)
     return Rotation(ops.cos(angles) * spec.magnitude, ops.sin(angles) * spec.magnitude)
+
+
+def _stretch(spec: RotarySpec, places: Tensor) -> Tensor:
+    """How far each row's length passes the pre-training's, 1 where it does not: (B, T) -> (B,) float32."""
+    beyond = ops.cast(ops.max(places, axis=1) + 1, "float32") / spec.original_positions - 1
+    return 1 + spec.factor * ops.maximum(beyond, 0)
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:

@@ -41,9 +41,9 @@ class RotarySpec:
     """Rotary positions (Su et al. 2021), and how their rates are stretched beyond the length of the pre-training."""
 
     theta: float = 10000.0  # the base of the rates
-    scaling: Literal["none", "linear", "llama3", "yarn"] = "none"
+    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn"] = "none"
     factor: float = 1.0  # how many times longer the context has become
-    original_positions: int = 1  # of the pre-training: llama3, yarn
+    original_positions: int = 1  # of the pre-training: dynamic, llama3, yarn
     low_frequency_factor: float = 1.0  # llama3: wavelengths above original / this are stretched in full,
     high_frequency_factor: float = 4.0  # those below original / this are left alone
     beta_slow: float = 1.0  # yarn: the same two bounds, in turns over the original length
@@ -151,6 +151,8 @@ class LayerSpec:
             require_above_zero("layer", attention_scale=self.attention_scale)
         if self.rotary is not None and self.head_width % 2:
             raise ConfigError(f"layer: rotary positions need an even head_width, but it is {self.head_width}")
+        if self.rotary is not None and self.rotary.scaling == "dynamic" and self.head_width < 4:
+            raise ConfigError(f"layer: dynamic rotary positions need a head_width of at least 4, not {self.head_width}")
 
     @property
     def keys_heads(self) -> int:

@@ -52,6 +52,12 @@ def rotary_rates(spec: RotarySpec, head_width: int) -> np.ndarray:
     return _yarn(spec, rates, head_width) if spec.scaling == "yarn" else rates
 
 
+def slowing(head_width: int) -> np.ndarray:
+    """Dynamic scaling: the exponents that a text's stretch takes in each pair's rate, (H / 2,) float64. The base of the
+    rates grows by stretch^(H / (H - 2)) (bloc97 and emozilla 2023, "Dynamically Scaled RoPE")."""
+    return -np.arange(0, head_width, 2) / (head_width - 2)
+
+
 def _llama3(spec: RotarySpec, rates: np.ndarray) -> np.ndarray:
     """Slow dimensions are stretched, fast ones left alone, those between blended (Grattafiori et al. 2024)."""
     turns = spec.original_positions * rates / (2 * math.pi)
