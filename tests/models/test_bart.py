@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import regard
-from regard.errors import CheckpointError, ConfigError
+from regard.errors import CheckpointError, ConfigError, InputError
 from regard.models.bart import KINDS
 from regard.models.bart_layout import BART
 from regard.models.family import Config
@@ -157,7 +157,6 @@ def test_what_older_configs_say_besides_is_kept_and_changes_nothing():
         ),
         ("mbart", {"architectures": ["MBartForQuestionAnswering"]}, "of this family are MBartModel"),
         ("pegasus", {"architectures": ["PegasusForCausalLM"]}, "PegasusForCausalLM is not supported"),
-        ("marian", {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 24}, "two vocabularies"),
         ("bart", {"decoder_attention_heads": 5}, r"multiple of decoder_attention_heads \(5\)"),
         ("bart", {"activation_function": "sigmoidal"}, "unknown activation_function 'sigmoidal'"),
     ],
@@ -169,6 +168,19 @@ def test_what_cannot_be_honoured_is_refused_by_name(family, changes, complaint):
 
 def test_a_vocabulary_of_the_decoder_that_is_shared_anyway_does_not_matter():
     assert spec_of("marian", decoder_vocab_size=24) == spec_of("marian")
+
+
+def test_each_side_of_a_marian_of_two_vocabularies_reads_and_predicts_its_own():
+    spec = spec_of("marian", share_encoder_decoder_embeddings=False, decoder_vocab_size=29)
+    shapes = {name: shape for rule in BART.rules(spec) for name, shape in rule.stored_shapes().items()}
+    assert shapes["model.encoder.embed_tokens.weight"] == (23, 12)
+    assert shapes["model.decoder.embed_tokens.weight"] == (29, 12)
+    model = model_of(spec)
+    assert model({**BATCH, "decoder_input_ids": np.array([[2, 28]])}).logits.shape == (1, 2, 29)
+    with pytest.raises(InputError, match=r"input_ids must be ids below vocab_size \(23\), but hold 28"):
+        model({**BATCH, "input_ids": np.array([[28]])})
+    with pytest.raises(ConfigError, match=r"tokens.pad must be below source_vocab_size \(23\), but is 28"):
+        spec_of("marian", share_encoder_decoder_embeddings=False, decoder_vocab_size=29, pad_token_id=28)
 
 
 def test_a_marian_without_ties_is_written_as_one_of_two_tables():
@@ -285,6 +297,8 @@ def variants():
     yield "three tables", replace(bart, head=untied, shared_embedding=False)
     yield "bare", spec_of(architectures=["BartModel"])
     yield "marian in two tables", replace(spec_of("marian"), shared_embedding=False)
+    two = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 29}
+    yield "marian of two vocabularies", spec_of("marian", **two, tie_word_embeddings=True)
     yield "mbart", spec_of("mbart")
     yield "m2m_100", spec_of("m2m_100", pad_token_id=3)
     yield "stored positions", replace(pegasus, embedding=replace(pegasus.text, positions=places))

@@ -72,8 +72,9 @@ def _texts(spec: ModelSpec, rng: np.random.Generator) -> Batch:
 def _ids(spec: ModelSpec, rng: np.random.Generator, length: int) -> np.ndarray:
     """(B, length): any tokens but those with a meaning of their own, if there are others."""
     special = {token for _, token in spec.tokens.named()} | {spec.output.token}
-    plain = np.setdiff1d(np.arange(spec.text.vocab_size, dtype=np.int32), [t for t in special if t is not None])
-    drawn: np.ndarray = rng.choice(plain if plain.size else np.arange(spec.text.vocab_size), (len(LENGTHS), length))
+    known = np.arange(min(spec.text.vocab_size, spec.source_text.vocab_size), dtype=np.int32)  # to either side
+    plain = np.setdiff1d(known, [t for t in special if t is not None])
+    drawn: np.ndarray = rng.choice(plain if plain.size else known, (len(LENGTHS), length))
     return drawn.astype(np.int32)
 
 

@@ -88,10 +88,12 @@ KINDS = {
 def from_config(config: Config) -> ModelSpec:
     kind, tied = KINDS[config["model_type"]], config.get("tie_word_embeddings", True)
     tokens, head, shared = _tokens(config, kind.tokens), _head(config), not kind.separable or _shares(config)
+    source = config["vocab_size"]
+    target = source if shared else config.get("decoder_vocab_size", source)
     offset = tokens.pad + 1 if kind.after_padding and tokens.pad is not None else kind.positions.offset
     most, skips = config.get("max_position_embeddings", 1024), kind.after_padding and tokens.pad is not None
     embedding = EmbeddingSpec(
-        vocab_size=config["vocab_size"],
+        vocab_size=target,
         width=config["d_model"],
         positions=replace(kind.positions, offset=offset, max_positions=most, skips_padding=skips),
         pad_id=tokens.pad,
@@ -107,6 +109,7 @@ def from_config(config: Config) -> ModelSpec:
         decoder=_stack(config, kind, "decoder"),
         head=HeadSpec(head) if head == "hidden" else HeadSpec(head, tied=tied),
         shared_embedding=tied and shared,
+        source_vocab_size=None if source == target else source,
         start_from_labels=kind.start_from_labels,
     )
 
@@ -134,15 +137,9 @@ def _head(config: Config) -> HeadKind:
 
 
 def _shares(config: Config) -> bool:
-    """Whether Marian's sides share a table. Raises CheckpointError for two vocabularies."""
-    shared = bool(config.get("share_encoder_decoder_embeddings", True))
-    vocab_size, of_decoder = config["vocab_size"], config.get("decoder_vocab_size", config["vocab_size"])
-    if not shared and of_decoder != vocab_size:
-        raise CheckpointError(
-            f"config.json: decoder_vocab_size must be vocab_size ({vocab_size}), but is {of_decoder}: a model with two "
-            "vocabularies is not supported"
-        )
-    return shared
+    """Whether Marian's sides share a table, and a vocabulary: then decoder_vocab_size says nothing."""
+    config.read.add("decoder_vocab_size")
+    return bool(config.get("share_encoder_decoder_embeddings", True))
 
 
 def _stack(config: Config, kind: Kind, side: str) -> StackSpec:
@@ -178,7 +175,7 @@ def config(spec: ModelSpec) -> dict[str, Any]:
         "architectures": [kind.name + ("Model" if spec.output.kind == "hidden" else kind.language)],
         "model_type": spec.family,
         "is_encoder_decoder": True,
-        "vocab_size": embedding.vocab_size,
+        "vocab_size": spec.source_text.vocab_size,
         "d_model": embedding.width,
         "max_position_embeddings": embedding.positions.max_positions,
         "scale_embedding": embedding.scale,

@@ -33,10 +33,13 @@ def _base(spec: ModelSpec) -> str:
 
 
 def _tables(spec: ModelSpec, base: str) -> list[Rule]:
-    size = (spec.text.vocab_size, spec.text.width)
+    width, sizes = spec.text.width, (spec.source_text.vocab_size, spec.text.vocab_size)
     if spec.shared_embedding:
-        return [table("encoder/embedding/table", f"{base}shared.weight", *size)]
-    return [table(f"{side}/embedding/table", f"{base}{side}.embed_tokens.weight", *size) for side in SIDES]
+        return [table("encoder/embedding/table", f"{base}shared.weight", spec.text.vocab_size, width)]
+    return [
+        table(f"{side}/embedding/table", f"{base}{side}.embed_tokens.weight", size, width)
+        for side, size in zip(SIDES, sizes, strict=True)
+    ]
 
 
 def _head(spec: ModelSpec) -> list[Rule]:

@@ -177,9 +177,10 @@ def check_ids(key: str, ids: np.ndarray, spec: ModelSpec) -> None:
         raise InputError(f"{key} must be (B, S) with at least one row and one token, but is {ids.shape}")
     if not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"{key} must be whole numbers, but are {ids.dtype}")
+    bound = (spec.source_text if key == "input_ids" else spec.text).vocab_size
     for worst in (int(ids.min()), int(ids.max())):
-        if not 0 <= worst < spec.text.vocab_size:
-            raise InputError(f"{key} must be ids below vocab_size ({spec.text.vocab_size}), but hold {worst}")
+        if not 0 <= worst < bound:
+            raise InputError(f"{key} must be ids below vocab_size ({bound}), but hold {worst}")
 
 
 def check_features(key: str, values: np.ndarray, spec: ModelSpec) -> None:

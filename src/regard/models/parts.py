@@ -113,7 +113,7 @@ class Encoder(Stack):
         own = {"name": "stem", "dtype": self.dtype_policy}
         self.embedding = None
         if spec.source is None:
-            self.embedding = TokenEmbedding(spec.text, name="embedding", dtype=self.dtype_policy)
+            self.embedding = TokenEmbedding(spec.source_text, name="embedding", dtype=self.dtype_policy)
             self.stem = TokenStem(spec.text, **own)
         else:
             self.stem = (

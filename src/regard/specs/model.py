@@ -1,6 +1,6 @@
 """A whole network: stems, stacks, a head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from regard.errors import ConfigError, InputError
@@ -86,6 +86,7 @@ class ModelSpec:
     head: HeadSpec | None = None  # None: language where there is a decoder, else hidden
     logits_bias: bool = False  # a stored, untrained bias on the logits (Marian's final_logits_bias)
     shared_embedding: bool = True  # encoder and decoder read tokens through one table; else each through its own
+    source_vocab_size: int | None = None  # of the encoder's own table; None: the vocabulary is the decoder's
     start_from_labels: bool = False  # the decoder is trained to start from the last label (mBART's language code)
     encoder_pooler: HeadSpec | None = None  # a pooler that an encoder brought along and no decoder reads: kept, unused
 
@@ -104,6 +105,7 @@ class ModelSpec:
         if self.encoder is not None and self.decoder is not None and self.tokens.decoder_start is None:
             raise ConfigError("model: an encoder-decoder needs tokens.decoder_start")
         self._check_tokens()
+        self._check_vocabularies()
 
     def _check_widths(self) -> None:
         read = [("encoder", self.encoder, self.source or self.embedding), ("decoder", self.decoder, self.embedding)]
@@ -131,6 +133,18 @@ class ModelSpec:
                     f"but is {token!r}"
                 )
 
+    def _check_vocabularies(self) -> None:
+        if self.source_vocab_size is None:
+            return
+        require_positive("model", source_vocab_size=self.source_vocab_size)
+        if self.shared_embedding or self.form != "encoder-decoder":
+            raise ConfigError("model: source_vocab_size is for encoder-decoders whose sides share no table")
+        pad = self.tokens.pad
+        if pad is not None and pad >= self.source_vocab_size:
+            raise ConfigError(
+                f"model: tokens.pad must be below source_vocab_size ({self.source_vocab_size}), but is {pad}"
+            )
+
     @property
     def form(self) -> Form:
         if self.encoder is None:
@@ -143,6 +157,12 @@ class ModelSpec:
         if self.embedding is None:
             raise InputError(f"this {self.family} model reads no tokens")
         return self.embedding
+
+    @property
+    def source_text(self) -> EmbeddingSpec:
+        """The embedding that the encoder reads: `text`, but for the size of the vocabulary where it has its own."""
+        own = self.source_vocab_size
+        return self.text if own is None else replace(self.text, vocab_size=own)
 
     @property
     def output(self) -> HeadSpec:
