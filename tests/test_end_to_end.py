@@ -85,13 +85,18 @@ def test_training_went_on_where_it_stopped_and_learned(run):
     }
 
 
-def test_evaluate_scores_the_held_out_split(command):
+def test_evaluate_scores_the_held_out_split_and_keeps_the_record(command, run):
     code, out, err = command("evaluate", "first", "--json")
     assert (code, err) == (0, "")
     (direction,) = json.loads(out)["directions"]
     assert direction["count"] == 30
     assert direction["exact_match"] >= 50
     assert direction["chrf"] > 70
+    record = json.loads((run / "evaluation-test.json").read_text())
+    assert record["groups"][0]["scores"]["chrf"]["value"] == direction["chrf"]
+    assert len((run / "evaluation-test.jsonl").read_text().splitlines()) == 30
+    assert f"| test | all | chrF | {direction['chrf']:.2f} |" in (run / "model" / "README.md").read_text()
+    assert json.loads((run / "model" / "regard.json").read_text())["scores"]["test"]["exact_match"] >= 50
 
 
 def test_translate_agrees_with_python_line_by_line(command, run):

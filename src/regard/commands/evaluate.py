@@ -19,6 +19,8 @@ from regard.commands.text import open_lines, warn_of_unfinished
 from regard.config import load_run
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, InputError
+from regard.explain.card import write_card
+from regard.explain.run_page import write_run_page
 from regard.tasks.evaluate import DirectionScore, evaluate
 from regard.tasks.judging.catalog import evaluation_of
 from regard.tasks.judging.judgement import Evaluation, HeldOut, Settings
@@ -58,9 +60,12 @@ def evaluate_model(
     task = load_task(model, evaluation.task, **runtime)
     record = evaluated(task, evaluation, examples, held, model=model, split=split, settings=settings)
     whole = source_lang is None and target_lang is None
-    place = output or (path_in(Path(model), split) if held and on is None and whole else None)
-    if place is not None:
-        write_record(place, record)
+    own = held is not None and on is None and whole
+    if output is not None or own:
+        write_record(output or path_in(Path(model), split), record)
+    if own and output is None:
+        write_card(Path(model))
+        write_run_page(Path(model), record, task)
     _print(record, model, as_json)
     unfinished = sum(not judgement.finished for judgement in record.judgements)
     warn_of_unfinished(unfinished, record.count, "translations" if evaluation is TRANSLATION else "texts")

@@ -69,8 +69,8 @@ def print_groups(record: EvaluationRecord) -> None:
             table.add_row(
                 *((escape(group["name"]),) if several else ()),
                 metric.title,
-                value_text(metric, scored["value"]),
-                interval_text(metric, scored["interval"]),
+                metric.text(scored["value"]),
+                metric.interval_text(scored["interval"]),
                 f"{group['examples']:,}",
             )
     table_console().print(table)
@@ -91,10 +91,10 @@ def print_comparison(first: str, second: str, found: Sequence[Compared]) -> None
         table.add_row(
             *((escape(each.group),) if several else ()),
             metric.title,
-            value_text(metric, pair.first),
-            value_text(metric, pair.second),
-            f"{metric.shown(pair.difference):+.{_digits(metric)}f}",
-            interval_text(metric, pair.interval, signed=True),
+            metric.text(pair.first),
+            metric.text(pair.second),
+            f"{metric.shown(pair.difference):+.{metric.digits}f}",
+            _signed(metric, pair.interval),
             f"{pair.p:.3f}",
             f"{each.examples:,}",
         )
@@ -102,24 +102,10 @@ def print_comparison(first: str, second: str, found: Sequence[Compared]) -> None
     table_console().print(table)
 
 
-def value_text(metric: Metric, value: float | None) -> str:
-    """ "81.20 %", "34.90", "1.234"; a dash where there is none."""
-    if value is None or value != value:
-        return "–"
-    return f"{metric.shown(value):.{_digits(metric)}f}" + (" %" if metric.unit == "share" else "")
-
-
-def interval_text(metric: Metric, bounds: Sequence[float] | None, signed: bool = False) -> str:
-    """ "80.1 – 82.3", in the unit of `value_text`; empty where there is none."""
+def _signed(metric: Metric, bounds: Sequence[float] | None) -> str:
     if bounds is None:
         return ""
-    digits, sign = _digits(metric) - (metric.unit != "number"), "+" if signed else ""
-    low, high = (f"{metric.shown(bound):{sign}.{digits}f}" for bound in bounds)
-    return f"{low} to {high}" if signed else f"{low} – {high}"
-
-
-def _digits(metric: Metric) -> int:
-    return 3 if metric.unit == "number" else 2
+    return " to ".join(f"{metric.shown(bound):+.{metric.digits}f}" for bound in bounds)
 
 
 def _table(*columns: str, left: int = 1) -> Table:

@@ -1,4 +1,4 @@
-"""One page that says what a run learnt: curves, scores, translations, errors, attention. It needs no network."""
+"""One page that says what a run learnt: curves, scores, outputs, errors, attention. It needs no network."""
 
 import difflib
 import re
@@ -12,8 +12,9 @@ import jinja2
 from regard.explain import attention
 from regard.explain.attention import AttentionExample
 from regard.explain.charts import Chart, Line
-from regard.explain.curves import Curves
+from regard.explain.curves import Curves, Point
 from regard.explain.svg import printable
+from regard.explain.words import TRANSLATIONS, Words
 
 Cell = str | int | float | None
 
@@ -32,15 +33,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Item:
-    """A test sentence and what became of it."""
+    """A test example and what became of it."""
 
     source: str
     reference: str
     output: str
-    right: bool  # by the caller's measure, usually that output and reference are equal
+    right: bool | None  # by the caller's measure, usually that output and reference are equal; None: no output is
     source_lang: str | None = None
     target_lang: str | None = None
     remark: str = ""  # shown under an error: its score, its kind
+    context: str = ""  # what else was read, folded away where it is long
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Report:
     worst: Sequence[Item]
     attention: Sequence[AttentionExample]
     items_note: str = ""  # how the items were chosen
+    words: Words = TRANSLATIONS
 
 
 class Piece(NamedTuple):
@@ -87,7 +90,8 @@ def render(report: Report) -> str:
     environment.tests["figure"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     page = environment.get_template("report.html").render(
         report=report,
-        charts=charts(report.curves),
+        charts=charts(report.curves, report.words),
+        words=report.words,
         maps=[_Map(example) for example in report.attention],
         difference=difference,
         opacity=attention.opacity,
@@ -97,32 +101,34 @@ def render(report: Report) -> str:
     return printable(page)
 
 
-def charts(curves: Curves) -> list[Chart]:
+# Curves of one chart, by the key in metrics.jsonl: the name, and what makes it a number of 100.
+_OF_HUNDRED = {
+    "bleu": ("BLEU", 1),
+    "chrf": ("chrF", 1),
+    "accuracy": ("accuracy", 100),
+    "exact_match": ("exact match", 100),
+    "f1": ("F1", 100),
+    "pearson": ("Pearson's r", 100),
+    "rouge1": ("ROUGE-1", 100),
+    "rouge_l": ("ROUGE-L", 100),
+    "recall10": ("recall@10", 100),
+}
+
+
+def charts(curves: Curves, words: Words = TRANSLATIONS) -> list[Chart]:
     """The charts of a run; one without a point is left out."""
     loss = (Line("training", curves.points("train", "loss")), Line("validation", curves.points("validation", "loss")))
     scores = tuple(
-        Line(name, curves.points("validation", key))
-        for name, key in (("BLEU", "bleu"), ("chrF", "chrf"), ("exact match, %", "exact_match"))
+        Line(name, tuple(Point(step, factor * value) for step, value in curves.points("validation", key)))
+        for key, (name, factor) in _OF_HUNDRED.items()
     )
+    bits = (Line("bits per byte", curves.points("validation", "bits_per_byte")),)
     rate = (Line("learning rate", curves.points("train", "learning_rate")),)
     speed = (Line("tokens per second", curves.points("train", "tokens_per_second")),)
     every = [
-        Chart(
-            "Loss",
-            "nats per token",
-            "How surprised the model is by each next token of the right translation (cross-entropy): lower is better. "
-            "Training loss is measured with dropout, and with label smoothing where the run uses it, "
-            "so it may lie above validation's.",
-            loss,
-        ),
-        Chart(
-            "Scores",
-            "of 100",
-            "Validation sentences, translated and compared with their references: BLEU counts shared runs of words, "
-            "chrF shared runs of characters, exact match whole sentences. 100 is perfect.",
-            scores,
-            from_zero=True,
-        ),
+        Chart("Loss", words.loss_unit, words.loss, loss),
+        Chart("Scores", "of 100", words.scores, scores, from_zero=True),
+        Chart("Bits per byte", "of validation's text", words.bits, bits),
         Chart(
             "Learning rate",
             "per update",
@@ -131,13 +137,7 @@ def charts(curves: Curves) -> list[Chart]:
             rate,
             from_zero=True,
         ),
-        Chart(
-            "Speed",
-            "target tokens per second",
-            "Real target tokens learnt from in a second; padding is not counted.",
-            speed,
-            from_zero=True,
-        ),
+        Chart("Speed", words.speed_unit, words.speed, speed, from_zero=True),
     ]
     return [chart for chart in map(_with_points, every) if chart.lines]
 

@@ -1,5 +1,6 @@
 """Every metric by the name that records use: what it is made of, and how it is shown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,24 @@ class Metric:
     def shown(self, value: float) -> float:
         """A value as people read it: shares in per cent."""
         return 100 * value if self.unit == "share" else value
+
+    @property
+    def digits(self) -> int:
+        """After the point, in a table."""
+        return 3 if self.unit == "number" else 2
+
+    def text(self, value: float | None) -> str:
+        """ "81.20 %", "34.90", "1.234"; a dash where there is none."""
+        if value is None or value != value:
+            return "–"
+        return f"{self.shown(value):.{self.digits}f}" + (" %" if self.unit == "share" else "")
+
+    def interval_text(self, bounds: Sequence[float] | None) -> str:
+        """ "80.1 – 82.3", in the unit of `text`; empty where there is none."""
+        if bounds is None:
+            return ""
+        digits = self.digits - (self.unit != "number")
+        return " – ".join(f"{self.shown(bound):.{digits}f}" for bound in bounds)
 
 
 def _perplexity(sums: Values) -> Values:

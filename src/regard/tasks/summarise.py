@@ -92,6 +92,10 @@ class Summariser:
             summaries[place] = Summary(**vars(best), alternatives=tuple(others), cut=source.cut)
         return summaries
 
+    def source_ids(self, text: str) -> list[int]:
+        """The token ids of a text as the model reads them, without its end where it is too long."""
+        return self._sources([text], [0], 0, "cut")[0].ids
+
     def _sources(self, texts: Sequence[str], filled: Sequence[int], first: int, long: Long) -> list[_Source]:
         asked = [self.prefix + texts[place] for place in filled]
         encoded = zip(filled, asked, self.tokenizer.encode_batch(asked), strict=True)

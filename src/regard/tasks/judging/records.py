@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,21 +71,31 @@ def write_record(path: Path, record: EvaluationRecord) -> None:
 
 
 def read_record(path: Path) -> EvaluationRecord:
-    """Raises InputError where there is none, DataError where it is damaged or of another format."""
+    """With its judgements. Raises InputError where there is none, DataError where it is damaged or of another kind."""
+    record = read_scores(path)
+    lines = path.with_suffix(".jsonl")
+    try:
+        judgements = [_judgement(json.loads(line)) for line in lines.read_text("utf-8").split("\n") if line]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{lines} is damaged ({error}): evaluate again") from error
+    if hash_of(judgements) != record.examples:
+        raise DataError(f"{lines} does not belong to {path.name}: evaluate again")
+    return replace(record, judgements=judgements)
+
+
+def read_scores(path: Path) -> EvaluationRecord:
+    """As `read_record`, but without the judgements."""
     if not path.is_file():
         raise InputError(f"there is no evaluation {path}: `regard evaluate` writes it")
     try:
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT:
             raise DataError(f"{path} is of format {values['format']}, not {FORMAT}: evaluate again")
-        lines = path.with_suffix(".jsonl").read_text("utf-8").splitlines()
-        judgements = [_judgement(json.loads(line)) for line in lines]
-        record = EvaluationRecord(**values, judgements=judgements)
+        return EvaluationRecord(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} or its .jsonl is damaged ({error}): evaluate again") from error
-    if hash_of(record.judgements) != record.examples:
-        raise DataError(f"{path.with_suffix('.jsonl')} does not belong to {path.name}: evaluate again")
-    return record
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is damaged ({error}): evaluate again") from error
 
 
 def _judgement(values: dict[str, Any]) -> Judgement:

@@ -1,0 +1,152 @@
+"""RUN/report.html: the page of a run, of what it recorded and of how it was evaluated."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from regard.explain.attention import AttentionExample, cross_attention
+from regard.explain.card import USES, network_words
+from regard.explain.curves import Curves
+from regard.explain.report import Cell, Item, Report, Table, write_report
+from regard.explain.run_facts import RunFacts, facts_of
+from regard.explain.words import WORDS
+from regard.metrics.catalog import METRICS
+from regard.tasks.judging.judgement import ALL, Judgement
+from regard.tasks.judging.records import EvaluationRecord
+
+PAGE = "report.html"
+_ITEMS = 12
+_WORST = 12
+_MAPS = 3
+_READABLE = 60  # tokens of a source whose heat map is still read at a glance
+_HEADLINES = 3
+
+
+def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path:
+    """Write the page of an evaluated run; the loaded task shows where its model looked.
+
+    Raises CheckpointError, DataError where the run has no model or no metrics.jsonl.
+    """
+    facts = facts_of(directory)
+    items = unselected(record.judgements)
+    page = Report(
+        title=f"{directory.resolve().name}: {USES[facts.run.task].noun.lower()}",
+        summary=_summary(facts, record),
+        headline=_headline(facts, record),
+        facts=_facts(facts),
+        curves=Curves.from_metrics(directory / "metrics.jsonl"),
+        scores=[_scores(record)],
+        items=[_item(judgement) for judgement in items],
+        worst=[_item(judgement) for judgement in worst(record.judgements)],
+        attention=list(_attention(facts.run.task, task, items)),
+        items_note=f"{len(items)} of {record.count:,}, at equal distances through the {record.split} split.",
+        words=WORDS[facts.run.task],
+    )
+    return write_report(directory / PAGE, page)
+
+
+def unselected(judgements: Sequence[Judgement], count: int = _ITEMS) -> list[Judgement]:
+    """Some of them, by their places alone: at equal distances, the first among them."""
+    chosen = min(count, len(judgements))
+    return [judgements[place * len(judgements) // chosen] for place in range(chosen)]
+
+
+def worst(judgements: Sequence[Judgement], count: int = _WORST) -> list[Judgement]:
+    """Those of the lowest quality that are not right."""
+    wrong = [judgement for judgement in judgements if not judgement.right]
+    return sorted(wrong, key=lambda judgement: judgement.quality)[:count]
+
+
+def _summary(facts: RunFacts, record: EvaluationRecord) -> str:
+    data = facts.run.data.builder
+    learnt = f" on {data}" if data else ""
+    start = f", from {facts.run.model.from_}" if facts.run.model.from_ else ""
+    return (
+        f"{USES[facts.run.task].noun}: {network_words(facts.spec)}, trained{learnt}{start}, and scored on "
+        f"{record.count:,} examples of its {record.split} split."
+    )
+
+
+def _headline(facts: RunFacts, record: EvaluationRecord) -> dict[str, Cell]:
+    """The first scores over all examples, or of several directions the first score of each; and the time."""
+    groups = {group["name"]: group["scores"] for group in record.groups}
+    if ALL in groups:
+        shown = [(name, ALL) for name in list(groups[ALL])[:_HEADLINES]]
+    else:
+        shown = [(next(iter(scores)), name) for name, scores in list(groups.items())[:_HEADLINES]]
+    found: dict[str, Cell] = {}
+    for metric, group in shown:
+        title = METRICS[metric].title + ("" if group == ALL else f", {group}")
+        found[title] = METRICS[metric].text(groups[group][metric]["value"])
+    if facts.seconds is not None:
+        found["minutes of training"] = facts.seconds / 60
+    return found
+
+
+def _facts(facts: RunFacts) -> dict[str, dict[str, Cell]]:
+    run: dict[str, Cell] = {"steps": facts.step, "tokens": facts.tokens, "seed": facts.run.seed}
+    if facts.reason:
+        run["ended"] = facts.reason
+    model: dict[str, Cell] = {"network": network_words(facts.spec), "parameters": facts.parameters}
+    if facts.spec.embedding is not None:
+        model["vocabulary"] = facts.spec.text.vocab_size
+    if facts.dtype:
+        model["products in"] = facts.dtype
+    return {"Model": model, "Data": dict(facts.examples), "Run": run}
+
+
+def _scores(record: EvaluationRecord) -> Table:
+    several = len(record.groups) > 1
+    rows: list[list[Cell]] = []
+    for group in record.groups:
+        for name, scored in group["scores"].items():
+            texts = METRICS[name].text(scored["value"]), METRICS[name].interval_text(scored["interval"])
+            rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, group["examples"]])
+    columns = [*(["group"] if several else []), "metric", "score", "95 %", "examples"]
+    notes = [f"{name}: {signature}" for name, signature in record.signatures.items()]
+    notes.insert(0, f"Intervals are of {record.resamples:,} bootstrap samples of the examples.")
+    return Table(f"The {record.split} split", columns, rows, " · ".join(notes))
+
+
+def _item(judgement: Judgement) -> Item:
+    first, *others = judgement.inputs.values()
+    return Item(
+        source=first,
+        context="\n".join(others),
+        reference=judgement.reference,
+        output=judgement.output,
+        right=judgement.right,
+        source_lang=judgement.languages[0],
+        target_lang=judgement.languages[1],
+        remark=judgement.remark,
+    )
+
+
+def _attention(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[AttentionExample]:
+    """Where the decoder looked in three of the items: of those that are read at a glance, or the shortest ones."""
+    if name not in _READ or not callable(task.engine):  # an exported engine shows no weights
+        return
+    read = [(ids, judgement) for judgement in items if (ids := _READ[name](task, judgement))]
+    short = [pair for pair in read if len(pair[0]) <= _READABLE]
+    for ids, judgement in (short if len(short) >= _MAPS else sorted(read, key=lambda pair: len(pair[0])))[:_MAPS]:
+        written = _WRITE[name](task, judgement)
+        if written:
+            yield cross_attention(task.engine, task.tokenizer, ids, written)
+
+
+def _translator_languages(task: Any, judgement: Judgement) -> dict[str, str | None]:
+    source_lang, target_lang = judgement.languages
+    return {
+        "source_lang": source_lang if task.source_languages else None,
+        "target_lang": target_lang if task.languages else None,
+    }
+
+
+_READ: dict[str, Callable[[Any, Judgement], list[int]]] = {
+    "translate": lambda task, item: task.source_ids(item.inputs["source"], **_translator_languages(task, item)),
+    "summarise": lambda task, item: task.source_ids(item.inputs["text"]),
+}
+_WRITE: dict[str, Callable[[Any, Judgement], Sequence[int]]] = {
+    "translate": lambda task, item: task(item.inputs["source"], **_translator_languages(task, item)).token_ids,
+    "summarise": lambda task, item: task(item.inputs["text"], long="cut").token_ids,
+}

@@ -1,0 +1,105 @@
+"""The card says what the run recorded, in a form that others read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regard.config import RunConfig, TaskName, parse_run
+from regard.explain.card import USES, card
+from regard.explain.run_facts import RunFacts
+from regard.models.catalog import spec
+from regard.tasks.judging.catalog import EVALUATIONS
+from regard.tasks.judging.records import EvaluationRecord
+
+
+def evaluation(**scores):
+    shown = {name: {"value": value, "interval": (value - 0.05, value + 0.05)} for name, value in scores.items()}
+    groups = [
+        {"name": name, "examples": 40, "unfinished": 3, "scores": shown, "languages": languages}
+        for name, languages in (("en → de", ("en", "de")), ("de → en", ("de", "en")))
+    ]
+    return EvaluationRecord(
+        task="translate",
+        split="test",
+        model="m",
+        examples="e",
+        data="d",
+        tokenizer="t",
+        settings={},
+        groups=groups,
+        signatures={"chrf": "nrefs:1"},
+        pooled=False,
+        seconds=1.0,
+    )
+
+
+def run_of(**values) -> RunConfig:
+    data = {"train": [{"tsv": "t.tsv"}]}
+    return parse_run({"data": data, "model": {"preset": "tiny"}, "training": {"steps": 5}, **values})
+
+
+def facts(**changes) -> RunFacts:
+    made = RunFacts(
+        run=run_of(),
+        spec=spec("tiny", vocab_size=300, pad_id=299, eos_id=0),
+        parameters=1234567,
+        dtype="mixed_bfloat16",
+        step=5000,
+        tokens=1000000,
+        seconds=90.0,
+        reason="5 steps are done",
+        examples={"train": 1000, "test": 80},
+        notes=("demo: Unicode CLDR, Unicode-3.0",),
+        data_hash="abc",
+        versions={"regard": "1.2.3"},
+        scores={},
+        evaluations={"test": evaluation(bleu=34.9, exact_match=0.251)},
+    )
+    return made._replace(**changes)
+
+
+def test_the_card_has_the_scores_with_intervals_the_data_and_the_limits():
+    text = card(facts(), "my-run")
+    assert "| test | en → de | BLEU | 34.90 | 34.8 – 35.0 | 40 |" in text
+    assert "| test | de → en | exact match | 25.10 % | 20.1 – 30.1 | 40 |" in text
+    assert "1,234,567 parameters, trained with Regard 1.2.3 from scratch" in text
+    assert "5,000 steps, 1,000,000 tokens, 1.5 minutes" in text
+    assert "demo: Unicode CLDR, Unicode-3.0" in text
+    assert "6 outputs on the test split were cut" in text
+    assert 'language:\n- "de"\n- "en"\n' in text
+
+
+def test_the_front_is_one_block_of_yaml_whose_texts_json_reads():
+    name = 'a "name": x'
+    front = card(facts(), name).split("---\n")[1]
+    assert f"- name: {json.dumps(name)}\n" in front
+    assert front.count("    - type: ") == 4
+    assert "value: 34.9\n" in front
+    assert "pipeline_tag: translation" in front
+
+
+def test_what_was_not_recorded_is_not_claimed():
+    text = card(facts(evaluations={}, seconds=None, notes=(), versions={}, dtype=None, reason=None), "r")
+    assert "It has not been scored" in text
+    assert "minutes" not in text
+    assert "model-index" not in text
+    assert "license:" not in text
+
+
+@pytest.mark.parametrize(("start", "claimed"), [("owner/name", True), ("minilm", False)])
+def test_only_a_hubs_name_is_a_base_model(start, claimed):
+    text = card(facts(run=run_of(model={"from": start})), "r")
+    assert (f'base_model: "{start}"' in text) == claimed
+    assert f"from {start}." in text
+
+
+def test_every_task_of_a_run_file_has_its_words():
+    assert set(TaskName.__args__) <= USES.keys()
+    assert set(EVALUATIONS) <= USES.keys()
+
+
+def test_the_template_is_part_of_the_package():
+    import regard.explain
+
+    assert (Path(regard.explain.__file__).parent / "templates" / "card.md").is_file()
