@@ -41,6 +41,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "classify": ENCODER,
     "tag": ENCODER,
     "answer": ENCODER,
+    "embed": ENCODER,
 }
 SCORES = {
     "summarise": {"perplexity", "rouge1", "rouge2", "rouge_l"},
@@ -51,6 +52,7 @@ SCORES = {
     "classify": {"accuracy", "f1"},
     "tag": {"accuracy", "f1"},
     "answer": {"exact_match", "f1"},
+    "embed": {"recall10"},
 }
 STEPS = 6
 
@@ -93,6 +95,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "classify": [{"text": text, "label": label} for text, label in texts],
             "tag": [tagged(text) for text, _ in texts],
             "answer": [asked(text) for text, _ in texts],
+            "embed": [{"text": f"{split} {number} where", "positive": text} for number, (text, _) in enumerate(texts)],
         }
         for task, records in lines.items():
             (directory / f"{split}-{task}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), "utf-8")
@@ -228,6 +231,36 @@ def test_a_trained_summariser_is_loaded_as_one_and_cuts_where_training_did(
     assert summariser(long, long="cut").cut > 0
     assert main(["summarise", str(directory), "--long", "cut", "--json", long]) == 0
     assert json.loads(capsys.readouterr().out)["cut"] == summariser(long, long="cut").cut
+
+
+def test_a_trained_embedder_is_a_sentence_transformers_directory_that_gives_vectors_of_length_one(
+    undisturbed: Callable[[str], Path], capsys: Any
+) -> None:
+    directory = undisturbed("embed")
+    for place in (directory / "model", *sorted((directory / "checkpoints").glob("step-*"))):
+        modules = json.loads((place / "modules.json").read_text())
+        assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+        assert all((place / module["path"]).is_dir() for module in modules)
+    embedder = load(directory)
+    vectors = embedder.vectors(["where", "Anna lives in Rome ."])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    plain = load_model(directory / "model")({"input_ids": [embedder.tokenizer.encode_text("where").ids]})
+    mean = np.asarray(plain.last_hidden_state)[0].mean(0)
+    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), rtol=1e-4)
+    assert main(["embed", str(directory), "--json", "where"]) == 0
+    np.testing.assert_allclose(json.loads(capsys.readouterr().out)["embedding"], vectors[0], atol=1e-6)
+
+
+def test_the_recall_in_the_log_is_that_of_the_vectors_that_the_task_gives(undisturbed: Callable[[str], Path]) -> None:
+    directory = undisturbed("embed")
+    shards = PreparedData.open(directory / "data").split("validation")
+    records = [shards.text(row) for row in range(len(shards))]
+    embedder = load(directory / "checkpoints" / f"step-{STEPS:08d}")
+    positives = list(dict.fromkeys(positive for _, positive in records))
+    near = embedder.vectors([text for text, _ in records]) @ embedder.vectors(positives).T
+    own = near[np.arange(len(records)), [positives.index(positive) for _, positive in records]]
+    recall = np.mean((near >= own[:, None]).sum(1) <= 10)
+    assert validations(directory)[-1]["recall10"] == pytest.approx(recall)
 
 
 def test_a_model_of_text_for_text_writes_as_the_generating_task_does(undisturbed: Callable[[str], Path]) -> None:

@@ -74,6 +74,7 @@ class ObjectiveConfig(Section):
     whole_words: bool = False  # masked-language-model: all tokens of a word are hidden together
     mean_span: float = Field(default=3.0, ge=1)  # span-corruption: tokens in a row that are hidden, on average
     stride: int | None = Field(default=None, ge=0)  # tag, answer: tokens that neighbouring windows share; absent: 1/4
+    temperature: float = Field(default=0.05, gt=0)  # embed: what cosines are divided by before they compete
 
 
 class TokenizerConfig(Section):

@@ -13,6 +13,7 @@ TaskName = Literal[
     "classify",
     "tag",
     "answer",
+    "embed",
 ]
 
 
@@ -29,7 +30,7 @@ class TaskRules(NamedTuple):
 OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
-    *("objective.mean_span", "objective.stride"),
+    *("objective.mean_span", "objective.stride", "objective.temperature"),
 )
 _WRITING = ("training.score_examples", "decoding", "training.label_smoothing")
 _PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
@@ -87,6 +88,12 @@ TASKS: dict[str, TaskRules] = {
         ("jsonl",),
         ("loss", "exact_match", "f1"),
         ("objective.stride",),
+        {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+    "embed": TaskRules(
+        ("jsonl",),
+        ("loss", "recall10"),
+        ("objective.temperature",),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
     ),
 }

@@ -65,6 +65,25 @@ class ClassRecord(NamedTuple):
         return tuple(self.labels)
 
 
+class PairRecord(NamedTuple):
+    """Two texts that belong together."""
+
+    text: str
+    positive: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.text, self.positive
+
+    @property
+    def key(self) -> str:
+        return self.text
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+
 class TagRecord(NamedTuple):
     """Words with a tag each."""
 
@@ -143,6 +162,11 @@ def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise UnusableError('"label" is no number')
     return ClassRecord(_text(values, "text"), _pair(values), (), float(value))
+
+
+def parse_pair(values: Mapping[str, Any]) -> PairRecord:
+    """ "text" and "positive", what belongs to it."""
+    return PairRecord(_text(values, "text"), _text(values, "positive"))
 
 
 def parse_tagged(values: Mapping[str, Any]) -> TagRecord:

@@ -42,7 +42,7 @@ def read_json(directory: Path, name: str, required: bool = False) -> dict[str, A
     return values
 
 
-def write_json(directory: Path, name: str, values: dict[str, Any]) -> None:
+def write_json(directory: Path, name: str, values: dict[str, Any] | list[Any]) -> None:
     (directory / name).write_text(json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
 
 
@@ -99,7 +99,9 @@ def _exchange(one: Path, other: Path) -> bool:
 def sync(directory: Path) -> None:
     """Bring the directory and its files to the disk."""
     for path in directory.rglob("*"):
-        if path.is_file():
+        if path.is_dir():
+            sync_directory(path)
+        elif path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
     sync_directory(directory)

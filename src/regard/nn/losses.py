@@ -5,6 +5,7 @@ from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
 from regard.nn import kernels
+from regard.nn.contrast import contrastive_losses, segment_vectors
 from regard.nn.output import Output, Tensor
 from regard.specs import ModelSpec, Problem
 
@@ -81,12 +82,18 @@ def class_losses(
     return ops.sum(losses), ops.cast(ops.size(losses), losses.dtype)
 
 
-def head_losses(output: Output, batch: Batch, spec: ModelSpec, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def head_losses(
+    output: Output, batch: Batch, spec: ModelSpec, label_smoothing: float = 0.0, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """What a model is trained to make small, by its head: the sum over the batch's labels, and how many they are.
 
-    The one way from an `Output` to a loss: the mean of many batches is the sum of the sums over that of the counts.
+    The one way from an `Output` to a loss: the mean of many batches is the sum of the sums over that of the counts. A
+    model without a head learns by contrast: each row holds two texts, `temperature` divides their cosines.
     """
     kind, labels = spec.output.kind, batch.get("labels")
+    if kind == "hidden":
+        pairs = segment_vectors(output.last_hidden_state, batch["segment_ids"], 2)
+        return contrastive_losses(pairs[:, 0], pairs[:, 1], labels, temperature)
     if kind == "span":
         places = batch["start_positions"], batch["end_positions"]
         return span_losses(output.start_logits, output.end_logits, *places)

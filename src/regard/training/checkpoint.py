@@ -65,7 +65,8 @@ class CheckpointStore:
             temporary.mkdir()
             fill(temporary)
             sync(temporary)
-            hashes = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+            files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+            hashes = {path.relative_to(temporary).as_posix(): _fingerprint(path) for path in files}
             if target.exists():
                 target.rename(_aside(target))
             placed = True

@@ -27,6 +27,7 @@ HEADS: dict[TaskName, HeadKind] = {
     "classify": "sequence_class",
     "tag": "token_class",
     "answer": "span",
+    "embed": "hidden",
 }
 FORMS: dict[TaskName, tuple[Form, ...]] = {
     "translate": ("encoder-decoder",),
@@ -38,6 +39,7 @@ FORMS: dict[TaskName, tuple[Form, ...]] = {
     "classify": ("encoder", "decoder"),
     "tag": ("encoder",),
     "answer": ("encoder",),
+    "embed": ("encoder",),
 }
 
 

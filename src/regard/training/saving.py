@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from regard.config import RunConfig
 from regard.data.shards import PreparedData
 from regard.errors import CheckpointError
-from regard.interop.checkpoints import write_model
+from regard.interop.checkpoints import SavesItself, write_model
+from regard.interop.sentence_files import SentenceFiles
 from regard.training.checkpoint import CheckpointStore, Entry, plan_kept, verify
 from regard.training.state import (
     RunState,
@@ -63,6 +64,12 @@ class Saver:
     def writing(self) -> bool:
         """Whether a checkpoint is being written at this moment."""
         return self._pending is not None and not self._pending.written.done()
+
+    @property
+    def companions(self) -> SavesItself:
+        """What is saved beside the weights: the tokenizer, and what makes vectors of an embedder's hidden states."""
+        tokenizer = self.prepared.tokenizer
+        return SentenceFiles(tokenizer, self.step.model.spec.text.width) if self.run.task == "embed" else tokenizer
 
     def save(self, state: RunState, warn: Warn) -> None:
         """Begin to write the checkpoint of this moment, and thin the others out when it is whole. Raises as `wait`."""
@@ -148,7 +155,7 @@ class Saver:
         facts, state = self.facts(), taken.state
         progress = {"step": state.step, "tokens": state.tokens, "score": state.score if state.validated else None}
         about = {**facts, **progress}
-        write_model(self.step.model, directory, tokenizer=self.prepared.tokenizer, regard=about, values=taken.weights)
+        write_model(self.step.model, directory, tokenizer=self.companions, regard=about, values=taken.weights)
         entries = [*(entry for entry in self._entries() if entry.step != state.step), self._entry(state)]
         write_state(directory, taken, {**facts, "kept": self._plan(entries)})
 

@@ -3,6 +3,7 @@
 from regard.config import RunConfig
 from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.classify import Classify
+from regard.data.objectives.embed import Embed
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.objective import Objective
 from regard.data.objectives.summarise import Summarise
@@ -11,6 +12,7 @@ from regard.data.objectives.text_to_text import TextToText
 from regard.data.objectives.translate import Translate
 from regard.data.shards import PreparedData
 from regard.models.forms import Transformer
+from regard.training.retrieval_scores import RetrievalScores
 from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
 from regard.training.span_scores import AnswerScores, TagScores
 from regard.training.writing_scores import AnswerTextScores, SummaryScores, TranslationScores
@@ -30,6 +32,8 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
             return LanguageScores(shards)
         case Classify():
             return ClassScores(objective.problem)
+        case Embed():
+            return RetrievalScores(shards)
         case Tag():
             return TagScores(shards, objective.names)
         case AnswerSpans():

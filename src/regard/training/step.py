@@ -36,6 +36,7 @@ class TrainStep:
         *,
         keys: Iterable[str],
         label_smoothing: float = 0.0,
+        temperature: float = 1.0,
         clip_norm: float | None = None,
         accumulation: int = 1,
         spike_deviations: float | None = None,
@@ -46,7 +47,7 @@ class TrainStep:
         spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train."""
         self.model = model
         self.optimizer = optimizer
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.temperature = label_smoothing, temperature
         self.clip_norm = clip_norm
         self.accumulation = accumulation
         self.weights = list(model.trainable_variables if weights is None else weights)
@@ -118,7 +119,7 @@ class TrainStep:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             output = self.model(batch, training=True)
-            loss_sum, count = head_losses(output, batch, self.model.spec, self.label_smoothing)
+            loss_sum, count = head_losses(output, batch, self.model.spec, self.label_smoothing, self.temperature)
         gradients = tape.gradient(loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
 

@@ -126,6 +126,7 @@ def train_step(run: RunConfig, model: Transformer, objective: Objective) -> Trai
         keys=batch_keys(objective, model.spec),
         labels=objective.labels,
         label_smoothing=run.training.label_smoothing,
+        temperature=run.objective.temperature,
         clip_norm=run.training.clip_norm,
         accumulation=run.training.accumulation,
         spike_deviations=run.training.spike_deviations,
@@ -148,7 +149,7 @@ def _validator(run: RunConfig, prepared: PreparedData, objective: Objective, ste
     batches = batches_of(run, prepared, objective, step.model, "validation", shuffle=False)
     weights = partial(averaged, step.optimizer) if run.training.average == "ema" else nullcontext
     scores = scores_of(run, prepared, objective, step.model)
-    return Validator(step.model, batches, scores, objective.labels, weights)
+    return Validator(step.model, batches, scores, objective.labels, weights, run.objective.temperature)
 
 
 def _say_where_it_starts(report: Report, checkpoint: Path | None, complaints: list[str]) -> None:
@@ -186,7 +187,7 @@ def _finish(
     target = directory / "model"
     for leftover in directory.glob(".model-*"):  # of a process that was killed while it wrote the model
         shutil.rmtree(leftover, ignore_errors=True)
-    save_model(model, target, tokenizer=saver.prepared.tokenizer, regard=facts)
+    save_model(model, target, tokenizer=saver.companions, regard=facts)
     ending = {"step": state.step, "model_step": model_step, "checkpoints": made_of, "reason": reason}
     report.final({"kind": "final", **ending, **(score or {})})
     return TrainingResult(target, state.step, state.tokens, state.seconds, score, reason)

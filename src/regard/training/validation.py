@@ -25,11 +25,12 @@ class Validator:
         scores: Scores,
         labels: Key = KEYS["labels"],
         weights: Callable[[], AbstractContextManager[None]] = nullcontext,
+        temperature: float = 1.0,
     ) -> None:
         """batches: of the split, unshuffled. labels: what the batches' are. weights: inside it the model has those
-        that are measured."""
+        that are measured. temperature: of `head_losses`."""
         self.model, self.batches, self.scores, self.labels = model, batches, scores, labels
-        self.weights = weights
+        self.weights, self.temperature = weights, temperature
         self._measured: Any = None
 
     def measure(self, stop: Callable[[], bool] = lambda: False) -> Score:
@@ -54,5 +55,5 @@ class Validator:
 
     def _measure_batch(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         output = self.model(batch, training=False)
-        loss_sum, count = head_losses(output, batch, self.model.spec)
+        loss_sum, count = head_losses(output, batch, self.model.spec, temperature=self.temperature)
         return loss_sum, count, self.scores.read(output, batch)

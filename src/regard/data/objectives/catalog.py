@@ -6,6 +6,7 @@ from regard.config import RunConfig, TaskName
 from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.classify import Classify
 from regard.data.objectives.corruption import SpanCorruption
+from regard.data.objectives.embed import Embed
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.masked import MaskedLanguageModel
 from regard.data.objectives.objective import Objective
@@ -25,6 +26,7 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "span-corruption": lambda run: SpanCorruption(run.data.max_tokens, run.objective.rate, run.objective.mean_span),
     "classify": lambda run: Classify(run.data.max_tokens, run.objective.problem),
     "tag": lambda run: Tag(run.data.max_tokens, run.objective.stride),
+    "embed": lambda run: Embed(run.data.max_tokens),
     "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
 }
 
