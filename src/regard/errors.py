@@ -38,3 +38,9 @@ class TrainingInterrupted(RegardError):
     """Training stopped on a signal after saving; the same command goes on."""
 
     exit_code = 75  # EX_TEMPFAIL: "try again later"
+
+
+class WorkerLost(RegardError):
+    """Another process of a training cluster is gone, so this one cannot go on; all are to be started again."""
+
+    exit_code = 69  # EX_UNAVAILABLE

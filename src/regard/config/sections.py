@@ -132,7 +132,8 @@ class TrainingConfig(Section):
     steps: int | None = Field(default=None, ge=1)  # optimizer updates
     epochs: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
-    batch_tokens: int = Field(default=4096, ge=1)  # of one micro-batch: rows * longest side, padding included
+    # Of one micro-batch, over all replicas: rows * longest side, padding included.
+    batch_tokens: int = Field(default=4096, ge=1)
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -9,12 +9,13 @@ from regard.batch import Batch
 from regard.config import RunConfig
 from regard.data.batching import Batches, Position
 from regard.errors import RegardError, TrainingInterrupted
+from regard.training.cluster import ALONE, Cluster
 from regard.training.progress import Report
 from regard.training.saving import Saver
 from regard.training.schedule import learning_rate
 from regard.training.state import Interval, RunState
 from regard.training.step import APPLIED, NOT_FINITE, SPIKE, TrainStep
-from regard.training.validation import Stopped, Validator
+from regard.training.validation import Score, Stopped, Validator
 
 SKIPPED = {NOT_FINITE: "its loss or gradient was not finite", SPIKE: "its loss was a spike"}
 
@@ -28,7 +29,11 @@ class Attempt(NamedTuple):
 
 
 class Loop:
-    """One process's share of a run, from `state` on."""
+    """One process's share of a run, from `state` on.
+
+    In a cluster all workers go through the same loop in step: what becomes of a step is the same to all, the chief
+    alone validates and saves and tells the others what came of it, and a wish to stop is agreed upon.
+    """
 
     def __init__(
         self,
@@ -40,10 +45,11 @@ class Loop:
         saver: Saver,
         report: Report,
         command: str,
+        cluster: Cluster = ALONE,
     ) -> None:
         self.run, self.config, self.state, self.step = run, run.training, state, step
         self.batches, self.validator, self.saver, self.report = batches, validator, saver, report
-        self.command = command  # that goes on
+        self.command, self.cluster = command, cluster  # command: that goes on
         spec = step.model.spec
         self._width = (spec.decoder or spec.encoder).layer.width  # of images, too
         self._attempts: list[Attempt] = []
@@ -56,8 +62,10 @@ class Loop:
         """Train until a budget is met, and say which. Raises TrainingInterrupted, after saving, if `stop` says so."""
         feed = self.batches.iterate(self.state.position)
         while True:
+            agreed = self.cluster.agree(self.state.step, stop(), self.state.seconds)
+            self.state.seconds = agreed.seconds
             met = self._budget_met()
-            if stop():
+            if agreed.stop:
                 self._interrupt()
             if self._validation_due(ending=met is not None):
                 self._validate(stop)
@@ -203,9 +211,8 @@ class Loop:
         self._settle()
         state, began = self.state, time.monotonic()
         if self.validator is not None:
-            try:
-                state.score = finite_or_none(self.validator.measure(stop))
-            except Stopped:
+            state.score, stopped = self.cluster.from_chief(lambda: self._measure(stop))
+            if stopped:
                 self._interrupt()
             rank = self.saver.rank(state.score or {})
             state.stale += 1
@@ -215,6 +222,14 @@ class Loop:
             record = {"kind": "validation", "step": state.step, **(state.score or {})}
             self.report.validation({**record, "seconds": round(time.monotonic() - began, 3)})
         state.validated_step = state.step
+
+    def _measure(self, stop: Callable[[], bool]) -> tuple[Score | None, bool]:
+        """The scores, and whether measuring was stopped instead."""
+        assert self.validator is not None
+        try:
+            return finite_or_none(self.validator.measure(lambda: stop() or self.cluster.broken())), False
+        except Stopped:
+            return self.state.score, True
 
     def _save(self) -> None:
         """Begin to write a checkpoint. Weights that are not finite, which each step would skip, are never written."""
@@ -231,10 +246,10 @@ class Loop:
         """Save what is not saved yet, and wait until it is on the disk."""
         step, command = self.state.step, self.command
         self.saver.wait(self.report.warn)
-        if step != self._saved_step():
+        if step != self.cluster.from_chief(self._saved_step):
             self._save()
             self.saver.wait(self.report.warn)
-        saved = self._saved_step()
+        saved = self.cluster.from_chief(self._saved_step)  # the others wait here until it is on the disk
         if step == saved:
             raise TrainingInterrupted(f"training stopped at step {step} and is saved; go on with: {command}")
         raise TrainingInterrupted(
@@ -246,6 +261,6 @@ class Loop:
         return self._resumed_step if saved is None else saved
 
 
-def finite_or_none(score: dict[str, float | None]) -> dict[str, float | None]:
+def finite_or_none(score: Score) -> Score:
     """JSON has no NaN: a score that is not finite is none."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in score.items()}

@@ -13,8 +13,7 @@ class PerWeight(keras.optimizers.Optimizer):
     """Mixed into another Keras optimizer, before it. Decay is apart from the gradient (Loshchilov and Hutter 2019): a
     weight loses rate * decay of itself before the rule moves it.
 
-    All of it stands in `update_step`, which Keras calls for each variable where that variable lives: under a
-    distribution strategy too, where a decay and an average of their own would need merge calls.
+    All of it stands in `update_step`, for one variable: in a cluster for that variable's copy on the replica at hand.
     """
 
     def __init__(self, plan: Plan, ema: float | None, **settings: Any) -> None:
@@ -36,6 +35,12 @@ class PerWeight(keras.optimizers.Optimizer):
     def trained_weights(self) -> list[Any]:
         """The variables that it was built for."""
         return list(self._trainable_variables)
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        # Keras's would add the gradients over the replicas once more, and by a call that no condition may hold.
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            own = variable.value if isinstance(variable, keras.Variable) else variable
+            self.update_step(gradient, own, learning_rate)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
         """The gradient is a dense float32 tensor of the variable's shape."""

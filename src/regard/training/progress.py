@@ -54,10 +54,12 @@ class MetricsLog:
 class Report:
     """A run's records, to everyone who listens. Used as a context manager; the bar lives as long."""
 
-    def __init__(self, directory: Path, console: Console, *, step: int, tensorboard: bool = False) -> None:
-        """step: where the run starts or goes on. Raises MissingDependencyError for TensorBoard without its package."""
-        self._curves = _tensorboard_writer(directory / "tensorboard") if tensorboard else None
-        self._log = MetricsLog(directory / "metrics.jsonl", step)
+    def __init__(self, directory: Path | None, console: Console, *, step: int, tensorboard: bool = False) -> None:
+        """directory: None: another worker of the cluster keeps the records. step: where the run starts or goes on.
+        Raises MissingDependencyError for TensorBoard without its package."""
+        wanted = tensorboard and directory is not None
+        self._curves = _tensorboard_writer(Path(directory or ".") / "tensorboard") if wanted else None
+        self._log = None if directory is None else MetricsLog(directory / "metrics.jsonl", step)
         self._console = console
         self._bar = _bar(console) if console.is_terminal else None
         self._task = self._bar.add_task("training", total=1.0, status="") if self._bar else None
@@ -69,7 +71,8 @@ class Report:
 
     def __exit__(self, *_: object) -> None:
         self.end_bar()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
         if self._curves is not None:
             self._curves.close()
 
@@ -129,6 +132,8 @@ class Report:
 
     def _write(self, record: Record) -> None:
         """A full disk does not end training: the record waits, and goes out with the next one."""
+        if self._log is None:
+            return
         try:
             self._log.write(record)
         except OSError as error:

@@ -38,7 +38,8 @@ class Pending(NamedTuple):
 
 
 class Saver:
-    """Writes and chooses the checkpoints of one run; used as a context manager, whose end waits for the last one.
+    """Writes and chooses the checkpoints of one run, on the chief of a cluster alone; used as a context manager, whose
+    end waits for the last one.
 
     Training waits while the tensors are copied in memory, no longer: a thread writes, hashes and syncs the files. So a
     checkpoint takes, for as long as it is written, its own size of memory once more (with Adam 12 bytes a parameter),
@@ -48,6 +49,7 @@ class Saver:
     def __init__(
         self, store: CheckpointStore, run: RunConfig, prepared: PreparedData, dtype: str, step: TrainStep
     ) -> None:
+        self.cluster = step.cluster
         self.store, self.run, self.prepared, self.dtype, self.step = store, run, prepared, dtype, step
         self.saved_step: int | None = None  # of the last checkpoint that this process has brought to the disk
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -74,6 +76,8 @@ class Saver:
     def save(self, state: RunState, warn: Warn) -> None:
         """Begin to write the checkpoint of this moment, and thin the others out when it is whole. Raises as `wait`."""
         self.wait(warn)
+        if not self.cluster.chief:
+            return
         self._pending = Pending(state.step, self._thread.submit(self._write, snapshot(state, self.step)))
 
     def look(self, warn: Warn) -> None:
@@ -102,6 +106,8 @@ class Saver:
 
     def thin_out(self) -> None:
         """Remove what the keep rules do not keep."""
+        if not self.cluster.chief:
+            return
         self.store.thin_out(self._plan(self._entries()))
 
     def not_finite(self) -> str | None:
@@ -115,9 +121,8 @@ class Saver:
         does not depend on where training was stopped and went on.
         """
         self.wait(warn)
-        steps = sorted((entry.step for entry in self._entries() if entry.regular and entry.steady), reverse=True)
-        path = next((path for path in map(self.store.path, steps) if _is_good(path, warn)), None)
-        return None if path is None else restore(path, self.step).step
+        step = self.cluster.from_chief(lambda: self._newest_steady(warn))
+        return None if step is None else restore(self.store.path(step), self.step).step
 
     def chosen(self, warn: Warn) -> list[Path]:
         """The checkpoints that the final model is made of: the best one, or those whose mean was asked for.
@@ -158,6 +163,10 @@ class Saver:
         write_model(self.step.model, directory, tokenizer=self.companions, regard=about, values=taken.weights)
         entries = [*(entry for entry in self._entries() if entry.step != state.step), self._entry(state)]
         write_state(directory, taken, {**facts, "kept": self._plan(entries)})
+
+    def _newest_steady(self, warn: Warn) -> int | None:
+        steps = sorted((entry.step for entry in self._entries() if entry.regular and entry.steady), reverse=True)
+        return next((step for step in steps if _is_good(self.store.path(step), warn)), None)
 
     def _candidates(self) -> Sequence[Path]:
         """Best first where the best are asked for, else newest first."""

@@ -140,6 +140,7 @@ def restore(directory: Path, step: TrainStep) -> RunState:
         raise CheckpointError(f"{directory / TENSORS} is of another model: {len(odd)} names differ, {odd[0]} first")
     for name, variable in variables.items():
         variable.assign(tensors[name])
+    step.cluster.own_noise(step.model)
     return state
 
 

@@ -1,7 +1,9 @@
 """The train step: forward, backward and update as one graph that serves every batch shape.
 
 A loss is a (sum, count) until the end: gradients of the *sum* are added over the micro-batches of a step and divided
-once by the count of all of them, so k micro-batches equal one batch of their rows.
+once by the count of all of them, so k micro-batches equal one batch of their rows, and so do the shares of several
+replicas (`Cluster`): each reads its rows of every micro-batch, and once a step gradients, sum and count are added over
+all of them, before anything is decided or scaled by them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from regard.batch import KEYS, Batch, Key
 from regard.nn.losses import head_losses
+from regard.training.cluster import ALONE, Cluster
 from regard.training.spikes import SpikeGuard
 
 Gradients = list[tf.Tensor]
@@ -42,9 +45,12 @@ class TrainStep:
         spike_deviations: float | None = None,
         labels: Key = KEYS["labels"],
         weights: Sequence[Any] | None = None,
+        cluster: Cluster = ALONE,
     ) -> None:
         """keys: of the batches; `labels` says what those are. accumulation: the micro-batches of a step.
-        spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train."""
+        spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train.
+        cluster: in whose scope model and optimizer were made, and this is."""
+        self.cluster = cluster
         self.model = model
         self.optimizer = optimizer
         self.label_smoothing, self.temperature = label_smoothing, temperature
@@ -58,9 +64,9 @@ class TrainStep:
         self._buffers = self._make_buffers() if accumulation > 1 else []
         signature = batch_signature(keys, labels)
         rate = tf.TensorSpec([], tf.float32)
-        self._whole = tf.function(self._whole_step, input_signature=[signature, rate])
-        self._gather = tf.function(self._gather_micro_batch, input_signature=[signature])
-        self._finish = tf.function(self._finish_step, input_signature=[rate])
+        self._whole = cluster.compiled(self._whole_step, [signature, rate])
+        self._gather = cluster.compiled(self._gather_micro_batch, [signature])
+        self._finish = cluster.compiled(self._finish_step, [rate])
 
     def __call__(self, batches: Sequence[Batch], rate: float) -> tf.Tensor:
         """One step over `accumulation` batches at this learning rate; an integer scalar: APPLIED, NOT_FINITE, SPIKE.
@@ -87,8 +93,9 @@ class TrainStep:
 
     def read(self) -> Statistics:
         """The statistics, which begin anew."""
-        count = float(self.label_count)
-        statistics = Statistics(float(self.loss_sum) / count if count else None, float(self.gradient_norm))
+        count = float(self.label_count.numpy())
+        loss = float(self.loss_sum.numpy()) / count if count else None
+        statistics = Statistics(loss, float(self.gradient_norm.numpy()))
         self.loss_sum.assign(0.0)
         self.label_count.assign(0.0)
         return statistics
@@ -114,7 +121,8 @@ class TrainStep:
         return outcome
 
     def _gradients(self, batch: Batch) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
-        """Of the sum of the losses, with that sum and the count of labels."""
+        """Of the sum of the losses, with that sum and the count of labels: of this replica's rows."""
+        batch = self.cluster.share(batch)
         variables = [weight.value for weight in self.weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -124,6 +132,7 @@ class TrainStep:
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
 
     def _update(self, gradients: Gradients, loss_sum: tf.Tensor, count: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        *gradients, loss_sum, count = self.cluster.total([*gradients, loss_sum, count])
         # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0 and is skipped.
         norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])) / count
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)

@@ -19,11 +19,13 @@ from regard.data.objectives.objective import Batching, Objective
 from regard.data.packing import PackedBatches
 from regard.data.prepare import open_or_prepare
 from regard.data.shards import PreparedData, write_file
+from regard.errors import DataError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
 from regard.models.forms import Transformer
 from regard.training.averaging import mean_weights
 from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.cluster import ALONE, Cluster, join_cluster
 from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
@@ -68,55 +70,108 @@ def train(
     stopped it types to go on; absent: `regard train DIRECTORY`. Sets the global seeds of Python, NumPy and TensorFlow
     to `run.seed`.
 
+    Where `TF_CONFIG` names several workers, or this machine has several GPUs, all of them train (`Cluster`): each
+    worker calls this with the same run and directory, and gets the same result.
+
     Raises ConfigError where `run` is not the run of the directory, RegardError where another process is at work in it,
-    CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop.
+    CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop,
+    WorkerLost where another worker is gone.
     """
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
         require_tensorboard()
     command = command or shlex.join(["regard", "train", str(directory)])
-    with locked(directory), stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
-        return _train(run, directory, stop, console, command)
+    with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
+        cluster = join_cluster()
+        with locked(directory) if cluster.chief else nullcontext(), cluster.watched(command):
+            return _train(run, directory, stop, console, command, cluster)
 
 
-def _train(
-    run: RunConfig, directory: Path, stop: Callable[[], bool] | None, console: Console, command: str
-) -> TrainingResult:
-    store = CheckpointStore(directory / "checkpoints")
-    checkpoint, complaints = store.newest_good()
+class Start(NamedTuple):
+    """What the chief finds in the run directory; the other workers are told."""
+
+    checkpoint: str | None  # its name
+    complaints: list[str]
+    dtype: str  # on another machine "auto" could mean another one, and another result
+    data_hash: str
+
+
+def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Start, PreparedData]:
+    """The checkpoint to go on from, and data that are ready: on the chief."""
+    checkpoint, complaints = CheckpointStore(directory / "checkpoints").newest_good()
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
     begun = checkpoint is not None
     given = None if run.model.from_ is None else partial(tokenizer_of, run.model.from_)
     prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=console.is_terminal)
-    objective = objective_of(run).with_names(prepared.manifest.get("names", []))
     if checkpoint is not None:
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
-    # On another machine "auto" could mean another dtype, and another result.
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
+    return Start(checkpoint.name if checkpoint else None, complaints, dtype, prepared.content_hash), prepared
+
+
+def _train(
+    run: RunConfig,
+    directory: Path,
+    stop: Callable[[], bool] | None,
+    console: Console,
+    command: str,
+    cluster: Cluster,
+) -> TrainingResult:
+    found = _find_start(run, directory, console) if cluster.chief else None
+    start = Start(*cluster.from_chief(lambda: found and found[0]))
+    prepared = found[1] if found else _same_data(directory, start, cluster)
+    store = CheckpointStore(directory / "checkpoints")
+    checkpoint = None if start.checkpoint is None else store.directory / start.checkpoint
+    objective = objective_of(run).with_names(prepared.manifest.get("names", []))
     if run.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(run.seed)
-    step = train_step(run, network(run, prepared, dtype, checkpoint), objective)
-    state = RunState() if checkpoint is None else restore(checkpoint, step)
-    saver = Saver(store, run, prepared, dtype, step)
-    with Report(directory, console, step=state.step, tensorboard=run.training.tensorboard) as report, saver:
-        _say_where_it_starts(report, checkpoint, complaints)
-        report.say(describe_training(step.optimizer, step.model))
+    with cluster.scope():
+        step = train_step(run, network(run, prepared, start.dtype, checkpoint), objective, cluster)
+    state = _state(checkpoint, step)
+    saver = Saver(store, run, prepared, start.dtype, step)
+    records = directory if cluster.chief else None
+    with Report(records, console, step=state.step, tensorboard=run.training.tensorboard) as report, saver:
+        _say_where_it_starts(report, checkpoint, start.complaints)
+        for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
+            if line:
+                report.say(line)
         saver.thin_out()
         validator = _validator(run, prepared, objective, step)
         batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
         if isinstance(batches, PackedBatches):
             report.say(batches.describe())
-        loop = Loop(run, state, step, batches, validator, saver, report, command)
+        loop = Loop(run, state, step, batches, validator, saver, report, command, cluster)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
-        return _finish(directory, state, saver, validator, report, reason)
+        result = cluster.from_chief(lambda: _finish(directory, state, saver, validator, report, reason))
+        return TrainingResult(*result)._replace(model=directory / "model")
 
 
-def train_step(run: RunConfig, model: Transformer, objective: Objective) -> TrainStep:
+def _same_data(directory: Path, start: Start, cluster: Cluster) -> PreparedData:
+    """What the chief has prepared, as this process sees it."""
+    prepared = PreparedData.open(directory / "data")
+    if prepared.content_hash != start.data_hash:
+        raise DataError(
+            f"worker {cluster.worker} finds other data in {directory / 'data'} than the chief (content hash "
+            f"{prepared.content_hash[:12]}, not {start.data_hash[:12]}): all workers need the same run directory, on a "
+            "file system that they share"
+        )
+    return prepared
+
+
+def _state(checkpoint: Path | None, step: TrainStep) -> RunState:
+    """Where the run is, with model and optimizer as they were there."""
+    if checkpoint is not None:
+        return restore(checkpoint, step)
+    step.cluster.own_noise(step.model)
+    return RunState()
+
+
+def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
     """The step of a run, with an optimizer that has taken none."""
     optimizer = model_optimizer(run.training, model)
     return TrainStep(
@@ -130,6 +185,7 @@ def train_step(run: RunConfig, model: Transformer, objective: Objective) -> Trai
         clip_norm=run.training.clip_norm,
         accumulation=run.training.accumulation,
         spike_deviations=run.training.spike_deviations,
+        cluster=cluster,
     )
 
 
@@ -169,7 +225,7 @@ def _say_stopping(report: Report, name: str) -> None:
 def _finish(
     directory: Path, state: RunState, saver: Saver, validator: Validator | None, report: Report, reason: str
 ) -> TrainingResult:
-    """Write model/: the best checkpoint, or the mean of several."""
+    """Write model/: the best checkpoint, or the mean of several. On the chief."""
     if saver.store.path(state.step) not in saver.store.complete():
         report.warn(f"the last step, {state.step}, is not saved: the model is made of what was saved before it")
     chosen, model = saver.chosen(report.warn), saver.step.model

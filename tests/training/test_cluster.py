@@ -1,0 +1,108 @@
+"""Replicas against one device: MirroredStrategy on two logical CPUs, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regard.errors import ConfigError, WorkerLost
+from regard.training.cluster import ALONE, Cluster, Place, worker_of
+
+TWO = {"worker": ["a:1", "b:1"]}
+
+
+def two_replicas(*arguments: str) -> dict[str, Any]:
+    script = Path(__file__).with_name("two_replicas.py")
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return two_replicas()
+
+
+def assert_equal(cases: dict[str, Any]) -> None:
+    for name, case in cases.items():
+        close = 1e-3 if "bfloat16" in name else 1e-6
+        assert case["weights"] < close, name
+        assert case["statistics"] < close, name
+        assert case["copies_equal"], name
+
+
+def test_steps_on_two_replicas_are_those_of_one_device_and_the_copies_stay_equal(found: dict[str, Any]) -> None:
+    assert_equal(found["cases"])
+
+
+@pytest.mark.full
+def test_so_they_are_by_every_optimizer() -> None:
+    cases = two_replicas("--all")["cases"]
+    assert len(cases) == 8
+    assert_equal(cases)
+
+
+def test_the_devices_of_a_machine_are_taken_without_being_asked_for(found: dict[str, Any]) -> None:
+    assert (found["kind"], found["replicas"]) == ("MirroredStrategy", 2)
+
+
+def test_what_one_replica_alone_meets_is_decided_alike_on_all(found: dict[str, Any]) -> None:
+    assert found["poisoned"] == {"outcome": 0, "untouched": True}
+
+
+def test_each_replica_has_dropout_noise_of_its_own_and_draws_as_often(found: dict[str, Any]) -> None:
+    one, other = found["noise"]["seeds"]
+    assert one != other
+    assert found["noise"]["drawn"] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task", "place"),
+    [
+        (TWO, {"type": "worker", "index": 1}, Place(1, 2, (("worker", 2),))),
+        ({"chief": ["c:1"], **TWO}, {"type": "worker", "index": 1}, Place(2, 3, (("chief", 1), ("worker", 2)))),
+        ({"chief": ["c:1"], **TWO}, {"type": "chief", "index": 0}, Place(0, 3, (("chief", 1), ("worker", 2)))),
+        ({}, {}, Place(0, 1)),
+    ],
+)
+def test_tf_config_names_a_worker(cluster: Any, task: Any, place: Place) -> None:
+    assert worker_of(json.dumps({"cluster": cluster, "task": task})) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("worker 1 of 2", "TF_CONFIG is not what TensorFlow's workers take, but 'worker 1 of 2'"),
+        ("[1]", "TF_CONFIG is not what TensorFlow's workers take"),
+        (json.dumps({"cluster": {**TWO, "ps": ["p:1"]}}), "knows the tasks chief and worker, but not 'ps'"),
+        (json.dumps({"cluster": TWO, "task": {"type": "evaluator", "index": 0}}), "but not 'evaluator'"),
+        (json.dumps({"cluster": TWO, "task": {"type": "worker", "index": 2}}), "must be below 2, but is 2"),
+        (json.dumps({"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief"}}), "there must be one chief"),
+    ],
+)
+def test_a_tf_config_that_cannot_be_is_refused_by_name(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        worker_of(text)
+
+
+def test_alone_nothing_is_asked_of_anybody() -> None:
+    assert ALONE.from_chief(lambda: {"a": 1}) == {"a": 1}
+    assert ALONE.agree(7, True, 3.0)[:2] == (True, 3.0)
+    assert not ALONE.broken()
+    assert ALONE.describe() == ""
+
+
+def test_a_lost_worker_is_one_line_and_a_fault_of_ones_own_stays_what_it_is() -> None:
+    import tensorflow as tf
+
+    said = "Graph execution error:\nThe following tasks are unhealthy:\n/job:worker/replica:0/task:1\nRestart.\n"
+    cluster = Cluster(worker=0, workers=2)
+    told = r"lost another: /job:worker/replica:0/task:1; .*: regard train x"
+    with pytest.raises(WorkerLost, match=told) as lost, cluster.watched("regard train x"):
+        raise tf.errors.UnavailableError(None, None, said)
+    assert lost.value.exit_code == 69
+    with pytest.raises(tf.errors.InvalidArgumentError), cluster.watched("regard train x"):
+        raise tf.errors.InvalidArgumentError(None, None, "a shape")
