@@ -41,6 +41,14 @@ Dtype = Annotated[
     Literal["float32", "bfloat16", "mixed_bfloat16", "float16", "int8"] | None,
     typer.Option("--dtype", help="Of the weights; int8 is for OpenVINO. Default: float32; an exported model's own."),
 ]
+BulkWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that share the lines, each with the model; results come in order."),
+]
+BulkOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; a journal is kept until it is whole.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in --output where a process that wrote it was ended.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 

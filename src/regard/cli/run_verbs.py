@@ -7,6 +7,8 @@ import typer
 
 from regard.cli.options import (
     BatchTokens,
+    BulkOutput,
+    BulkWorkers,
     Dtype,
     Engine,
     Json,
@@ -17,6 +19,7 @@ from regard.cli.options import (
     NumBeams,
     Output,
     Overrides,
+    Resume,
     RunFile,
     SourceLang,
     TargetLang,
@@ -67,21 +70,28 @@ def train(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run file; or a run directory, to go on with it.")],
     output: Output = None,
     overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Train in so many processes, each with its rows of every batch.")
+    ] = None,
+    launcher: Annotated[
+        Literal["local", "ray"], typer.Option("--launcher", help="Where --workers start: here, or on a Ray cluster.")
+    ] = "local",
 ) -> None:
     """Train a model by a run file. The same command on the same directory goes on where it stopped.
 
     Ctrl-C and SIGTERM end training after the step at hand, save, and leave with exit code 75; a second one ends at
-    once.
+    once. Where TF_CONFIG names several workers, this is one of them, and exit code 69 says that another is gone.
 
     \b
     Examples:
       regard train recipes/translate/en-de.toml
       regard train run.toml -o runs/first --set training.steps=2000 --set seed=1
       regard train runs/first
+      regard train run.toml --workers 2
     """
     from regard.commands.train import train_run
 
-    train_run(run, output, overrides or ())
+    train_run(run, output, overrides or (), workers, launcher)
 
 
 @verbs.command()
@@ -102,6 +112,9 @@ def translate(
     long: Long = "refuse",
     engine: Engine = None,
     dtype: Dtype = None,
+    workers: BulkWorkers = None,
+    output: BulkOutput = None,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Translate texts, a file or stdin, line by line and in order.
@@ -117,13 +130,16 @@ def translate(
       regard translate ./nllb-200 "Hello world" --source-lang en --target-lang de
       regard translate runs/en-de --file book.en --long split > book.de
       cat book.en | regard translate runs/en-de --num-beams 8 --n-best 3 --json
+      regard translate runs/en-de --file library.en --workers 4 --output library.de --resume
     """
+    from regard.commands.bulk import Bulk
     from regard.commands.translate import translate_texts
 
     translate_texts(
         model,
         texts or [],
         file,
+        bulk=Bulk(workers, output, resume),
         runtime=runtime(engine, dtype),
         as_json=as_json,
         window=window,

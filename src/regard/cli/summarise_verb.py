@@ -7,6 +7,8 @@ import typer
 
 from regard.cli.options import (
     BatchTokens,
+    BulkOutput,
+    BulkWorkers,
     Dtype,
     Engine,
     Json,
@@ -14,6 +16,7 @@ from regard.cli.options import (
     MaxNewTokens,
     Model,
     NumBeams,
+    Resume,
     given,
     runtime,
 )
@@ -40,6 +43,9 @@ def summarise(
     ] = "refuse",
     engine: Engine = None,
     dtype: Dtype = None,
+    workers: BulkWorkers = None,
+    output: BulkOutput = None,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Summarise texts, a file or stdin, a line of output each, in order.
@@ -53,6 +59,7 @@ def summarise(
       regard summarise ./t5-small "A long text." --max-new-tokens 60
       cat articles.txt | regard summarise ./pegasus-xsum --lines --long cut --json
     """
+    from regard.commands.bulk import Bulk
     from regard.commands.summarise import summarise_texts
 
     options = given(
@@ -64,5 +71,13 @@ def summarise(
     )
     settings = {"long": long, "batch_tokens": batch_tokens}
     summarise_texts(
-        model, texts or [], file, lines=lines, runtime=runtime(engine, dtype), as_json=as_json, **settings, **options
+        model,
+        texts or [],
+        file,
+        lines=lines,
+        as_json=as_json,
+        bulk=Bulk(workers, output, resume),
+        runtime=runtime(engine, dtype),
+        **settings,
+        **options,
     )

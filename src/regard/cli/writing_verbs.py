@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from regard.cli.options import BatchTokens, Dtype, Engine, Json, LengthPenalty, MaxNewTokens, NumBeams, given, runtime
+from regard.cli.options import (
+    BatchTokens,
+    BulkOutput,
+    BulkWorkers,
+    Dtype,
+    Engine,
+    Json,
+    LengthPenalty,
+    MaxNewTokens,
+    NumBeams,
+    Resume,
+    given,
+    runtime,
+)
 from regard.cli.reading_verbs import Model
 
 verbs = typer.Typer()
@@ -72,6 +85,9 @@ def generate(
     batch_tokens: BatchTokens = 4096,
     engine: Engine = None,
     dtype: Dtype = None,
+    workers: BulkWorkers = None,
+    output: BulkOutput = None,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Let a language model go on from prompts, a file or stdin; T5 and its kin write a text for a text.
@@ -86,7 +102,9 @@ def generate(
       regard generate smollm2 "Once upon a time" --temperature 0.8 --seed 1 --max-new-tokens 100
       regard generate smollm2 "Q: 2+2? A:" --stop "Q:" --n-best 3 --num-beams 3
       regard generate ./gpt2 --file prompts.txt --json > texts.jsonl
+      regard generate ./gpt2 --file prompts.txt --workers 2 --output texts.txt
     """
+    from regard.commands.bulk import Bulk
     from regard.commands.generate import generate_texts
     from regard.commands.search import search_options
 
@@ -100,6 +118,7 @@ def generate(
         as_json=as_json,
         allowed=allowed,
         batch_tokens=batch_tokens,
+        bulk=Bulk(workers, output, resume),
         runtime=runtime(engine, dtype),
         settings={"stop": stop or None, "parse_special": parse_special},
         options=search_options(

@@ -60,13 +60,22 @@ def answered(lines: Iterable[str], task: Callable[[list[str]], Sequence[Any]]) -
 
 
 def print_json(result: Any) -> None:
-    print(json.dumps(result.as_json(), ensure_ascii=False), flush=True)
+    print(as_json_line(result), flush=True)
+
+
+def as_json_line(result: Any) -> str:
+    return json.dumps(result.as_json(), ensure_ascii=False)
 
 
 def print_columns(*values: object) -> None:
+    """See `in_columns`."""
+    print(in_columns(*values), flush=True)
+
+
+def in_columns(*values: object) -> str:
     """With tabs between; line ends and tabs in a value become spaces, floats have four digits."""
     shown = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in values)
-    print("\t".join(value.translate(_FLAT) for value in shown), flush=True)
+    return "\t".join(value.translate(_FLAT) for value in shown)
 
 
 _FLAT = str.maketrans("\t\r\n", "   ")
@@ -74,5 +83,9 @@ _FLAT = str.maketrans("\t\r\n", "   ")
 
 def warn_of_cut(number: int, cut: int, what: str = "line") -> None:
     """Say on stderr that a line was longer than the model reads, if it was."""
-    if cut:
-        print(f"regard: {what} {number} was cut: its last {cut} tokens were not read", file=sys.stderr)
+    for note in notes_of_cut(number, cut, what):
+        print(f"regard: {note}", file=sys.stderr)
+
+
+def notes_of_cut(number: int, cut: int, what: str = "line") -> list[str]:
+    return [f"{what} {number} was cut: its last {cut} tokens were not read"] if cut else []

@@ -1,11 +1,13 @@
 """`regard prepare` and `regard train`: a run file, or a run directory to go on with."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from regard.commands.engine import import_tensorflow
+from regard.commands.launch import COMMAND, train_here
 from regard.commands.text import program
 from regard.config import RunConfig, load_run
 from regard.data.objectives.catalog import objective_of
@@ -43,14 +45,38 @@ def _given_tokenizer(name: str) -> Tokenizer:
     return tokenizer_of(name)
 
 
-def train_run(run: Path, output: Path | None, overrides: Sequence[str]) -> None:
-    """Train by a run file, or go on in a run directory; print where the model is."""
+def train_run(
+    run: Path, output: Path | None, overrides: Sequence[str], workers: int | None = None, launcher: str = "local"
+) -> None:
+    """Train by a run file, or go on in a run directory; print where the model is.
+
+    workers: processes that train together, started by `launcher`; absent: this one, as one of those that TF_CONFIG
+    names where it is set.
+    """
     config, directory = resolve_run(run, output, overrides)
+    if workers is not None:
+        _launch([str(run), *(["-o", str(output)] if output else []), *_sets(overrides)], directory, workers, launcher)
+        return
     import_tensorflow()
     from regard.training.trainer import train
 
-    train(config, directory, command=shlex.join([program(), "train", str(directory)]))
+    train(config, directory, command=os.environ.get(COMMAND, shlex.join([program(), "train", str(directory)])))
     print(directory / "model")
+
+
+def _sets(overrides: Sequence[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def _launch(arguments: list[str], directory: Path, workers: int, launcher: str) -> None:
+    if os.environ.get("TF_CONFIG"):
+        raise ConfigError("--workers starts the workers itself, but TF_CONFIG says that this is one: leave one out")
+    if launcher == "ray":
+        from regard.commands.launch_ray import train_on_ray
+
+        train_on_ray(arguments, directory, workers)
+    else:
+        train_here(arguments, directory, workers)
 
 
 def resolve_run(run: Path, output: Path | None, overrides: Sequence[str]) -> tuple[RunConfig, Path]:

@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from regard.commands.bulk import Answer, Bulk, answer_lines
 from regard.commands.lines import READ_AHEAD, are_typed, lines_of, load_task
 from regard.commands.text import warn_of_unfinished
+from regard.errors import InputError
 from regard.tasks.translate import Translation
 
 
@@ -20,10 +23,16 @@ def translate_texts(
     runtime: Mapping[str, str],
     window: int | None,
     options: Mapping[str, Any],
+    bulk: Bulk = Bulk(),
     **settings: Any,
 ) -> None:
     """Translate `texts`, a file, or stdin, and print each translation as soon as its window is done."""
     lines = lines_of(texts, file)
+    if bulk.wanted:
+        if window is not None:
+            raise InputError("--window is for one process, which --workers and --output are not: leave it out")
+        answer_lines(TranslateLines(model, runtime, {**settings, **options}, as_json), lines, bulk)
+        return
     translator = load_task(model, "translate", **runtime)
     translations = translator.stream(
         lines,
@@ -42,10 +51,41 @@ def _print(translations: Iterable[Translation], as_json: bool, n_best: int | Non
             for line in _rendered(count, translation, as_json, n_best):
                 print(line, flush=True)
             unfinished += not translation.finished
-            if translation.sentences > 1:
-                print(f"regard: line {count} was split into {translation.sentences} sentences", file=sys.stderr)
+            for note in _notes(count, translation):
+                print(f"regard: {note}", file=sys.stderr)
     finally:
         warn_of_unfinished(unfinished, count)
+
+
+@dataclass(frozen=True)
+class TranslateLines:
+    """`translate_texts` for some of the lines, in one of several processes."""
+
+    model: str
+    runtime: Mapping[str, str]
+    settings: Mapping[str, Any]
+    as_json: bool
+
+    what: ClassVar[str] = "translations"
+
+    def load(self) -> Any:
+        """The translator."""
+        return load_task(self.model, "translate", **self.runtime)
+
+    def answer(self, translator: Any, lines: list[str], first: int) -> Answer:
+        """As `LineTask` has it."""
+        seed, n_best = translator.defaults.seed, self.settings.get("num_return_sequences")
+        more = {"seed": seed + first} if isinstance(seed, int) else {}
+        found = translator(lines, return_scores=self.as_json or n_best is not None, **more, **self.settings)
+        numbered = list(enumerate(found, first + 1))
+        output = [line + "\n" for number, each in numbered for line in _rendered(number, each, self.as_json, n_best)]
+        notes = tuple(note for number, each in numbered for note in _notes(number, each))
+        return Answer("".join(output), notes, sum(not each.finished for each in found))
+
+
+def _notes(number: int, translation: Translation) -> list[str]:
+    split = translation.sentences
+    return [f"line {number} was split into {split} sentences"] if split > 1 else []
 
 
 def _rendered(number: int, translation: Translation, as_json: bool, n_best: int | None) -> list[str]:

@@ -1,0 +1,269 @@
+"""`--workers N` and `--output FILE`: many lines through processes that each hold the model, in order and resumable.
+
+The lines go out in blocks; what comes back is written in the order of the lines, as soon as all before it is there. A
+process that dies takes no line with it: its block goes to another. Beside FILE grows a journal, FILE.journal: how many
+lines are answered, how long FILE is then, and a hash of those lines. Whatever stands in FILE beyond it is what a
+kill cut short, and is written again. The journal goes when all is done.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, ClassVar, NamedTuple, Protocol, Self
+
+from regard.commands.launch import threads
+from regard.commands.text import warn_of_unfinished
+from regard.errors import InputError, RegardError
+
+BLOCK = 64  # lines at a time to a process
+AHEAD = 2  # blocks in the hands of each process, or waiting for it
+MOST_DEATHS = 3  # of processes, without an answered block in between
+
+
+class Answer(NamedTuple):
+    """What becomes of a block of lines."""
+
+    output: str  # for stdout, line ends included
+    notes: tuple[str, ...] = ()  # for stderr
+    unfinished: int = 0  # texts that were cut at max_new_tokens
+
+
+class LineTask(Protocol):
+    """A task over lines, as it travels to a process: it holds what was asked for, and no model."""
+
+    what: ClassVar[str]  # of the texts that it writes
+
+    def load(self) -> Any:
+        """The task, with its model."""
+
+    def answer(self, task: Any, lines: list[str], first: int) -> Answer:
+        """For lines of which the first has this number, from 0; a pure function of them."""
+
+
+class Block(NamedTuple):
+    """Some lines, and where they begin, from 0."""
+
+    first: int
+    lines: list[str]
+
+
+class Bulk(NamedTuple):
+    """What was asked for of many lines."""
+
+    workers: int | None = None  # processes
+    output: Path | None = None  # instead of stdout
+    resume: bool = False  # go on where an earlier process was ended that wrote `output`
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything was."""
+        return self != Bulk()
+
+
+def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
+    """Answer all lines, onto stdout or into a file; notes go to stderr.
+
+    Raises InputError where what was asked for cannot be, and RegardError where processes die again and again.
+    """
+    workers = 1 if bulk.workers is None else bulk.workers
+    if workers < 1:
+        raise InputError(f"--workers must be at least 1, but is {workers}")
+    if bulk.resume and bulk.output is None:
+        raise InputError("--resume goes on in a file: name it by --output")
+    with Sink.open(bulk.output, bulk.resume) as sink:
+        remaining = sink.skip_answered(iter(lines))
+        for block, answer in _answered(task, in_blocks(remaining, sink.lines), workers):
+            for note in answer.notes:
+                print(f"regard: {note}", file=sys.stderr)
+            sink.write(block, answer)
+        sink.done()
+        warn_of_unfinished(sink.unfinished, sink.lines, task.what)
+
+
+def in_blocks(lines: Iterator[str], first: int) -> Iterator[Block]:
+    """The lines from number `first` on, some at a time."""
+    while block := list(islice(lines, BLOCK)):
+        yield Block(first, block)
+        first += len(block)
+
+
+class Sink:
+    """Where answers go, in order; with a journal where that is a file."""
+
+    def __init__(self, file: IO[bytes], journal: Path | None) -> None:
+        self.file, self.journal = file, journal
+        self.lines = self.unfinished = 0  # answered so far
+        self._hash = hashlib.sha256()
+        self._expected: str | None = None  # of the lines that an earlier process answered
+
+    @classmethod
+    def open(cls, output: Path | None, resume: bool) -> Self:
+        """Raises InputError for a file that is there, or is half done, and was not to be gone on with."""
+        if output is None:
+            return cls(sys.stdout.buffer, None)
+        journal = output.with_name(output.name + ".journal")
+        record = _last_record(journal)
+        if record is not None and not resume:
+            raise InputError(f"{output} is half done ({record['lines']} lines): add --resume, or remove {journal}")
+        if record is None and resume and output.exists():
+            raise InputError(f"{output} has no journal to go on by ({journal}): it is whole, or of another origin")
+        try:
+            sink = cls(output.open("r+b" if record is not None else "wb"), journal)
+        except OSError as error:
+            raise InputError(f"cannot write {output}: {error.strerror}") from error
+        if record is not None:
+            sink.file.truncate(record["bytes"])
+            sink.file.seek(0, os.SEEK_END)
+            sink.lines, sink.unfinished, sink._expected = record["lines"], record["unfinished"], record["sha256"]
+        return sink
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.journal is not None:
+            self.file.close()
+
+    def skip_answered(self, lines: Iterator[str]) -> Iterator[str]:
+        """What is left of the lines. Raises InputError where those answered are not the ones that were before."""
+        if self._expected is None:
+            return lines
+        count = 0
+        for line in islice(lines, self.lines):
+            self._take([line])
+            count += 1
+        if count < self.lines or self._hash.hexdigest() != self._expected:
+            raise InputError(
+                f"the input is not the one that {self.file.name} was begun with: its first {self.lines} lines differ; "
+                "give that one, or another --output"
+            )
+        return lines
+
+    def write(self, block: Block, answer: Answer) -> None:
+        """The answer is in the file before the journal says so."""
+        self.file.write(answer.output.encode("utf-8", errors="backslashreplace"))
+        self.file.flush()
+        self._take(block.lines)
+        self.lines += len(block.lines)
+        self.unfinished += answer.unfinished
+        if self.journal is not None:
+            os.fsync(self.file.fileno())
+            record = {"lines": self.lines, "bytes": self.file.tell(), "unfinished": self.unfinished}
+            with self.journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**record, "sha256": self._hash.hexdigest()}) + "\n")
+
+    def done(self) -> None:
+        """All lines are answered: the journal goes."""
+        if self.journal is not None:
+            self.journal.unlink(missing_ok=True)
+
+    def _take(self, lines: list[str]) -> None:
+        for line in lines:
+            self._hash.update(line.encode("utf-8", errors="surrogatepass") + b"\n")
+
+
+def _last_record(journal: Path) -> Mapping[str, Any] | None:
+    """The last line that is whole; None where there is none."""
+    try:
+        lines = journal.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            return dict(json.loads(line))
+        except ValueError:
+            continue
+    return {"lines": 0, "bytes": 0, "unfinished": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+@dataclass
+class _Asked:
+    block: Block
+    future: Future[Answer] | None = None
+
+
+def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
+    """Each block with its answer, in order. Raises RegardError where processes die and nothing comes of it."""
+    waiting: deque[Block] = deque()
+    deaths = 0
+    while True:
+        with _pool(task, workers) as pool:
+            asked: deque[_Asked] = deque()
+            try:
+                while True:
+                    while len(asked) < workers * AHEAD and (block := _next(waiting, blocks)) is not None:
+                        asked.append(_Asked(block))  # before the pool can say that it is broken
+                        asked[-1].future = pool.submit(_work, block)
+                    if not asked:
+                        return
+                    assert asked[0].future is not None
+                    answer = asked[0].future.result()
+                    deaths = 0
+                    yield asked.popleft().block, answer
+            except BrokenProcessPool:
+                deaths += 1
+                waiting.extendleft(each.block for each in reversed(asked))
+                _say_that_one_died(waiting[0], deaths)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _next(waiting: deque[Block], blocks: Iterator[Block]) -> Block | None:
+    return waiting.popleft() if waiting else next(blocks, None)
+
+
+def _say_that_one_died(block: Block, deaths: int) -> None:
+    lines = f"lines {block.first + 1} to {block.first + len(block.lines)}"
+    if deaths == MOST_DEATHS:
+        raise RegardError(
+            f"{deaths} times in a row a process died, the last time with {lines} unanswered: for want of memory, use "
+            "fewer --workers or a smaller --batch-tokens"
+        )
+    print(f"regard: WARNING: a process died; its lines are given to another, from {lines} on", file=sys.stderr)
+
+
+def _pool(task: LineTask, workers: int) -> ProcessPoolExecutor:
+    os.environ.update(threads(workers))  # before a process imports what reads it
+    # A fork of a process with threads (TensorFlow's) can hang.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (task,))
+
+
+_task: LineTask
+_loaded: Any = None
+
+
+def _begin(task: LineTask) -> None:
+    global _task
+    _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, and with it this process ends
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(block: Block) -> Answer:
+    global _loaded
+    if _loaded is None:  # here and not where the process begins: an error there says nothing but that it died
+        _loaded = _task.load()
+    try:
+        return _task.answer(_loaded, block.lines, block.first)
+    except InputError as error:
+        last = block.first + len(block.lines)
+        raise InputError(f"in lines {block.first + 1} to {last} of the input: {error}") from None

@@ -1,0 +1,187 @@
+"""`regard train --workers N`: N processes on this machine that train together; one dies, and all are stopped."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, NamedTuple, Protocol
+
+from regard.commands.text import program
+from regard.errors import ConfigError, TrainingInterrupted, WorkerLost
+
+COMMAND = "REGARD_COMMAND"  # names the command that started a worker, for what it tells its user to type
+LOGS = "workers"  # of a run directory
+# Of the others, once one has failed: they notice by themselves within about 15 s, and say so in their logs.
+SECONDS_TO_NOTICE = 40.0
+_INTERRUPTED = TrainingInterrupted.exit_code
+_START = "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+class Ending(NamedTuple):
+    """How a worker ended."""
+
+    worker: int
+    code: int  # as of Popen: negative: the signal that killed it
+
+
+def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
+    """Run `regard train ARGUMENTS` in so many processes, and wait for all of them.
+
+    Worker 0 writes where this process does, the others to DIRECTORY/workers. Raises TrainingInterrupted where all
+    stopped and saved, WorkerLost where one ended otherwise.
+    """
+    if workers < 1:
+        raise ConfigError(f"--workers must be at least 1, but is {workers}")
+    command = shlex.join([program(), "train", str(directory), "--workers", str(workers)])
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    (directory / LOGS).mkdir(parents=True, exist_ok=True)
+    with ExitStack() as files:
+        started = []
+        for worker in range(workers):
+            environment = os.environ | threads(workers) | contract(hosts, worker) | {COMMAND: command}
+            log = None if worker == 0 else files.enter_context(log_of(directory, worker).open("wb"))
+            started.append(start_worker(arguments, environment, log))
+        wait_for_all(started, directory, command)
+
+
+def contract(hosts: Sequence[str], worker: int) -> dict[str, str]:
+    """What tells a process which worker of which cluster it is, as TensorFlow has it."""
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": worker}})}
+
+
+def threads(workers: int) -> dict[str, str]:
+    """Each worker's share of the processor, unless the environment says otherwise."""
+    share = str(max(1, (os.cpu_count() or 1) // workers))
+    names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+    return {name: share for name in names if name not in os.environ}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on now."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def log_of(directory: Path, worker: int) -> Path:
+    """What a worker but the first says."""
+    return directory / LOGS / f"worker-{worker}.log"
+
+
+def start_worker(
+    arguments: Sequence[str], environment: Mapping[str, str], log: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, so that Ctrl-C reaches it by us alone, and once. log: None: our own output."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _START, "train", *arguments],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=None if log is None else subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+class Process(Protocol):
+    """Of `Popen`, what watching a worker needs."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """The exit code, once there is one; then `returncode` is it, too."""
+
+    def send_signal(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def wait_for_all(started: Sequence[Process], directory: Path, command: str) -> None:
+    """Wait until all workers have ended; a signal is passed on to them. command: what goes on with the run.
+
+    Where one ends neither well nor by request, the others are ended too, if they do not notice by themselves. Raises as
+    `train_here`.
+    """
+    with _signals_passed_on(started):
+        ending = _watch(started)
+    _raise_for(ending, len(started), directory, command)
+
+
+def _watch(started: Sequence[Process]) -> Ending | None:
+    """Of the worker that failed, or else of one that stopped as it was asked to."""
+    failed: Ending | None = None
+    patience = float("inf")
+    while [process for process in started if process.poll() is None]:
+        if failed is None:
+            failed = _first_failure(started)
+            patience = time.monotonic() + SECONDS_TO_NOTICE if failed else patience
+        if time.monotonic() > patience:
+            for process in started:
+                process.kill()
+        time.sleep(0.1)
+    return failed or _first_failure(started) or _interrupted(started)
+
+
+def _first_failure(started: Sequence[Process]) -> Ending | None:
+    endings = [Ending(worker, process.returncode) for worker, process in enumerate(started) if process.returncode]
+    failed = [ending for ending in endings if ending.code != _INTERRUPTED]
+    # A worker that lost another is not the one to name.
+    return min(failed, key=lambda ending: ending.code == WorkerLost.exit_code, default=None)
+
+
+def _interrupted(started: Sequence[Process]) -> Ending | None:
+    return next((Ending(worker, _INTERRUPTED) for worker, each in enumerate(started) if each.returncode), None)
+
+
+@contextmanager
+def _signals_passed_on(started: Sequence[Process]) -> Iterator[None]:
+    """The first asks the workers to stop and save, the second ends them at once."""
+    heard = 0
+
+    def receive(number: int, _: FrameType | None) -> None:
+        nonlocal heard
+        heard += 1
+        for process in started:
+            process.send_signal(signal.SIGTERM if heard == 1 else signal.SIGKILL)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise_for(ending: Ending | None, workers: int, directory: Path, command: str) -> None:
+    if ending is None:
+        return
+    if ending.code == _INTERRUPTED:
+        raise TrainingInterrupted(f"all {workers} workers stopped and saved; go on with: {command}")
+    how = f"exit code {ending.code}" if ending.code > 0 else signal.Signals(-ending.code).name
+    where = "above" if ending.worker == 0 else f"in {log_of(directory, ending.worker)}"
+    lost = WorkerLost(
+        f"worker {ending.worker} of {workers} ended by {how} ({what_it_said(directory, ending.worker)}see {where}), "
+        f"so all were stopped; go on from the last checkpoint with: {command}"
+    )
+    # What is wrong with the run is wrong with it here, too: a usage error stays one.
+    lost.exit_code = ending.code if ending.code > 0 else lost.exit_code
+    raise lost
+
+
+def what_it_said(directory: Path, worker: int) -> str:
+    """The last line of a worker's log, to quote."""
+    if worker == 0 or not log_of(directory, worker).is_file():
+        return ""
+    lines = log_of(directory, worker).read_text("utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1]!r}, " if lines else ""
+
+

@@ -1,0 +1,128 @@
+"""Many lines through processes: in order, streamed, resumable, and no line lost with a process that dies."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from regard.commands.bulk import BLOCK, Answer, Bulk, answer_lines
+from regard.errors import InputError, RegardError
+
+
+@dataclass(frozen=True)
+class Shout:
+    """A task without a model. deadly: the process dies of this line; `once` is a file that says that one has."""
+
+    deadly: str | None = None
+    once: str | None = None
+    what: ClassVar[str] = "shouts"
+
+    def load(self) -> str:
+        return "!"
+
+    def answer(self, task: str, lines: list[str], first: int) -> Answer:
+        if self.deadly in lines and not (self.once and Path(self.once).exists()):
+            if self.once:
+                Path(self.once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "bad" in lines:
+            raise InputError("bad is bad")
+        if "slow" in lines:
+            time.sleep(0.5)
+        numbered = enumerate(lines, first)
+        return Answer("".join(f"{number}\t{line.upper()}{task}\n" for number, line in numbered), (), lines.count("cut"))
+
+
+LINES = [f"line {number}" for number in range(3 * BLOCK + 7)]
+SHOUTED = "".join(f"{number}\t{line.upper()}!\n" for number, line in enumerate(LINES))
+
+
+def test_the_answers_come_in_the_order_of_the_lines_however_long_a_block_takes(tmp_path: Path) -> None:
+    lines = ["slow", *LINES[1:]]
+    answer_lines(Shout(), lines, Bulk(2, tmp_path / "out"))
+    assert (tmp_path / "out").read_text("utf-8") == SHOUTED.replace("LINE 0!", "SLOW!")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_process_that_dies_takes_no_line_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answer_lines(Shout("line 70", str(tmp_path / "died")), LINES, Bulk(2, tmp_path / "out"))
+    assert (tmp_path / "out").read_text("utf-8") == SHOUTED
+    assert "regard: WARNING: a process died; its lines are given to another, from lines " in capfd.readouterr().err
+
+
+def test_a_block_that_kills_every_process_is_named_and_what_was_before_it_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(RegardError, match="3 times in a row a process died, .* with lines 65 to 128 unanswered"):
+        answer_lines(Shout("line 70"), LINES, Bulk(1, tmp_path / "out"))
+    assert (tmp_path / "out").read_text("utf-8") == "".join(SHOUTED.splitlines(keepends=True)[:BLOCK])
+    answer_lines(Shout(), LINES, Bulk(1, tmp_path / "out", resume=True))
+    assert (tmp_path / "out").read_text("utf-8") == SHOUTED
+
+
+def half_done(directory: Path) -> Path:
+    lines = [*LINES[:BLOCK], "bad", *LINES[BLOCK + 1 :]]
+    with pytest.raises(InputError, match="in lines 65 to 128 of the input: bad is bad"):
+        answer_lines(Shout(), lines, Bulk(1, directory / "out"))
+    return directory / "out"
+
+
+def test_what_a_kill_cut_short_beyond_the_journal_is_written_again(tmp_path: Path) -> None:
+    output = half_done(tmp_path)
+    with output.open("a", encoding="utf-8") as file:
+        file.write("64\tLI")
+    journal = output.with_name("out.journal")
+    journal.write_text(journal.read_text("utf-8") + '{"lines": 12', "utf-8")
+    answer_lines(Shout(), LINES, Bulk(2, output, resume=True))
+    assert output.read_text("utf-8") == SHOUTED
+    assert not journal.exists()
+
+
+def test_nothing_half_done_is_overwritten_or_gone_on_with_by_other_lines(tmp_path: Path) -> None:
+    output = half_done(tmp_path)
+    with pytest.raises(InputError, match=r"is half done \(64 lines\): add --resume, or remove .*out.journal"):
+        answer_lines(Shout(), LINES, Bulk(1, output))
+    for other in (["other", *LINES[1:]], LINES[:3]):
+        with pytest.raises(InputError, match="its first 64 lines differ"):
+            answer_lines(Shout(), other, Bulk(1, output, resume=True))
+    (tmp_path / "whole").write_text("done\n", "utf-8")
+    with pytest.raises(InputError, match="has no journal to go on by"):
+        answer_lines(Shout(), LINES, Bulk(1, tmp_path / "whole", resume=True))
+    assert (tmp_path / "whole").read_text("utf-8") == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (Bulk(0), "--workers must be at least 1, but is 0"),
+        (Bulk(1, None, True), "--resume goes on in a file: name it by --output"),
+        (Bulk(1, Path("/nowhere/out")), "cannot write /nowhere/out: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_asked_of_many_lines_is_refused(asked: Bulk, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        answer_lines(Shout(), LINES, asked)
+
+
+def test_answers_are_streamed_while_lines_still_come(tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def lines() -> Any:
+        yield from LINES[:BLOCK]
+        for number in range(BLOCK, 6 * BLOCK):
+            if number == 5 * BLOCK:
+                assert released.wait(60)
+            yield f"line {number}"
+
+    work = threading.Thread(target=answer_lines, args=(Shout(), lines(), Bulk(1, tmp_path / "out")))
+    work.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out").exists() or not (tmp_path / "out").read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    released.set()
+    work.join()
+    assert (tmp_path / "out").read_text("utf-8").count("\n") == 6 * BLOCK

@@ -1,0 +1,132 @@
+"""Two processes on 127.0.0.1, as `regard train --workers 2` starts them."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regard.config import RunConfig, to_toml
+
+Check = Callable[[Path, Path], None]
+REGARD = [sys.executable, "-c", "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"]
+
+
+def command(run: RunConfig, directory: Path, workers: int = 2) -> list[str]:
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory.with_suffix(".toml")
+    file.write_text(to_toml(run), "utf-8")
+    return [*REGARD, "train", str(file), "-o", str(directory), "--workers", str(workers)]
+
+
+def trained(run: RunConfig, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(run, directory), capture_output=True, text=True, timeout=900)
+
+
+def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
+    return {(each["kind"], each.get("step", 0)): each["loss"] for each in records}
+
+
+def test_two_processes_train_as_one_does(
+    undisturbed: Path, toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
+) -> None:
+    free = toy_run()
+    without_noise = free.model_copy(update={"model": free.model.model_copy(update={"dropout": 0.0})})
+    del undisturbed
+    done = trained(without_noise, begun)
+    assert (done.returncode, done.stdout) == (0, f"{begun / 'model'}\n"), done.stderr
+    alone = begun.with_name("alone")
+    shutil.copytree(begun / "data", alone / "data")
+    one = subprocess.run([*REGARD, "train", str(begun.with_suffix(".toml")), "-o", str(alone)], capture_output=True)
+    assert one.returncode == 0
+    together, expected = losses(records(begun)), losses(records(alone))
+    assert together.keys() == expected.keys()
+    assert together == pytest.approx(expected, abs=1e-5)
+    assert "2 replicas in 2 processes" in (begun / "workers" / "worker-1.log").read_text("utf-8")
+
+
+@pytest.fixture
+def long_run(toy_run: Callable[..., RunConfig]) -> RunConfig:
+    return toy_run(steps=60, log_every=1, ema=0.9, spike_deviations=6.0)
+
+
+@pytest.fixture
+def whole(long_run: RunConfig, begun: Path) -> Path:
+    """The long run, undisturbed, by two workers."""
+    directory = begun.with_name("whole")
+    shutil.copytree(begun / "data", directory / "data")
+    done = trained(long_run, directory)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def workers_of(launcher: subprocess.Popen[bytes]) -> list[int]:
+    """The process ids of the workers, in order."""
+    listed = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text("ascii")
+    return sorted(map(int, listed.split()))
+
+
+def until_step(directory: Path, step: int) -> None:
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        log = directory / "metrics.jsonl"
+        if log.is_file() and f'"kind": "train", "step": {step},' in log.read_text("utf-8"):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was never reached")
+
+
+@pytest.fixture
+def started(long_run: RunConfig, begun: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The long run on its way, after some steps."""
+    with begun.with_suffix(".stderr").open("wb") as file:
+        process = subprocess.Popen(command(long_run, begun), stderr=file, stdout=subprocess.DEVNULL)
+    try:
+        until_step(begun, 10)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.full
+def test_a_worker_that_is_killed_stops_all_and_a_new_start_ends_with_the_same_bits(
+    started: subprocess.Popen[bytes], long_run: RunConfig, begun: Path, whole: Path,
+    assert_as_if_nothing_had_happened: Check,
+) -> None:
+    began = time.monotonic()
+    os.kill(workers_of(started)[1], signal.SIGKILL)
+    assert started.wait(60) == 69
+    said = begun.with_suffix(".stderr").read_text("utf-8")
+    assert "worker 0 of 2 stops, for it has lost another: /job:worker/replica:0/task:1; start all of them again" in said
+    assert "regard: worker 1 of 2 ended by SIGKILL" in said
+    assert "--workers 2\n" in said
+    print(f"stopped {time.monotonic() - began:.1f} s after the kill")
+    done = trained(long_run, begun)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"going on from .*/step-000000\d\d\n", done.stderr)
+    assert_as_if_nothing_had_happened(begun, whole)
+
+
+@pytest.mark.full
+def test_a_signal_to_any_worker_stops_all_after_the_same_step(
+    started: subprocess.Popen[bytes], long_run: RunConfig, begun: Path, whole: Path,
+    assert_as_if_nothing_had_happened: Check,
+) -> None:
+    os.kill(workers_of(started)[1], signal.SIGTERM)
+    assert started.wait(120) == 75
+    said = begun.with_suffix(".stderr").read_text("utf-8") + (begun / "workers" / "worker-1.log").read_text("utf-8")
+    stopped = re.findall(r"regard: training stopped at step (\d+) and is saved", said)
+    assert len(stopped) == 2
+    assert len(set(stopped)) == 1
+    assert "regard: all 2 workers stopped and saved; go on with: " in said
+    done = trained(long_run, begun)
+    assert done.returncode == 0, done.stderr
+    assert_as_if_nothing_had_happened(begun, whole)
