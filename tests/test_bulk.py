@@ -56,7 +56,7 @@ def test_a_process_that_dies_takes_no_line_with_it(tmp_path: Path, capfd: pytest
 
 
 def test_a_block_that_kills_every_process_is_named_and_what_was_before_it_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(RegardError, match="3 times in a row a process died, .* with lines 65 to 128 unanswered"):
+    with pytest.raises(RegardError, match=r"3 times in a row a process died, .* with lines 65 to 128 unanswered"):
         answer_lines(Shout("line 70"), LINES, Bulk(1, tmp_path / "out"))
     assert (tmp_path / "out").read_text("utf-8") == "".join(SHOUTED.splitlines(keepends=True)[:BLOCK])
     answer_lines(Shout(), LINES, Bulk(1, tmp_path / "out", resume=True))

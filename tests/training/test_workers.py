@@ -1,5 +1,6 @@
 """Two processes on 127.0.0.1, as `regard train --workers 2` starts them."""
 
+import io
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from regard.config import RunConfig, to_toml
+from regard.training.trainer import train
 
 Check = Callable[[Path, Path], None]
 REGARD = [sys.executable, "-c", "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"]
@@ -35,33 +38,31 @@ def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
 
 
 def test_two_processes_train_as_one_does(
-    undisturbed: Path, toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
+    toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
 ) -> None:
-    free = toy_run()
-    without_noise = free.model_copy(update={"model": free.model.model_copy(update={"dropout": 0.0})})
-    del undisturbed
-    done = trained(without_noise, begun)
-    assert (done.returncode, done.stdout) == (0, f"{begun / 'model'}\n"), done.stderr
+    run = toy_run()
+    without_noise = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
     alone = begun.with_name("alone")
     shutil.copytree(begun / "data", alone / "data")
-    one = subprocess.run([*REGARD, "train", str(begun.with_suffix(".toml")), "-o", str(alone)], capture_output=True)
-    assert one.returncode == 0
+    train(without_noise, alone, console=Console(file=io.StringIO()))
+    done = trained(without_noise, begun)
+    assert (done.returncode, done.stdout) == (0, f"{begun / 'model'}\n"), done.stderr
     together, expected = losses(records(begun)), losses(records(alone))
     assert together.keys() == expected.keys()
     assert together == pytest.approx(expected, abs=1e-5)
     assert "2 replicas in 2 processes" in (begun / "workers" / "worker-1.log").read_text("utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def long_run(toy_run: Callable[..., RunConfig]) -> RunConfig:
-    return toy_run(steps=60, log_every=1, ema=0.9, spike_deviations=6.0)
+    return toy_run(steps=45, log_every=1, ema=0.9, spike_deviations=6.0)
 
 
-@pytest.fixture
-def whole(long_run: RunConfig, begun: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(long_run: RunConfig, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The long run, undisturbed, by two workers."""
-    directory = begun.with_name("whole")
-    shutil.copytree(begun / "data", directory / "data")
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(undisturbed / "data", directory / "data")
     done = trained(long_run, directory)
     assert done.returncode == 0, done.stderr
     return directory
@@ -98,7 +99,10 @@ def started(long_run: RunConfig, begun: Path) -> Iterator[subprocess.Popen[bytes
 
 @pytest.mark.full
 def test_a_worker_that_is_killed_stops_all_and_a_new_start_ends_with_the_same_bits(
-    started: subprocess.Popen[bytes], long_run: RunConfig, begun: Path, whole: Path,
+    started: subprocess.Popen[bytes],
+    long_run: RunConfig,
+    begun: Path,
+    whole: Path,
     assert_as_if_nothing_had_happened: Check,
 ) -> None:
     began = time.monotonic()
@@ -117,7 +121,10 @@ def test_a_worker_that_is_killed_stops_all_and_a_new_start_ends_with_the_same_bi
 
 @pytest.mark.full
 def test_a_signal_to_any_worker_stops_all_after_the_same_step(
-    started: subprocess.Popen[bytes], long_run: RunConfig, begun: Path, whole: Path,
+    started: subprocess.Popen[bytes],
+    long_run: RunConfig,
+    begun: Path,
+    whole: Path,
     assert_as_if_nothing_had_happened: Check,
 ) -> None:
     os.kill(workers_of(started)[1], signal.SIGTERM)
