@@ -1,7 +1,7 @@
 """The verbs over a run, and over the translator that it trains."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
