@@ -71,6 +71,6 @@ lock: setup
 	@"$(BIN)/python" -m venv --clear build/lock
 	@build/lock/bin/pip install --quiet pip-tools==7.6.2
 	@build/lock/bin/pip-compile pyproject.toml --extra cpu --extra dev --output-file $(LOCK) --quiet --upgrade \
-		--generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+		--generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header --no-emit-options \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --pip-args "--only-binary :all:"
 	@sed -i '/^#/d' $(LOCK)
