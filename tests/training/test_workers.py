@@ -22,15 +22,15 @@ Check = Callable[[Path, Path], None]
 REGARD = [sys.executable, "-c", "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"]
 
 
-def command(run: RunConfig, directory: Path, workers: int = 2) -> list[str]:
+def command(run: RunConfig, directory: Path, *more: str) -> list[str]:
     directory.mkdir(parents=True, exist_ok=True)
     file = directory.with_suffix(".toml")
     file.write_text(to_toml(run), "utf-8")
-    return [*REGARD, "train", str(file), "-o", str(directory), "--workers", str(workers)]
+    return [*REGARD, "train", str(file), "-o", str(directory), "--workers", "2", *more]
 
 
-def trained(run: RunConfig, directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(run, directory), capture_output=True, text=True, timeout=900)
+def trained(run: RunConfig, directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(run, directory, *more), capture_output=True, text=True, timeout=900)
 
 
 def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
@@ -136,4 +136,14 @@ def test_a_signal_to_any_worker_stops_all_after_the_same_step(
     assert "regard: all 2 workers stopped and saved; go on with: " in said
     done = trained(long_run, begun)
     assert done.returncode == 0, done.stderr
+    assert_as_if_nothing_had_happened(begun, whole)
+
+
+@pytest.mark.full
+def test_two_workers_on_a_real_local_ray_train_as_two_processes_do(
+    long_run: RunConfig, begun: Path, whole: Path, assert_as_if_nothing_had_happened: Check
+) -> None:
+    done = trained(long_run, begun, "--launcher", "ray")
+    assert (done.returncode, done.stdout) == (0, f"{begun / 'model'}\n"), done.stderr
+    assert "45 steps are done" in done.stderr  # what worker 0 says is passed on
     assert_as_if_nothing_had_happened(begun, whole)

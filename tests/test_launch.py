@@ -1,0 +1,104 @@
+"""What `--workers` says and refuses, with stand-ins for workers; real ones train in tests/training/test_workers.py."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regard.commands import launch
+from regard.commands.train import train_run
+from regard.errors import ConfigError, TrainingInterrupted, WorkerLost
+
+
+def bodies(monkeypatch: pytest.MonkeyPatch, *codes: str) -> list[dict[str, str]]:
+    """Workers that run this Python instead of training; -> the environments that they get."""
+    told: list[dict[str, str]] = []
+
+    def start(arguments: Sequence[str], environment: dict[str, str], log: Any) -> subprocess.Popen[bytes]:
+        told.append(environment)
+        return subprocess.Popen([sys.executable, "-c", codes[len(told) - 1]], stdout=log, stderr=log)
+
+    monkeypatch.setattr(launch, "start_worker", start)
+    return told
+
+
+def test_each_worker_is_told_its_place_and_gets_its_share_of_the_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch.os, "cpu_count", lambda: 8)
+    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    told = bodies(monkeypatch, "", "print('one')")
+    launch.train_here(["run.toml"], tmp_path, 2)
+    configs = [json.loads(environment["TF_CONFIG"]) for environment in told]
+    assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in (0, 1)]
+    assert configs[0]["cluster"] == configs[1]["cluster"]
+    assert len(set(configs[0]["cluster"]["worker"])) == 2
+    assert {environment["OMP_NUM_THREADS"] for environment in told} == {"4"}
+    assert told[0]["REGARD_COMMAND"].endswith(f" train {tmp_path} --workers 2")
+    assert (tmp_path / "workers" / "worker-1.log").read_text() == "one\n"
+
+
+def test_the_first_that_fails_is_named_and_the_others_are_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch, "SECONDS_TO_NOTICE", 0.2)
+    bodies(monkeypatch, "import time; time.sleep(600)", "import sys; sys.exit('no room')")
+    told = r"worker 1 of 2 ended by exit code 1 \('no room', see .*worker-1.log\)"
+    with pytest.raises(WorkerLost, match=told) as lost:
+        launch.train_here(["run.toml"], tmp_path, 2)
+    assert lost.value.exit_code == 1
+
+
+def test_one_that_was_killed_is_named_rather_than_those_that_lost_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bodies(monkeypatch, "import sys; sys.exit(69)", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(WorkerLost, match="worker 1 of 2 ended by SIGKILL") as lost:
+        launch.train_here(["run.toml"], tmp_path, 2)
+    assert lost.value.exit_code == 69
+
+
+def test_workers_that_stopped_and_saved_are_an_interrupted_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bodies(monkeypatch, *["import sys; sys.exit(75)"] * 2)
+    with pytest.raises(TrainingInterrupted, match=r"all 2 workers stopped and saved; go on with: .* --workers 2"):
+        launch.train_here(["run.toml"], tmp_path, 2)
+
+
+def test_a_signal_is_passed_on_once_and_the_second_ends_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stubborn = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGINT))
+os.kill(os.getppid(), signal.SIGINT)
+while True: time.sleep(0.1)
+"""
+    before = signal.getsignal(signal.SIGINT)
+    bodies(monkeypatch, stubborn)
+    with pytest.raises(WorkerLost, match="worker 0 of 1 ended by SIGKILL"):
+        launch.train_here(["run.toml"], tmp_path, 1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("workers", "launcher", "config", "complaint"),
+    [
+        (0, "local", "", "--workers must be at least 1, but is 0"),
+        (None, "ray", "", "--launcher ray starts the processes that --workers counts: say how many"),
+        (2, "local", "{}", "--workers starts the workers itself, but TF_CONFIG says that this is one: leave one out"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_launcher_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int | None, launcher: str, config: str, complaint: str
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", config)
+    (tmp_path / "c.tsv").write_text("a\tb\n")
+    (tmp_path / "run.toml").write_text(f'data.train = [{{tsv = "{tmp_path}/c.tsv"}}]\ntraining.steps = 1\n')
+    with pytest.raises(ConfigError, match=complaint):
+        train_run(tmp_path / "run.toml", tmp_path / "run", (), workers, launcher)
