@@ -48,6 +48,14 @@ Stop = Annotated[
     typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated. Default: the checkpoint's."),
 ]
 
+NBest = Annotated[
+    int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")
+]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
+]
+
 
 @verbs.command()
 def generate(
@@ -68,13 +76,8 @@ def generate(
     seed: Seed = None,
     num_beams: NumBeams = None,
     length_penalty: LengthPenalty = None,
-    n_best: Annotated[
-        int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")
-    ] = None,
-    allowed: Annotated[
-        list[str] | None,
-        typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
-    ] = None,
+    n_best: NBest = None,
+    allowed: Allowed = None,
     keep_prompt: Annotated[bool, typer.Option("--keep-prompt", help="Show the prompt before its text.")] = False,
     parse_special: Annotated[
         bool, typer.Option("--parse-special", help="Special tokens that a prompt spells are no text.")
