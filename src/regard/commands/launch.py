@@ -48,7 +48,7 @@ def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
         for worker in range(workers):
             environment = os.environ | threads(workers) | contract(hosts, worker) | {COMMAND: command}
             log = None if worker == 0 else files.enter_context(log_of(directory, worker).open("wb"))
-            started.append(start_worker(arguments, environment, log))
+            started.append(start_worker(arguments, environment, log))  # one that is shown says what we do on stdout
         wait_for_all(started, directory, command)
 
 

@@ -56,7 +56,10 @@ def train_run(
     config, directory = resolve_run(run, output, overrides)
     if workers is not None:
         _launch([str(run), *(["-o", str(output)] if output else []), *_sets(overrides)], directory, workers, launcher)
+        print(directory / "model")
         return
+    if launcher != "local":
+        raise ConfigError(f"--launcher {launcher} starts the processes that --workers counts: say how many")
     import_tensorflow()
     from regard.training.trainer import train
 
