@@ -50,7 +50,7 @@ def test_a_change_of_any_of_its_files_is_seen(tmp_path, capsys, name):
 
 @pytest.mark.parametrize(("kind", "role"), [("bert", "eos"), ("gpt2", "pad")])
 def test_one_without_a_token_that_translation_needs_is_refused_by_its_name(tmp_path, kind, role):
-    with pytest.raises(ConfigError, match=f"has no {role} token, which translation needs"):
+    with pytest.raises(ConfigError, match=f"has no {role} token, which a text that is written needs"):
         prepared(tmp_path, vocabularies.write(kind, tmp_path / kind))
 
 
