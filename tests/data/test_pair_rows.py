@@ -20,7 +20,7 @@ def test_a_row_of_two_texts_gives_the_vectors_of_each_alone_and_equal_texts_have
     lines = "".join(json.dumps({"text": text, "positive": positive}) + "\n" for text, positive in PAIRS)
     (tmp_path / "pairs.jsonl").write_text(lines, "utf-8")
     corpus = [{"jsonl": str(tmp_path / "pairs.jsonl")}]
-    data = {"train": corpus, "validation": corpus, "max_tokens": 5, "workers": 1}
+    data = {"train": corpus, "validation": corpus, "max_tokens": 3, "workers": 1}
     run = parse_run({"task": "embed", "data": data, "tokenizer": {"vocab_size": 302}, "training": {"steps": 1}})
     prepared = prepare(run, tmp_path / "data")
     shards, objective = prepared.split("train"), objective_of(run)

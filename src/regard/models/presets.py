@@ -9,6 +9,7 @@ from regard.specs import HeadKind, ModelSpec, Problem
 
 # What Transformers calls a model with each head, by its last part; the families know it by that.
 HEAD_CLASSES: dict[HeadKind, str] = {
+    "hidden": "Model",
     "language": "ForCausalLM",
     "masked_language": "ForMaskedLM",
     "sequence_class": "ForSequenceClassification",
