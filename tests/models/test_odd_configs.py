@@ -6,6 +6,7 @@ import pytest
 from regard.errors import CheckpointError
 from regard.models.catalog import FAMILIES
 from regard.models.family import Config
+from regard.models.forms import build_model
 from regard.models.rope import read_rope, rope_config
 from regard.nn.rotary import rotation
 from regard.specs import RelativeSpec, RotarySpec
@@ -40,6 +41,19 @@ def test_dynamic_rates_are_those_of_a_base_that_grows_with_a_row_beyond_the_trai
         wanted = rotation(RotarySpec(theta), 6, places[row : row + 1])
         np.testing.assert_allclose(found.cosines[row], wanted.cosines[0], atol=1e-5)
         np.testing.assert_allclose(found.sines[row], wanted.sines[0], atol=1e-5)
+
+
+def test_padding_does_not_stretch_dynamic_rates():
+    sizes = {"hidden_size": 12, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 7}
+    config = {"model_type": "llama", "vocab_size": 20, "max_position_embeddings": 3, **sizes}
+    config |= {"architectures": ["LlamaForCausalLM"], "rope_scaling": {"type": "dynamic", "factor": 4.0}}
+    model = build_model(FAMILIES["llama"].from_config(Config(config)))
+    ids, mask = np.array([[4, 5, 6, 7, 8]]), np.ones((1, 5), "int32")
+    alone = model({"input_ids": ids}).logits
+    for pads in ((0, 4), (4, 0)):
+        padded = {"input_ids": np.pad(ids, ((0, 0), pads)), "attention_mask": np.pad(mask, ((0, 0), pads))}
+        found = np.asarray(model(padded).logits)[:, pads[0] : pads[0] + 5]
+        np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
 def test_distilberts_sinusoids_are_read_from_the_file_and_never_trained():

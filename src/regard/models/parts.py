@@ -16,7 +16,7 @@ from regard.nn.masks import all_of, causal_mask, padding_mask, segment_mask
 from regard.nn.output import Tensor
 from regard.nn.positions import count_positions
 from regard.nn.stems import AudioStem, PatchStem, TokenStem
-from regard.specs import EmbeddingSpec, ModelSpec, PatchSpec
+from regard.specs import EmbeddingSpec, ModelSpec, PatchSpec, PositionSpec
 
 
 class Tokens(NamedTuple):
@@ -42,24 +42,23 @@ class Tokens(NamedTuple):
         return count_positions(real, self.segments)
 
     def placed(self, spec: EmbeddingSpec) -> "Tokens":
-        """With the positions of those who count past the padding's id, masked or not: it stands before the first. With
-        others, what pads a text on its right goes on counting, so that what is computed there is Transformers', too:
-        it shares in the softmax over a text's places."""
-        if self.positions is not None:
+        """With the positions of those who count past the padding's id, masked or not: it stands before the first. In
+        other tables what pads a text on its right goes on counting, so that what is computed there is Transformers',
+        too: it shares in the softmax over a text's places."""
+        if self.positions is not None or spec.positions.kind == "none":
             return self
         if not spec.positions.skips_padding:
-            return self if self.real is None else self._replace(positions=self._counted_on(spec))
+            return self if self.real is None else self._replace(positions=self._counted_on(spec.positions))
         text = self.ids != spec.pad_id
         if self.real is not None:
             text = ops.logical_and(text, self.real > 0)
         places = count_positions(text, self.segments)
         return self._replace(positions=ops.where(text, places, ops.full_like(places, -1)))
 
-    def _counted_on(self, spec: EmbeddingSpec) -> Tensor:
+    def _counted_on(self, spec: PositionSpec) -> Tensor:
         place = ops.arange(ops.shape(self.ids)[1], dtype="int32")[None]
         places = self.places() + ops.maximum(place - self.last()[:, None], 0)
-        has_table = spec.positions.kind != "none"
-        return ops.minimum(places, spec.positions.max_positions - 1) if has_table else places
+        return ops.minimum(places, spec.max_positions - 1)
 
     def allowed(self) -> Tensor | None:
         """What attention among these tokens must respect whatever its direction: padding and segments."""
