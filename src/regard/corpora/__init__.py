@@ -6,7 +6,15 @@ from pathlib import Path
 from regard.corpora.corpus import Builder, Corpora, Report
 from regard.corpora.debian import build_english_chinese, build_english_german
 from regard.corpora.demo import build_demo
+from regard.corpora.english import build_english
 from regard.corpora.package_texts import build_pairs, build_sections, build_summaries
+from regard.corpora.question_sets import (
+    build_all_questions,
+    build_man_questions,
+    build_package_questions,
+    build_python_questions,
+    build_written_answers,
+)
 from regard.errors import ConfigError
 
 __all__ = ["BUILDERS", "Corpora", "build", "default_cache"]
@@ -18,6 +26,12 @@ BUILDERS: dict[str, Builder] = {
     "package-summaries": Builder(build_summaries, ("summarise", "text-to-text")),
     "package-sections": Builder(build_sections, ("classify",)),
     "package-pairs": Builder(build_pairs, ("embed",)),
+    "questions-manpages": Builder(build_man_questions, ("answer",)),
+    "questions-python": Builder(build_python_questions, ("answer",)),
+    "questions-packages": Builder(build_package_questions, ("answer",)),
+    "questions": Builder(build_all_questions, ("answer",)),
+    "written-answers": Builder(build_written_answers, ("text-to-text",)),
+    "english": Builder(build_english, ("language-model", "masked-language-model", "span-corruption")),
 }
 
 

@@ -1,0 +1,232 @@
+"""Baselines of the text applications, on the corpora that the recipes use: what a model must be better than.
+
+    python benchmarks/baselines.py summaries            # first sentence: ROUGE; how much is copied
+    python benchmarks/baselines.py sections             # majority; TF-IDF with a linear classifier (needs scikit-learn)
+    python benchmarks/baselines.py retrieval            # BM25; --minilm adds MiniLM as it is
+    python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question
+    python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte
+
+Each prints a table, and writes JSON with --json FILE. Scores are on the test split.
+"""
+
+import argparse
+import json
+import lzma
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regard.corpora import Corpora, build
+from regard.corpora.questions import first_sentence
+from regard.metrics.answering import answer_f1, exact_match
+from regard.metrics.classification import macro_f1
+from regard.metrics.resampling import bootstrap, ratio
+from regard.metrics.retrieval import ranks
+
+Table = dict[str, dict[str, float]]  # baseline -> score -> value
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
+    """The mean, and its 95 % interval by bootstrap."""
+    statistics = np.stack([np.asarray(values, np.float64), np.ones(len(values))], 1)
+    interval = bootstrap(ratio, statistics, 1000)
+    low, high = interval if interval is not None else (math.nan, math.nan)
+    return {name: float(np.mean(values)), f"{name} from": low, f"{name} to": high}
+
+
+def summaries(_: argparse.Namespace) -> Table:
+    from regard.metrics.summaries import rouge
+
+    examples = build("package-summaries", None, print).test
+    found = [rouge(first_sentence(example.source), example.target) for example in examples]
+    scores = [mean_with_interval(name, [getattr(each, name) for each in found]) for name in found[0]._fields]
+    return {"first sentence": {name: value for each in scores for name, value in each.items()}}
+
+
+def class_scores(predicted: Sequence[str], actual: Sequence[str]) -> dict[str, float]:
+    names = np.array(sorted(set(actual) | set(predicted)))
+    hot = [np.asarray(labels)[:, None] == names for labels in (predicted, actual)]
+    right = [float(one == other) for one, other in zip(predicted, actual, strict=True)]
+    return {**mean_with_interval("accuracy", right), "macro F1": macro_f1(*hot)}
+
+
+def sections(_: argparse.Namespace) -> Table:
+    corpus = build("package-sections", None, print)
+    actual = [item["label"] for item in corpus.test]
+    ((most, _count),) = Counter(item["label"] for item in corpus.train).most_common(1)
+    table = {"majority": class_scores([most] * len(actual), actual)}
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import SGDClassifier
+    except ImportError:
+        print("scikit-learn is not installed: TF-IDF is left out")
+        return table
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    train = vectorizer.fit_transform(item["text"] for item in corpus.train)
+    classifier = SGDClassifier(loss="modified_huber", alpha=1e-5, random_state=0)
+    classifier.fit(train, [item["label"] for item in corpus.train])
+    predicted = classifier.predict(vectorizer.transform(item["text"] for item in corpus.test))
+    return {**table, "TF-IDF, linear": class_scores(predicted.tolist(), actual)}
+
+
+def bm25(queries: Sequence[str], documents: Sequence[str], k1: float = 1.5, b: float = 0.75) -> np.ndarray:
+    """Robertson and Zaragoza 2009, equation 3.15, with the idf that is never negative: (queries, documents)."""
+    counts = [Counter(words(document)) for document in documents]
+    lengths = np.array([count.total() for count in counts], np.float64)
+    inverted: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, count in enumerate(counts):
+        for word, times in count.items():
+            inverted[word].append((place, times))
+    scores = np.zeros((len(queries), len(documents)))
+    shortness = k1 * (1 - b + b * lengths / lengths.mean())
+    for row, query in enumerate(queries):
+        for word in set(words(query)) & inverted.keys():
+            places, times = np.array(inverted[word]).T
+            idf = math.log(1 + (len(documents) - len(places) + 0.5) / (len(places) + 0.5))
+            scores[row, places] += idf * times * (k1 + 1) / (times + shortness[places])
+    return scores
+
+
+def retrieval_scores(near: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
+    found = ranks(near, relevant)
+    return {**mean_with_interval("recall@10", found <= 10), "recall@1": float(np.mean(found == 1))}
+
+
+def retrieval(arguments: argparse.Namespace) -> Table:
+    items = build("package-pairs", None, print).test
+    positives = list(dict.fromkeys(item["positive"] for item in items))
+    relevant = np.array([positives.index(item["positive"]) for item in items])
+    queries = [item["text"] for item in items]
+    table = {"BM25": retrieval_scores(bm25(queries, positives), relevant)}
+    if arguments.minilm:
+        import regard
+
+        embedder = regard.load("minilm")
+        table["MiniLM as it is"] = retrieval_scores(embedder.vectors(queries) @ embedder.vectors(positives).T, relevant)
+    return table
+
+
+def nearest_line(question: str, context: str) -> str:
+    """What the line says, after its term, that shares most words with the question: its first sentence."""
+    asked = set(words(question))
+    lines = [line for line in context.split("\n") if line]
+    best = max(lines, key=lambda line: len(asked & set(words(line))))
+    return first_sentence(best.partition(": ")[2] or best)
+
+
+def questions(arguments: argparse.Namespace) -> Table:
+    items = build(arguments.name, None, print).test
+    answerers: dict[str, Callable[[dict[str, Any]], str]] = {
+        "no answer": lambda item: "",
+        "nearest line": lambda item: nearest_line(item["question"], item["context"]),
+    }
+    table = {}
+    for name, answer in answerers.items():
+        pairs = [(answer(item), item["answers"]["text"]) for item in items]
+        exact = mean_with_interval("exact match", [exact_match(*pair) for pair in pairs])
+        table[name] = {**exact, **mean_with_interval("F1", [answer_f1(*pair) for pair in pairs])}
+    return table
+
+
+class KneserNey:
+    """Interpolated Kneser-Ney over tokens (Kneser and Ney 1995; Chen and Goodman 1999), one discount for all orders.
+
+    A token that training does not have is spelled: the unknown token's probability times 1 / 256 a byte and once more
+    for its end, so that every text has a probability and bits per byte can be compared with any model's.
+    """
+
+    discount = 0.75
+
+    def __init__(self, texts: Sequence[Sequence[str]], order: int, least: int = 2) -> None:
+        seen = Counter(token for text in texts for token in text)
+        self.order, self.known = order, {token for token, count in seen.items() if count >= least}
+        self.counts: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
+        for text in texts:
+            padded = self._padded(text)
+            for end in range(order - 1, len(padded)):
+                self.counts[order][tuple(padded[end - order + 1 : end + 1])] += 1
+        for length in range(order - 1, 0, -1):  # how many different tokens stand before each
+            self.counts[length].update(gram[1:] for gram in self.counts[length + 1])
+        self.totals: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
+        self.kinds: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
+        for length in range(1, order + 1):
+            for gram, count in self.counts[length].items():
+                self.totals[length][gram[:-1]] += count
+                self.kinds[length][gram[:-1]] += 1
+
+    def bits(self, text: Sequence[str]) -> float:
+        padded = self._padded(text)
+        total = sum(8.0 * (len(token.encode()) + 1) for token in text if token not in self.known)
+        for end in range(self.order - 1, len(padded)):
+            total -= math.log2(self._probability(tuple(padded[end - self.order + 1 : end + 1])))
+        return total
+
+    def _padded(self, text: Sequence[str]) -> list[str]:
+        inside = [token if token in self.known else "<unk>" for token in text]
+        return ["<s>"] * (self.order - 1) + inside + ["</s>"]
+
+    def _probability(self, gram: tuple[str, ...]) -> float:
+        probability = 1 / (len(self.known) + 2)
+        for length in range(1, self.order + 1):
+            part = gram[self.order - length :]
+            total = self.totals[length][part[:-1]]
+            if total:
+                rest = self.discount * self.kinds[length][part[:-1]] / total
+                probability = max(self.counts[length][part] - self.discount, 0) / total + rest * probability
+        return probability
+
+
+def tokens(text: str) -> list[str]:
+    """Words with the white space before them, and single marks: they join to the text again."""
+    return re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text)
+
+
+def language(arguments: argparse.Namespace) -> Table:
+    corpus: Corpora = build("english", None, print)
+    train, test = ([item["text"] for item in split] for split in (corpus.train, corpus.test))
+    size = sum(len(text.encode()) for text in test)
+    history, future = ("\n\n".join(texts).encode() for texts in (train, test))
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 26}]
+    alone, after = (len(lzma.compress(data, filters=filters)) for data in (history, history + future))
+    model = KneserNey([tokens(text) for text in train], arguments.order)
+    bits = sum(model.bits(tokens(text)) for text in test)
+    return {
+        "xz, after the training text": {"bits per byte": 8 * (after - alone) / size},
+        f"Kneser-Ney, {arguments.order}-grams": {"bits per byte": bits / size},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    verbs = parser.add_subparsers(required=True)
+    for run in (summaries, sections):
+        verbs.add_parser(run.__name__).set_defaults(run=run)
+    verb = verbs.add_parser("retrieval")
+    verb.add_argument("--minilm", action="store_true")
+    verb.set_defaults(run=retrieval)
+    verb = verbs.add_parser("questions")
+    verb.add_argument("name", choices=["questions-manpages", "questions-python", "questions-packages", "questions"])
+    verb.set_defaults(run=questions)
+    verb = verbs.add_parser("language")
+    verb.add_argument("--order", type=int, default=5)
+    verb.set_defaults(run=language)
+    arguments = parser.parse_args()
+    table = arguments.run(arguments)
+    for name, scores in table.items():
+        print(f"{name:28}", "  ".join(f"{score} {value:.4f}" for score, value in scores.items()))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
