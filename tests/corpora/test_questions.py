@@ -115,12 +115,12 @@ def test_python_s_documentation_explains_its_objects_in_plain_words() -> None:
 
 def test_descriptions_are_asked_for_what_they_define_and_for_what_they_do_not() -> None:
     texts = [
-        Description(f"p{n}", f"s{n}", "games", "x", (f"Well. Tool{n} is a program that opens boxes of number {n}. So.",))
+        Description(f"p{n}", f"s{n}", "games", "x", (f"Well. Tool{n} is a program that opens boxes number {n}. So.",))
         for n in range(7)
     ]
     found = dict(definition_questions(texts))
     (answer, *none) = found["s3"]
-    assert answer["answers"]["text"] == ["a program that opens boxes of number 3."]
+    assert answer["answers"]["text"] == ["a program that opens boxes number 3."]
     assert [each["question"] for each in none] == ["What is Tool2?"]
     assert none[0]["answers"] == {"text": [], "answer_start": []}
     assert as_text(none[0]).target == NO_ANSWER

@@ -112,7 +112,7 @@ def definition_questions(descriptions: Iterable[Description]) -> Iterator[tuple[
         found = [(match.group(1), match.group(2), match.start(2)) for match in _DEFINITION.finditer(text.body)]
         if not found:
             continue
-        asked = [question(text.package, text.body, f"What is {name}?", *answer) for name, *answer in found]
+        asked = [question(text.package, text.body, f"What is {name}?", what, place) for name, what, place in found]
         if before and before not in text.body and number % 3 == 0:
             asked.append(question(text.package, text.body, f"What is {before}?"))
         before = found[0][0]

@@ -53,8 +53,8 @@ def build_all_questions(cache: Path, report: Report) -> Corpora:
 def build_written_answers(cache: Path, report: Report) -> Corpora:
     """All questions as pairs of texts."""
     found = build_all_questions(cache, report)
-    splits = ([as_text(each) for each in split] for split in (found.train, found.validation, found.test))
-    return Corpora(*splits, found.counts, found.source)
+    train, validation, test = (list(map(as_text, split)) for split in (found.train, found.validation, found.test))
+    return Corpora(train, validation, test, found.counts, found.source)
 
 
 def as_text(question: Question) -> Example:
