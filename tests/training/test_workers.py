@@ -55,7 +55,7 @@ def test_two_processes_train_as_one_does(
 
 @pytest.fixture(scope="module")
 def long_run(toy_run: Callable[..., RunConfig]) -> RunConfig:
-    return toy_run(steps=45, log_every=1, ema=0.9, spike_deviations=6.0)
+    return toy_run(steps=45, log_every=1, ema=0.9, average="ema", spike_deviations=6.0)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ class Cluster:
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.replicas = 1 if strategy is None else int(strategy.num_replicas_in_sync)
         self._agreed = Agreement(False, 0.0, 0)
-        self._asked_at = (0, time.monotonic())
+        self._asked_at: tuple[int, float] | None = None  # the step before which, and when
         spec = tf.TensorSpec([None], tf.float64)
         self._total = tf.function(self._sum_over_workers, input_signature=[spec])
 
@@ -160,8 +160,11 @@ class Cluster:
             ) from None
 
     def _steps_between(self, step: int) -> int:
-        (step_then, then), self._asked_at = self._asked_at, (step, time.monotonic())
-        each = (self._asked_at[1] - then) / max(1, step - step_then)
+        now, before = time.monotonic(), self._asked_at
+        self._asked_at = (step, now)
+        if before is None or step == before[0]:
+            return 1
+        each = (now - before[1]) / (step - before[0])
         return max(1, min(_MOST_STEPS_BETWEEN, int(_BETWEEN_AGREEMENTS / max(each, 1e-6))))
 
     def _sum(self, values: Any) -> np.ndarray:
