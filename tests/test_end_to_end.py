@@ -108,6 +108,20 @@ def test_translate_agrees_with_python_line_by_line(command, run):
     assert translator("red cat").text == "RED CAT"
 
 
+def test_many_lines_by_two_processes_are_those_of_one(command, run):
+    lines = [f"{one} {other}" for one in WORDS for other in WORDS][:80]  # in two blocks, one shorter
+    (run.parent / "lines.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    one = command("translate", "first", "--file", "lines.txt", "--n-best", "1")
+    many = command("translate", "first", "--file", "lines.txt", "--n-best", "1", "--workers", "2", "--output", "out")
+    assert one[0] == many[0] == 0
+    assert many[1] == ""
+    rows = [line.split("\t") for line in one[1].splitlines()]
+    found = [line.split("\t") for line in (run.parent / "out").read_text("utf-8").splitlines()]
+    assert len(rows) == len(lines)
+    assert [(number, text) for number, _, text in found] == [(number, text) for number, _, text in rows]
+    assert [float(score) for _, score, _ in found] == pytest.approx([float(score) for _, score, _ in rows], abs=2e-4)
+
+
 def test_tokens_scores_and_n_best_are_those_of_the_search(command):
     code, out, _ = command("translate", "first", "--json", "--num-beams", "3", "--n-best", "3", "blue dog")
     assert code == 0

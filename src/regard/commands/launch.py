@@ -48,7 +48,7 @@ def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
         for worker in range(workers):
             environment = os.environ | threads(workers) | contract(hosts, worker) | {COMMAND: command}
             log = None if worker == 0 else files.enter_context(log_of(directory, worker).open("wb"))
-            started.append(start_worker(arguments, environment, log))  # one that is shown says what we do on stdout
+            started.append(start_worker(arguments, environment, log))
         wait_for_all(started, directory, command)
 
 
@@ -81,12 +81,15 @@ def log_of(directory: Path, worker: int) -> Path:
 def start_worker(
     arguments: Sequence[str], environment: Mapping[str, str], log: IO[bytes] | None
 ) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that Ctrl-C reaches it by us alone, and once. log: None: our own output."""
+    """A process in a session of its own, so that Ctrl-C reaches it by us alone, and once.
+
+    log: None: it tells on our stderr; where the model is, on stdout, is ours to say.
+    """
     return subprocess.Popen(
         [sys.executable, "-c", _START, "train", *arguments],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        stdout=log,
+        stdout=subprocess.DEVNULL if log is None else log,
         stderr=None if log is None else subprocess.STDOUT,
         start_new_session=True,
     )
