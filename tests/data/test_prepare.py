@@ -1,19 +1,15 @@
 import io
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from regard.batch import Example
-from regard.config import TokenizerConfig, parse_run
+from regard.config import parse_run
 from regard.corpora.corpus import Corpora
 from regard.data import sampling
-from regard.data.encode import _interrupts_blocked, _start_worker
-from regard.data.objectives.translate import Translate
 from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData
 from regard.errors import CheckpointError, ConfigError, DataError
@@ -374,21 +370,6 @@ def test_a_run_that_has_begun_needs_its_corpus_no_more(tmp_path, capsys):
     (tmp_path / "data" / "train-00000.tokens.npy").write_bytes(b"")
     open_or_prepare(run, tmp_path / "data", begun=True)
     assert "is missing or damaged: run `regard prepare` again: preparing again" in capsys.readouterr().err
-
-
-def test_workers_leave_ctrl_c_to_their_parent(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    tokenizer = Tokenizer.train(["a b c"] * 9, TokenizerConfig(vocab_size=300))
-    with ProcessPoolExecutor(1, context, _start_worker, (tmp_path, tokenizer, Translate(9))) as pool:
-        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
-
-
-def test_ctrl_c_cannot_reach_a_worker_that_is_still_starting():
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
-    with _interrupts_blocked():
-        started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (started.stdout, started.stderr) == ("alive\n", "")
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_builder_that_is_for_another_task_is_refused_before_it_fetches(tmp_path, monkeypatch):

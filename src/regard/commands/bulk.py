@@ -8,14 +8,11 @@ kill cut short, and is written again. The journal goes when all is done.
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +21,7 @@ from typing import IO, Any, ClassVar, NamedTuple, Protocol, Self
 
 from regard.commands.launch import threads
 from regard.commands.text import warn_of_unfinished
+from regard.data.processes import interrupts_blocked, process_pool
 from regard.errors import InputError, RegardError
 
 BLOCK = 64  # lines at a time to a process
@@ -195,16 +193,18 @@ class _Asked:
 
 def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
     """Each block with its answer, in order. Raises RegardError where processes die and nothing comes of it."""
+    os.environ.update(threads(workers))  # before a process imports what reads it
     waiting: deque[Block] = deque()
     deaths = 0
     while True:
-        with _pool(task, workers) as pool:
+        with process_pool(workers, _begin, task) as pool:
             asked: deque[_Asked] = deque()
             try:
                 while True:
                     while len(asked) < workers * AHEAD and (block := _next(waiting, blocks)) is not None:
                         asked.append(_Asked(block))  # before the pool can say that it is broken
-                        asked[-1].future = pool.submit(_work, block)
+                        with interrupts_blocked():
+                            asked[-1].future = pool.submit(_work, block)
                     if not asked:
                         return
                     assert asked[0].future is not None
@@ -233,12 +233,6 @@ def _say_that_one_died(block: Block, deaths: int) -> None:
     print(f"regard: WARNING: a process died; its lines are given to another, from {lines} on", file=sys.stderr)
 
 
-def _pool(task: LineTask, workers: int) -> ProcessPoolExecutor:
-    os.environ.update(threads(workers))  # before a process imports what reads it
-    # A fork of a process with threads (TensorFlow's) can hang.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (task,))
-
-
 _task: LineTask
 _loaded: Any = None
 
@@ -246,16 +240,6 @@ _loaded: Any = None
 def _begin(task: LineTask) -> None:
     global _task
     _task = task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, and with it this process ends
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(block: Block) -> Answer:

@@ -21,7 +21,7 @@ from regard.errors import ConfigError, MissingDependencyError
 
 def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> None:
     """Run `regard train ARGUMENTS` in so many processes of the Ray cluster that RAY_ADDRESS names, or of one that is
-    started here, with a processor each.
+    started here, with a processor each and an even share of the GPUs.
 
     What worker 0 says is passed on, the others' logs are in DIRECTORY/workers. Raises TrainingInterrupted where all
     stopped and saved, WorkerLost where one ended otherwise, ConfigError where the cluster has too few processors.
@@ -32,22 +32,23 @@ def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> Non
 
     ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     try:
-        processors = int(ray.cluster_resources().get("CPU", 0))
+        found = ray.cluster_resources()
+        processors = int(found.get("CPU", 0))
         if not 1 <= workers <= processors:
             raise ConfigError(
                 f"--workers must be from 1 to the processors of the Ray cluster ({processors}), but is {workers}"
             )
         command = shlex.join([program(), "train", str(directory), "--workers", str(workers), "--launcher", "ray"])
-        started = _start(ray, arguments, directory.absolute(), workers, command)
+        actor = ray.remote(num_cpus=1, num_gpus=int(found.get("GPU", 0)) // workers, scheduling_strategy="SPREAD")
+        started = _start(ray, actor(RayWorker), arguments, directory.absolute(), workers, command)
         wait_for_all(started, directory, command)
     finally:
         ray.shutdown()
 
 
 def _start(
-    ray: Any, arguments: Sequence[str], directory: Path, workers: int, command: str
+    ray: Any, actor: Any, arguments: Sequence[str], directory: Path, workers: int, command: str
 ) -> "list[RayProcess]":
-    actor = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(RayWorker)
     actors = [actor.remote() for _ in range(workers)]
     hosts = ray.get([each.address.remote() for each in actors])
     for worker, each in enumerate(actors):

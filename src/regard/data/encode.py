@@ -1,16 +1,11 @@
 """Text -> shards, in processes. Nothing here imports TensorFlow: a worker starts in a fraction of a second."""
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from regard.data.objectives.objective import Objective, Reports
+from regard.data.processes import interrupts_blocked, process_pool
 from regard.data.shards import write_file, write_shard
 from regard.data.sources import DropReport, Located
 from regard.errors import DataError
@@ -74,12 +70,11 @@ def encode_shards(
         for job in _chain(first, jobs):
             yield encode_shard(job, directory, tokenizer, objective)
         return
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads (TensorFlow's) can hang
-    with ProcessPoolExecutor(workers, context, _start_worker, (directory, tokenizer, objective)) as pool:
+    with process_pool(workers, _start_worker, directory, tokenizer, objective) as pool:
         pending: deque[Future[ShardRecord]] = deque()
         try:
             for job in _chain(first, jobs):
-                with _interrupts_blocked():
+                with interrupts_blocked():
                     pending.append(pool.submit(_work, job))
                 if len(pending) > workers:
                     yield pending.popleft().result()
@@ -145,27 +140,6 @@ _worker_arguments: tuple[Any, ...] = ()
 def _start_worker(directory: Path, tokenizer: Tokenizer, objective: Objective) -> None:
     global _worker_arguments
     _worker_arguments = (directory, tokenizer, objective)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, and with it this process ends
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """A process that is started within inherits the block: Ctrl-C cannot reach it before it ignores it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(job: Job) -> ShardRecord:

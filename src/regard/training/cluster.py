@@ -193,7 +193,7 @@ def join_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     if text:
         place = worker_of(text)
         if place.workers > 1:
-            return Cluster(tf.distribute.MultiWorkerMirroredStrategy(), **place._asdict())
+            return Cluster(_multi_worker(), **place._asdict())
     devices = [device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
     kind = devices[0].split(":")[-2]
     same = [name for name in devices if name.split(":")[-2] == kind]
@@ -227,6 +227,16 @@ def worker_of(text: str) -> Place:
         raise ConfigError(f"TF_CONFIG: there must be one chief, but there are {len(hosts['chief'])}")
     jobs = tuple((name, len(listed)) for name, listed in hosts.items() if listed)
     return Place(index + (len(hosts["chief"]) if kind == "worker" else 0), max(1, workers), jobs)
+
+
+def _multi_worker() -> Any:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"TF_CONFIG names a cluster, which a process must join before it uses TensorFlow ({error}): train in a "
+            "fresh process, or unset TF_CONFIG"
+        ) from error
 
 
 def _each_its_own(make: Callable[..., Any], **settings: Any) -> Any:
