@@ -4,15 +4,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from regard.commands import launch
+from regard.commands import launch, launch_ray
 from regard.commands.train import train_run
-from regard.errors import ConfigError, TrainingInterrupted, WorkerLost
+from regard.errors import ConfigError, MissingDependencyError, TrainingInterrupted, WorkerLost
 
 
 def bodies(monkeypatch: pytest.MonkeyPatch, *codes: str) -> list[dict[str, str]]:
@@ -102,3 +104,70 @@ def test_what_cannot_be_asked_of_a_launcher_is_refused(
     (tmp_path / "run.toml").write_text(f'data.train = [{{tsv = "{tmp_path}/c.tsv"}}]\ntraining.steps = 1\n')
     with pytest.raises(ConfigError, match=complaint):
         train_run(tmp_path / "run.toml", tmp_path / "run", (), workers, launcher)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launch_ray, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'regard\[ray\]'"):
+        launch_ray.train_on_ray(["run.toml"], tmp_path, 2)
+
+
+class Gone(Exception):
+    """What Ray says of an actor whose machine is no more."""
+
+
+def call(given: Any) -> SimpleNamespace:
+    return SimpleNamespace(remote=lambda *arguments: given)
+
+
+def test_what_worker_0_says_is_passed_on_and_a_machine_that_is_gone_has_killed_its_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers: list[Any] = [(None, b"step 1\n"), (None, b"step 2\n"), Gone()]
+
+    def get(_: object) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Gone):
+            raise answer
+        return answer
+
+    ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayActorError=Gone))
+    process = launch_ray.RayProcess(ray, SimpleNamespace(look=call("later"), signal=call(None)), shown=True)
+    assert [process.poll() for _ in range(4)] == [None, None, -signal.SIGKILL, -signal.SIGKILL]
+    assert capsys.readouterr().err == "step 1\nstep 2\n"
+
+
+def test_a_ray_worker_says_what_its_process_wrote_since_it_was_asked(tmp_path: Path) -> None:
+    worker = launch_ray.RayWorker()
+    worker.log, worker.read = tmp_path / "log", 0
+    worker.process = subprocess.Popen([sys.executable, "-c", ""])
+    worker.process.wait()
+    worker.log.write_bytes(b"one\n")
+    assert worker.look() == (0, b"one\n")
+    assert worker.look() == (0, b"")
+
+
+def test_a_worker_whose_starter_was_killed_stops_as_it_would_by_a_signal(tmp_path: Path) -> None:
+    stand_in = """
+import signal, sys, time
+from pathlib import Path
+from regard.commands.launch import stop_with_parent
+signal.signal(signal.SIGTERM, lambda *_: (Path(sys.argv[1]).touch(), sys.exit(75)))
+stop_with_parent()
+print("up", flush=True)
+time.sleep(60)
+"""
+    starter = f"""
+import subprocess, sys, time
+worker = subprocess.Popen([sys.executable, "-c", {stand_in!r}, sys.argv[1]], stdin=subprocess.PIPE)
+time.sleep(60)
+"""
+    stopped = tmp_path / "stopped"
+    with subprocess.Popen([sys.executable, "-c", starter, str(stopped)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.kill()
+    deadline = time.monotonic() + 30
+    while not stopped.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

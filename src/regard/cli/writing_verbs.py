@@ -47,6 +47,13 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated. Default: the checkpoint's."),
 ]
+NBest = Annotated[
+    int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")
+]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
+]
 
 NBest = Annotated[
     int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")

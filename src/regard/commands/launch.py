@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,10 @@ LOGS = "workers"  # of a run directory
 # Of the others, once one has failed: they notice by themselves within about 15 s, and say so in their logs.
 SECONDS_TO_NOTICE = 40.0
 _INTERRUPTED = TrainingInterrupted.exit_code
-_START = "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"
+_START = (
+    "import sys; from regard.cli import main; from regard.commands.launch import stop_with_parent; "
+    "stop_with_parent(); sys.exit(main(sys.argv[1:]))"
+)
 
 
 class Ending(NamedTuple):
@@ -83,16 +87,27 @@ def start_worker(
 ) -> subprocess.Popen[bytes]:
     """A process in a session of its own, so that Ctrl-C reaches it by us alone, and once.
 
-    log: None: it tells on our stderr; where the model is, on stdout, is ours to say.
+    It stops, and saves, when we are no more. log: None: it tells on our stderr; where the model is, on stdout, is ours
+    to say.
     """
     return subprocess.Popen(
         [sys.executable, "-c", _START, "train", *arguments],
         env=dict(environment),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL if log is None else log,
         stderr=None if log is None else subprocess.STDOUT,
         start_new_session=True,
     )
+
+
+def stop_with_parent() -> None:
+    """In a worker: its stdin ends when the process that started it does; then it asks itself to stop."""
+
+    def wait_and_stop() -> None:
+        os.read(0, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_and_stop, daemon=True).start()
 
 
 class Process(Protocol):
@@ -124,17 +139,24 @@ def _watch(started: Sequence[Process]) -> Ending | None:
     failed: Ending | None = None
     patience = float("inf")
     while [process for process in started if process.poll() is None]:
-        if failed is None:
-            failed = _first_failure(started)
-            patience = time.monotonic() + SECONDS_TO_NOTICE if failed else patience
+        failed = _failure(started)
+        if failed is not None:
+            patience = min(patience, time.monotonic() + SECONDS_TO_NOTICE)
         if time.monotonic() > patience:
-            for process in started:
-                process.kill()
+            _end(started)
+            return failed
         time.sleep(0.1)
-    return failed or _first_failure(started) or _interrupted(started)
+    return _failure(started) or _interrupted(started)
 
 
-def _first_failure(started: Sequence[Process]) -> Ending | None:
+def _end(started: Sequence[Process]) -> None:
+    for process in started:
+        process.kill()
+    while [process for process in started if process.poll() is None]:
+        time.sleep(0.1)
+
+
+def _failure(started: Sequence[Process]) -> Ending | None:
     endings = [Ending(worker, process.returncode) for worker, process in enumerate(started) if process.returncode]
     failed = [ending for ending in endings if ending.code != _INTERRUPTED]
     # A worker that lost another is not the one to name.

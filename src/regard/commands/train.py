@@ -9,9 +9,11 @@ from pathlib import Path
 from regard.commands.engine import import_tensorflow
 from regard.commands.launch import COMMAND, train_here
 from regard.commands.text import program
-from regard.config import RunConfig, load_run
+from regard.config import DataConfig, RunConfig, load_run
+from regard.data.fingerprint import reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare, prepare
+from regard.data.shards import MANIFEST
 from regard.errors import ConfigError
 from regard.features.tokenizer import Tokenizer
 from regard.interop.directory import read_json
@@ -55,7 +57,8 @@ def train_run(
     """
     config, directory = resolve_run(run, output, overrides)
     if workers is not None:
-        _launch([str(run), *(["-o", str(output)] if output else []), *_sets(overrides)], directory, workers, launcher)
+        arguments = [str(run), *(["-o", str(output)] if output else []), *_sets(overrides)]
+        _launch(arguments, config.data, directory, workers, launcher)
         print(directory / "model")
         return
     if launcher != "local":
@@ -71,7 +74,9 @@ def _sets(overrides: Sequence[str]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-def _launch(arguments: list[str], directory: Path, workers: int, launcher: str) -> None:
+def _launch(arguments: list[str], data: DataConfig, directory: Path, workers: int, launcher: str) -> None:
+    if reads_stdin(data) and not (directory / "data" / MANIFEST).exists():
+        raise ConfigError("a corpus on stdin reaches one process: run `regard prepare` first, then train by --workers")
     if os.environ.get("TF_CONFIG"):
         raise ConfigError("--workers starts the workers itself, but TF_CONFIG says that this is one: leave one out")
     if launcher == "ray":
