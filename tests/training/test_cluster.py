@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from regard.errors import ConfigError, WorkerLost
 from regard.training.cluster import ALONE, Cluster, Place, worker_of
+from regard.training.trainer import _refuse_shared_batches
 
 TWO = {"worker": ["a:1", "b:1"]}
 
@@ -86,6 +88,15 @@ def test_tf_config_names_a_worker(cluster: Any, task: Any, place: Place) -> None
 def test_a_tf_config_that_cannot_be_is_refused_by_name(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         worker_of(text)
+
+
+def test_what_tells_the_rows_of_a_batch_apart_is_not_shared_over_replicas() -> None:
+    run, objective = SimpleNamespace(task="embed"), SimpleNamespace(whole_batches=True)
+    cluster = Cluster()
+    _refuse_shared_batches(run, objective, cluster)
+    cluster.replicas = 2
+    with pytest.raises(ConfigError, match="task = 'embed' tells the rows of a batch from each other"):
+        _refuse_shared_batches(run, objective, cluster)
 
 
 def test_alone_nothing_is_asked_of_anybody() -> None:

@@ -55,14 +55,6 @@ Allowed = Annotated[
     typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
 ]
 
-NBest = Annotated[
-    int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")
-]
-Allowed = Annotated[
-    list[str] | None,
-    typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
-]
-
 
 @verbs.command()
 def generate(

@@ -19,7 +19,7 @@ from regard.data.objectives.objective import Batching, Objective
 from regard.data.packing import PackedBatches
 from regard.data.prepare import open_or_prepare
 from regard.data.shards import PreparedData, write_file
-from regard.errors import DataError
+from regard.errors import ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
 from regard.models.forms import Transformer
@@ -129,6 +129,7 @@ def _train(
     if run.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(run.seed)
+    _refuse_shared_batches(run, objective, cluster)
     with cluster.scope():
         step = train_step(run, network(run, prepared, start.dtype, checkpoint), objective, cluster)
     state = _state(checkpoint, step)
@@ -149,6 +150,14 @@ def _train(
             reason = loop.train(request)
         result = cluster.from_chief(lambda: _finish(directory, state, saver, validator, report, reason))
         return TrainingResult(*result)._replace(model=directory / "model")
+
+
+def _refuse_shared_batches(run: RunConfig, objective: Objective, cluster: Cluster) -> None:
+    if objective.whole_batches and cluster.replicas > 1:
+        raise ConfigError(
+            f"task = {run.task!r} tells the rows of a batch from each other, which {cluster.replicas} replicas would "
+            "share: train it on one device (one worker, and CUDA_VISIBLE_DEVICES with one GPU)"
+        )
 
 
 def _same_data(directory: Path, start: Start, cluster: Cluster) -> PreparedData:

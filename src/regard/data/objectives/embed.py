@@ -25,6 +25,7 @@ class Embed(Objective):
     `labels` number the texts, so that equal ones are known."""
 
     noun: ClassVar[str] = "pairs"
+    whole_batches: ClassVar[bool] = True
     columns: ClassVar[tuple[str, ...]] = ("text", "positive")
     counted: ClassVar[tuple[str, ...]] = columns
     record = PairRecord

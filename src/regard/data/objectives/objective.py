@@ -62,6 +62,7 @@ class Objective(ABC):
     layout: ClassVar[LayoutName]  # of a tokenizer that is trained for it
     keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "labels")  # of its batches
     named: ClassVar[bool] = False  # whether it must know all labels before it makes a row
+    whole_batches: ClassVar[bool] = False  # whether a row's loss depends on the batch's other rows
 
     @property
     def labels(self) -> Key:
