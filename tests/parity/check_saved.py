@@ -88,7 +88,10 @@ def converts(case: Path, saved: Path) -> str:
         source, target = Path(directory, "source"), Path(directory, "target")
         model.save_pretrained(source)
         words_as_numbers(config).save_pretrained(source)
-        ctranslate2.converters.TransformersConverter(str(source)).convert(str(target))
+        try:
+            ctranslate2.converters.TransformersConverter(str(source)).convert(str(target))
+        except (AttributeError, NotImplementedError, ValueError) as error:  # of what Transformers itself saved, too
+            return f", not converted: {error}"
         found = generated(target, config)
     equal = sum(ours == theirs for ours, theirs in zip(found, expected, strict=False))
     return f", converted: {equal} of {len(expected)} tokens equal"
