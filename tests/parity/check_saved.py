@@ -90,9 +90,9 @@ def converts(case: Path, saved: Path) -> str:
         words_as_numbers(config).save_pretrained(source)
         try:
             ctranslate2.converters.TransformersConverter(str(source)).convert(str(target))
+            found = generated(target, config)
         except (AttributeError, NotImplementedError, ValueError) as error:  # of what Transformers itself saved, too
-            return f", not converted: {error}"
-        found = generated(target, config)
+            return f", not run by CTranslate2: {error}"
     equal = sum(ours == theirs for ours, theirs in zip(found, expected, strict=False))
     return f", converted: {equal} of {len(expected)} tokens equal"
 
