@@ -81,6 +81,14 @@ def test_what_a_kill_cut_short_beyond_the_journal_is_written_again(tmp_path: Pat
     assert not journal.exists()
 
 
+def test_a_kill_before_the_first_block_is_in_the_journal_is_gone_on_from_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="in lines 1 to 64 of the input: bad is bad"):
+        answer_lines(Shout(), ["bad", *LINES[1:]], Bulk(1, tmp_path / "out"))
+    (tmp_path / "out").write_text("0\tLI", "utf-8")
+    answer_lines(Shout(), LINES[:3], Bulk(1, tmp_path / "out", resume=True))
+    assert (tmp_path / "out").read_text("utf-8") == "".join(SHOUTED.splitlines(keepends=True)[:3])
+
+
 def test_nothing_half_done_is_overwritten_or_gone_on_with_by_other_lines(tmp_path: Path) -> None:
     output = half_done(tmp_path)
     with pytest.raises(InputError, match=r"is half done \(64 lines\): add --resume, or remove .*out.journal"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from regard.errors import ConfigError, WorkerLost
@@ -104,6 +105,52 @@ def test_alone_nothing_is_asked_of_anybody() -> None:
     assert ALONE.agree(7, True, 3.0)[:2] == (True, 3.0)
     assert not ALONE.broken()
     assert ALONE.describe() == ""
+
+
+class Wire:
+    """The sums over two workers, of which one asks after the other: what the chief gives is kept for the follower."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[np.ndarray] = []
+        self.chief, self.follower = Cluster(worker=0, workers=2), Cluster(worker=1, workers=2)
+        self.stopping = 0.0  # what the other worker adds to the chief's wish to stop
+        monkeypatch.setattr(self.chief, "_sum", self._of_chief)
+        monkeypatch.setattr(self.follower, "_sum", self._of_follower)
+
+    def _of_chief(self, values: Any) -> np.ndarray:
+        total = np.array(values, np.float64)
+        total[:1] += self.stopping
+        self.sent.append(total)
+        return total
+
+    def _of_follower(self, values: Any) -> np.ndarray:
+        assert not np.any(np.asarray(values)[1:])  # only a wish to stop is the follower's to add
+        return self.sent.pop(0)
+
+
+@pytest.mark.parametrize("given", [None, {"loss": 1.25, "name": "Straße"}, ["step-00000003", None], Path("a/b")])
+def test_what_the_chief_says_reaches_the_others_as_it_was_said(monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    wire = Wire(monkeypatch)
+    said = json.loads(json.dumps(given, default=str))
+    assert wire.chief.from_chief(lambda: given) == said
+    assert wire.follower.from_chief(lambda: pytest.fail("it is not the follower's to say")) == said
+
+
+def test_all_agree_at_the_steps_that_the_chief_chose_and_on_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire, now = Wire(monkeypatch), [100.0]
+    monkeypatch.setattr("regard.training.cluster.time.monotonic", lambda: now[0])
+    asked = []
+    for step in range(12):
+        before = len(wire.sent)
+        agreed = wire.chief.agree(step, False, now[0] - 100)
+        asked += [step] * (len(wire.sent) > before)
+        assert wire.follower.agree(step, False, 1e9) == agreed
+        now[0] += 0.05  # four steps in 0.2 s, once that is known
+    assert asked == [0, 1, 5, 9]
+    assert wire.chief.agree(12, True, 0.0).stop is False  # the wish is heard at the next agreement, of all workers
+    wire.stopping = 1.0
+    assert wire.chief.agree(13, False, 0.7) == wire.follower.agree(13, True, 0.0)
+    assert wire.chief.agree(13, False, 0.7).stop
 
 
 def test_a_lost_worker_is_one_line_and_a_fault_of_ones_own_stays_what_it_is() -> None:

@@ -118,6 +118,7 @@ class Sink:
             raise InputError(f"{output} has no journal to go on by ({journal}): it is whole, or of another origin")
         try:
             sink = cls(output.open("r+b" if record is not None else "wb"), journal)
+            journal.touch()  # before a line is in the file: what is there without one is nobody's half
         except OSError as error:
             raise InputError(f"cannot write {output}: {error.strerror}") from error
         if record is not None:
