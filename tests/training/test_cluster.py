@@ -138,7 +138,7 @@ def test_what_the_chief_says_reaches_the_others_as_it_was_said(monkeypatch: pyte
 
 def test_all_agree_at_the_steps_that_the_chief_chose_and_on_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     wire, now = Wire(monkeypatch), [100.0]
-    monkeypatch.setattr("regard.training.cluster.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("regard.training.cluster.time", SimpleNamespace(monotonic=lambda: now[0]))
     asked = []
     for step in range(12):
         before = len(wire.sent)
