@@ -3,7 +3,8 @@ package descriptions what their program is."""
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import dropwhile, takewhile
 from pathlib import PurePosixPath
 
 from regard.corpora.archives import package_files
@@ -67,21 +68,15 @@ def python_entries(source: str) -> Iterator[Entry]:
             yield Entry(prefix + name.group(), text)
 
 
-def _paragraph(lines: Iterable[str], indent: int) -> str:
-    """The first paragraph below a directive; "" where there is another directive first."""
-    found: list[str] = []
-    for line in lines:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
-            break
-        if line.strip().startswith((".. ", ":")) and not found:
-            if line.strip().startswith(".. "):
-                return ""
-            continue
-        if not line.strip() and found:
-            break
-        if line.strip():
-            found.append(line)
-    return fold(plain_rst(" ".join(found)))
+def _paragraph(lines: Sequence[str], indent: int) -> str:
+    """The first paragraph below a directive, past its other signatures and options; "" where another directive comes
+    first, or nothing."""
+    below = list(dropwhile(str.strip, lines))
+    first = next((place for place, line in enumerate(below) if line.strip()), len(below))
+    found = list(takewhile(str.strip, below[first:]))
+    if not found or len(found[0]) - len(found[0].lstrip()) <= indent or found[0].lstrip().startswith(".. "):
+        return ""
+    return fold(plain_rst(" ".join(found))).replace("::", ":")
 
 
 def plain_rst(text: str) -> str:
