@@ -20,7 +20,7 @@ import numpy as np
 
 from regard.batch import IGNORED_LABEL
 from regard.config import OptimizerConfig
-from regard.data.batching import BucketedBatches
+from regard.data.objectives.translate import pair_batches
 from regard.data.shards import PreparedData
 from regard.models.catalog import spec
 from regard.models.forms import build_model
@@ -75,7 +75,7 @@ def measure(preset: str, dtype: str, data: PreparedData, batch_tokens: int, step
         label_smoothing=0.1,
         clip_norm=1.0,
     )
-    stream = BucketedBatches(data.split("train"), batch_tokens=batch_tokens, seed=0, pad_id=tokenizer.pad_id)
+    stream = pair_batches(data.split("train"), batch_tokens=batch_tokens, seed=0, pad_id=tokenizer.pad_id)
     batches = [batch for batch, _ in islice(stream.iterate(), WARM_UP + steps)]
     seconds = [seconds_of(lambda batch=batch: step([batch], 1e-4).numpy()) for batch in batches]
     timed = batches[WARM_UP:]

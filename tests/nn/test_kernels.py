@@ -77,3 +77,20 @@ def test_one_graph_serves_all_sizes():
     for size in (1, 4, 7):
         np.testing.assert_array_equal(graph(np.ones((size, size), "float32")), np.full((size, size), 2))
     assert len(traces) == 1
+
+
+def test_a_recomputed_function_equals_the_plain_one_and_so_does_its_gradient():
+    x, y = tf.constant([0.5, -1.0]), tf.constant([2.0, 3.0])
+
+    def function(x, absent, rest):
+        assert absent is None
+        return tf.sin(x) * rest[0]
+
+    found = []
+    for form in (kernels.recomputed, kernels.portable_recomputed):
+        with tf.GradientTape() as tape:
+            tape.watch([x, y])
+            value = form(function, [], x, None, (y,))
+        found.append([value, *tape.gradient(value, [x, y])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

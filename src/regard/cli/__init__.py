@@ -28,6 +28,7 @@ from regard.cli import (
     run_verbs,
     seeing_verbs,
     summarise_verb,
+    sweep_verbs,
     writing_verbs,
 )
 from regard.errors import RegardError
@@ -153,6 +154,7 @@ for module in (
     run_verbs,
     evaluate_verb,
     rate_verb,
+    sweep_verbs,
     summarise_verb,
     reading_verbs,
     writing_verbs,

@@ -159,16 +159,20 @@ def translate(
 @verbs.command()
 def inspect(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="As of the other verbs; or a run directory, or a preset's name.")
+        str,
+        typer.Argument(metavar="MODEL", help="As of the other verbs; or a run directory or file, or a preset's name."),
     ],
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Of a preset.")] = 37000,
     weights: Annotated[bool, typer.Option("--weights", help="Every variable's path and shape.")] = False,
 ) -> None:
     """Show a model: its tasks, layers, shapes, parameters, memory, inputs, tokenizer, languages and scores.
 
+    Of a run directory also its checkpoints, held against their hashes; of a run file all its keys, defaults too.
+
     \b
     Examples:
       regard inspect runs/demo
+      regard inspect run.toml
       regard inspect minilm
       regard inspect base --vocab-size 37000
       regard inspect runs/demo --weights

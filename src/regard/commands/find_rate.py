@@ -70,10 +70,12 @@ def _write_table(path: Path, trials: Sequence[tuple[float, float, float]]) -> No
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def require_matplotlib() -> None:
-    """Raise MissingDependencyError where the package is not installed."""
+def require_matplotlib(what: str = "--png", instead: str = "--csv") -> None:
+    """Raise MissingDependencyError where the package is not installed. instead: the option that does without."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError("--png needs the package matplotlib: pip install 'regard[plot]', or use --csv")
+        raise MissingDependencyError(
+            f"{what} needs the package matplotlib: pip install 'regard[plot]', or use {instead}"
+        )
 
 
 def _draw(path: Path, found: "Finding") -> None:

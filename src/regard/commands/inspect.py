@@ -16,6 +16,7 @@ from rich.table import Table
 from regard.commands.checkpoints import print_checkpoints
 from regard.commands.spec_words import described as in_words
 from regard.commands.text import table_console
+from regard.config import load_run, to_toml
 from regard.decoding.options import GenerationOptions
 from regard.errors import CheckpointError, ConfigError
 from regard.interop.accounting import account
@@ -64,9 +65,11 @@ class Unbuilt:
 
 
 def inspect_model(model: str, *, vocab_size: int, weights: bool) -> None:
-    """Print the tables of a checkpoint, wherever `regard.load` finds it, or of a preset."""
+    """Print the tables of a checkpoint, wherever `regard.load` finds it, or of a preset; a run file in full."""
     console = table_console()
-    if model in PRESETS and not Path(model).exists():
+    if Path(model).suffix == ".toml" and Path(model).is_file():
+        print(to_toml(load_run(model)), end="")
+    elif model in PRESETS and not Path(model).exists():
         preset = spec(model, vocab_size=vocab_size, pad_id=vocab_size - 1, eos_id=0)
         print_architecture(console, f"preset {model}", preset, weights=weights)
     elif Path(model).exists() or model in PACKAGES or HUB_ID.fullmatch(model) or "/" in model:

@@ -9,6 +9,7 @@ from regard.config.run import RunConfig
 from regard.config.section import Section
 from regard.config.sections import (
     CorpusConfig,
+    CurriculumConfig,
     DataConfig,
     DecodingConfig,
     ModelConfig,
@@ -21,6 +22,7 @@ from regard.config.updates import GroupConfig, OptimizerConfig, ScheduleConfig
 
 __all__ = [
     "CorpusConfig",
+    "CurriculumConfig",
     "DataConfig",
     "DecodingConfig",
     "GroupConfig",

@@ -14,6 +14,7 @@ from regard.config.sections import (
     TokenizerConfig,
     TrainingConfig,
 )
+from regard.config.sizes import SIZES, SizeName
 from regard.config.tasks import OWNED, TASKS, TaskName, with_defaults
 
 
@@ -21,6 +22,7 @@ class RunConfig(Section):
     """A whole run: data + model + training."""
 
     task: TaskName = "translate"
+    size: SizeName | None = None  # sets preset, rates and batch together, where the file is silent: config/sizes.py
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataConfig
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -42,6 +44,10 @@ class RunConfig(Section):
 
     def _problems(self) -> Iterator[str]:
         rules = TASKS[self.task]
+        if self.size is not None and self.task not in SIZES:
+            yield f"size is for {', '.join(SIZES)}, but task is {self.task!r}: leave it out"
+        if self.size is not None and self.model.from_ is not None:
+            yield "size is for a new network, but model.from names a checkpoint, which has its own: leave size out"
         for key in OWNED:
             if key not in rules.keys and self._says(key):
                 owners = ", ".join(name for name, other in TASKS.items() if key in other.keys)

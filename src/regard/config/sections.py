@@ -35,11 +35,23 @@ class CorpusConfig(Section):
         return self
 
     @property
+    def name(self) -> str:
+        """The files as the run file has them."""
+        return str(self.source or self.tsv or self.jsonl or self.text)
+
+    @property
     def kind(self) -> Literal["source", "tsv", "jsonl", "text"]:
         """By the key that names its files."""
         if self.source is not None:
             return "source"
         return "tsv" if self.tsv is not None else "jsonl" if self.jsonl is not None else "text"
+
+
+class CurriculumConfig(Section):
+    """Short examples first (Platanios et al. 2019, its square-root rule)."""
+
+    steps: int = Field(ge=1)  # after which all examples are drawn alike
+    share: float = Field(default=0.01, gt=0, le=1)  # of the shortest batches, which the first ones are drawn from
 
 
 class DataConfig(Section):
@@ -54,6 +66,9 @@ class DataConfig(Section):
     # other texts are read in windows; all of it is counted.
     max_tokens: int = Field(default=128, ge=2)
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
+    # An epoch has rows of a corpus in proportion to (weight * examples)**(1 / temperature); absent: each row once.
+    temperature: float | None = Field(default=None, ge=1)
+    curriculum: CurriculumConfig | None = None
     workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core, 8 at most
 
     @model_validator(mode="after")
@@ -61,6 +76,8 @@ class DataConfig(Section):
         if bool(self.train) == (self.builder is not None):
             raise ValueError("data needs either builder or train, and not both")
         beside = self.changed("validation", "test")
+        if self.temperature is not None and len(self.train) < 2:
+            raise ValueError(f"data.temperature mixes corpora, but data.train has {len(self.train)}: leave it out")
         if self.builder is not None and beside is not None:
             raise ValueError(f"data.{beside} cannot stand beside data.builder, which brings its own: leave it out")
         return self
@@ -141,6 +158,7 @@ class TrainingConfig(Section):
     ema: float | None = Field(default=None, gt=0, lt=1)  # decay by step of an average of the weights, kept beside them
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float | None = Field(default=1.0, gt=0)  # global norm of the gradient of the mean loss
+    remat: bool = False  # compute what is inside a layer again in the backward pass: less memory, more time
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where the processor multiplies it
     log_every: int = Field(default=50, ge=1)  # steps
     validate_every: int = Field(default=500, ge=1)  # steps; a checkpoint is written then

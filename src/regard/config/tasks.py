@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from regard.config.sizes import defaults_of
+
 TaskName = Literal[
     "translate",
     "summarise",
@@ -30,16 +32,17 @@ class TaskRules(NamedTuple):
 OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
-    *("objective.mean_span", "objective.stride", "objective.temperature"),
+    *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
 )
-_WRITING = ("training.score_examples", "decoding", "training.label_smoothing")
+_MIXED = ("data.temperature", "data.curriculum")  # of tasks that batch texts by their lengths
+_WRITING = ("training.score_examples", "decoding", "training.label_smoothing", *_MIXED)
 _PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
 
 TASKS: dict[str, TaskRules] = {
     "translate": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "bleu", "chrf"),
-        (*OWNED[:5],),
+        (*OWNED[:5], *_MIXED),
         {"model": {"preset": "base"}},
     ),
     "summarise": TaskRules(
@@ -57,37 +60,37 @@ TASKS: dict[str, TaskRules] = {
     "language-model": TaskRules(
         ("text", "jsonl"),
         ("loss",),
-        ("training.label_smoothing",),
+        ("training.label_smoothing", "data.temperature"),
         {"model": {"preset": "gpt2-small"}, "training": _PLAIN},
     ),
     "masked-language-model": TaskRules(
         ("text", "jsonl"),
         ("loss", "accuracy"),
-        ("training.label_smoothing", "objective.rate", "objective.whole_words"),
+        ("training.label_smoothing", "objective.rate", "objective.whole_words", *_MIXED),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
     ),
     "span-corruption": TaskRules(
         ("text", "jsonl"),
         ("loss", "accuracy"),
-        ("training.label_smoothing", "objective.rate", "objective.mean_span"),
+        ("training.label_smoothing", "objective.rate", "objective.mean_span", *_MIXED),
         {"model": {"preset": "t5-small"}, "training": _PLAIN},
     ),
     "classify": TaskRules(
         ("jsonl",),
         ("loss", "accuracy", "f1", "pearson"),
-        ("training.label_smoothing", "objective.problem"),
+        ("training.label_smoothing", "objective.problem", *_MIXED),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
     ),
     "tag": TaskRules(
         ("jsonl",),
         ("loss", "accuracy", "f1"),
-        ("training.label_smoothing", "objective.stride"),
+        ("training.label_smoothing", "objective.stride", *_MIXED),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
     ),
     "answer": TaskRules(
         ("jsonl",),
         ("loss", "exact_match", "f1"),
-        ("objective.stride",),
+        ("objective.stride", *_MIXED),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
     ),
     "embed": TaskRules(
@@ -100,7 +103,7 @@ TASKS: dict[str, TaskRules] = {
 
 
 def with_defaults(values: Any) -> Any:
-    """A run file's values, with the task's own defaults where it says nothing."""
+    """A run file's values, with the defaults of its size and of its task where it says nothing."""
     if not isinstance(values, Mapping):
         return values
     name = values.get("task", "translate")
@@ -108,7 +111,11 @@ def with_defaults(values: Any) -> Any:
     if rules is None:
         return values
     filled = dict(values)
-    for table, defaults in rules.defaults.items():
+    sized = defaults_of(str(name), values)
+    if "schedule" in sized.get("training", {}) and isinstance(filled.get("training"), Mapping):
+        filled["training"] = {**filled["training"], "schedule": sized["training"]["schedule"]}
+    for table in rules.defaults.keys() | sized.keys():
+        defaults = {**rules.defaults.get(table, {}), **sized.get(table, {})}
         given = filled.get(table, {} if table == "model" else None)
         if isinstance(given, Mapping) and not (table == "model" and "from" in given):
             filled[table] = {**defaults, **given}

@@ -1,7 +1,9 @@
 """Rows -> batches: token budget, few static shapes, an order that depends on (seed, epoch) alone.
 
-Each row falls into one of a few shapes, (S, T) for pairs and (S,) for what has one side, chosen from the lengths so
-that little is padding. An epoch's plan is a permutation cut into batches; a position in it is two integers.
+Each row falls into one of a few sizes by its last side, chosen from the lengths so that little is padding: the targets'
+of pairs, whose every size costs a compilation of the loss. Rows of one size lie in the order of their other side, which
+each batch pads no further than its own longest. An epoch's plan is an order cut into batches; a position in it is two
+integers.
 """
 
 from abc import ABC, abstractmethod
@@ -16,11 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regard.batch import IGNORED_LABEL
+from regard.data.curriculum import Curriculum
+from regard.data.mixture import Mixture
 from regard.errors import DataError
 
-MULTIPLE = 4  # sizes are multiples of it, but for one that stops at max_tokens
-MAX_SHAPES = 16
-LEAST_GAIN = 0.005  # one shape more must save this share of all cells, and a batch of cells
+MULTIPLE = 2  # sizes are multiples of it, but for one that stops at max_tokens
+WIDE_MULTIPLE = 8  # of a source longer than the targets, as far as it decides how many rows there are
+MAX_SHAPES = 24
+LEAST_GAIN = 0.001  # one shape more must save this share of all cells, and a batch of cells
+_OF_BATCHES = 1  # keeps what the batches' turn is drawn from apart from the rows'
 PREFETCH = 4  # batches made ahead, in a thread
 
 Rows = NDArray[np.int64]
@@ -48,6 +54,7 @@ class Tally(NamedTuple):
 class Batches(ABC):
     """Batches, epoch after epoch: each a pure function of the data, the seed, the epoch and its number."""
 
+    mixture: Mixture | None = None  # what an epoch is made of, where that is not each row once
     two_sided = False  # labels are a text of their own, and not of the places of `input_ids`
 
     def __init__(self) -> None:
@@ -143,8 +150,10 @@ class BucketedBatches(Batches):
         arrange: makes the arrays of a batch; a pure function.
         batch_tokens: a batch has batch_tokens // max(S, T) rows, and at least one.
         seed: with the epoch's number, what the order depends on.
-        shuffle: False keeps the order within each shape, and the shapes in order.
+        shuffle: False keeps the order of rows of like lengths, and the shapes in order.
         max_tokens: DataError if a side is longer, and no batch is padded beyond it; absent: any length.
+        mixture: which rows an epoch is made of; absent: each once.
+        curriculum: in which the first batches are short ones.
     """
 
     def __init__(
@@ -156,9 +165,12 @@ class BucketedBatches(Batches):
         seed: int,
         shuffle: bool = True,
         max_tokens: int | None = None,
+        mixture: Mixture | None = None,
+        curriculum: Curriculum | None = None,
     ) -> None:
         super().__init__()
         self._lengths, self._arrange, self._seed, self._shuffle = lengths, arrange, seed, shuffle
+        self.mixture, self._curriculum = mixture, curriculum
         self.two_sided = lengths.shape[1] == 2
         longest = int(lengths.max())
         if max_tokens is not None and longest > max_tokens:
@@ -166,23 +178,56 @@ class BucketedBatches(Batches):
                 f"the data holds a side of {longest} tokens, above max_tokens = {max_tokens}: prepare it with "
                 f"data.max_tokens = {max_tokens}"
             )
-        self.shapes = choose_shapes(lengths, batch_tokens, max_tokens)
-        self._bucket = assign_shapes(lengths, self.shapes)
-        self._rows = np.maximum(1, batch_tokens // self.shapes.max(1))
+        self._batch_tokens, self._most = batch_tokens, max_tokens
+        self.shapes = choose_shapes(lengths[:, -1:], batch_tokens, max_tokens)
+        self._bucket = assign_shapes(lengths[:, -1:], self.shapes)
+        self._cached_cuts = lru_cache(maxsize=2)(self._cut)
 
     def _make_plan(self, epoch: int) -> EpochPlan:
-        count = len(self._bucket)
-        bits = order_bits(self._seed, epoch)
-        keys = bits.random_raw(count) if self._shuffle else np.arange(count)
-        order = np.lexsort((keys, self._bucket))
-        counts = np.bincount(self._bucket, minlength=len(self.shapes))
-        bucket_ends = np.cumsum(counts)
-        cuts = [np.arange(e - n, e, rows) for e, n, rows in zip(bucket_ends, counts, self._rows, strict=True)]
-        begins = np.concatenate(cuts)
-        buckets = np.repeat(np.arange(len(cuts)), [len(cut) for cut in cuts])
-        ends = np.minimum(begins + self._rows[buckets], bucket_ends[buckets])
+        order, begins, ends, shapes = self._cached_cuts(epoch)
+        bits = np.random.Philox(np.random.SeedSequence([self._seed, epoch, _OF_BATCHES]))
         turn = np.argsort(bits.random_raw(len(begins)), kind="stable") if self._shuffle else np.arange(len(begins))
-        return EpochPlan(order, begins[turn], ends[turn], self.shapes[buckets[turn]])
+        if self._curriculum is not None:
+            before = self._batches_before(epoch, self._curriculum.batches)
+            turn = self._curriculum.turns(shapes.sum(1), turn, before, bits.random_raw(len(turn)))
+        return EpochPlan(order, begins[turn], ends[turn], shapes[turn])
+
+    def _cut(self, epoch: int) -> tuple[Rows, Rows, Rows, Rows]:
+        """The rows of an epoch by their shapes, and where its batches begin and end, with the shape of each."""
+        chosen = np.arange(len(self._bucket)) if self.mixture is None else self.mixture.rows(epoch)
+        keys = order_bits(self._seed, epoch).random_raw(len(chosen)) if self._shuffle else np.arange(len(chosen))
+        others = self._lengths[chosen, :-1].astype(np.int64)  # (rows, 1), or (rows, 0)
+        order = np.lexsort((keys, *others.T, self._bucket[chosen]))
+        bucket, others = self._bucket[chosen][order], others[order]
+        bounds = np.searchsorted(bucket, np.arange(len(self.shapes) + 1))
+        begins = [
+            first + cut
+            for (size,), first, last in zip(self.shapes, bounds[:-1], bounds[1:], strict=True)
+            for cut in self._cuts(others[first:last].max(1, initial=0), int(size))
+        ]
+        ends = np.array([*begins[1:], len(order)], np.int64)
+        longest = _up(others[ends - 1], MULTIPLE, self._most)
+        return chosen[order], np.array(begins, np.int64), ends, np.hstack([longest, self.shapes[bucket[ends - 1]]])
+
+    def _cuts(self, others: Rows, size: int) -> Iterator[int]:
+        """Where batches of rows of one size begin, given their other side, ascending: as many rows as the budget holds
+        of the longer side."""
+        widths = np.maximum(size, _up(others, WIDE_MULTIPLE, self._most))
+        most = max(1, self._batch_tokens // size)
+        first = 0
+        while first < len(widths):
+            yield first
+            cells = np.arange(1, most + 1)[: len(widths) - first] * widths[first : first + most]
+            first += max(1, int(np.searchsorted(cells, self._batch_tokens, side="right")))
+
+    def _batches_before(self, epoch: int, most: int) -> int:
+        """How many batches all earlier epochs have, as far as it matters whether they are `most`."""
+        before = 0
+        for earlier in range(epoch):
+            if before >= most:
+                break
+            before += len(self._cached_cuts(earlier)[1])
+        return before
 
     def rows(self, epoch: int = 0) -> Iterator[list[int]]:
         return (planned.rows.tolist() for planned in self.plan(epoch))
@@ -191,10 +236,17 @@ class BucketedBatches(Batches):
         """The share of the cells of all sides that holds no token."""
         plan = self.plan(epoch)
         cells = int(((plan.ends - plan.begins) * plan.shapes.sum(1)).sum())
-        return 1 - int(self._lengths.sum(dtype=np.int64)) / cells
+        before = np.concatenate([[0], np.cumsum(self._lengths[plan.order].sum(1, dtype=np.int64))])
+        return 1 - int((before[plan.ends] - before[plan.begins]).sum()) / cells
 
     def _assemble(self, planned: PlannedBatch, epoch: int) -> ArrayBatch:
         return self._arrange(planned, epoch)
+
+
+def _up(lengths: Rows, multiple: int, most: int | None) -> Rows:
+    """Rounded up to multiples, but not beyond `most`."""
+    rounded = -(-lengths // multiple) * multiple
+    return rounded if most is None else np.minimum(rounded, most)
 
 
 def order_bits(seed: int, epoch: int) -> np.random.Philox:

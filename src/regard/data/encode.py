@@ -40,6 +40,7 @@ class ShardRecord:
     read: int = 0  # records that the job held
     rows: int = 0  # of the index: one that is repeated counts each time
     tokens: list[int] = field(default_factory=list)  # of each column
+    corpora: dict[str, int] = field(default_factory=dict)  # rows of each corpus, by its number
     files: dict[str, str] = field(default_factory=dict)
     dropped: DropReport = field(default_factory=DropReport)
     changed: DropReport = field(default_factory=DropReport)
@@ -103,6 +104,8 @@ def encode_shard(job: Job, directory: Path, tokenizer: Tokenizer, objective: Obj
                 for column in row:
                     tokens.extend(column)
             index += entries * located.copies
+            number = str(located.corpus)
+            record.corpora[number] = record.corpora.get(number, 0) + len(entries) * located.copies
             texts += [located.example] * (len(rows) * located.copies if job.keep_texts else 0)
     if index:
         table = np.array(index, np.int64)

@@ -17,6 +17,7 @@ from regard.features.tokenizer_files import NAMES as TOKENIZER_FILES
 
 _FILES = ("source", "target", "tsv", "jsonl", "text")
 _SETTINGS = ("task", "data", "tokenizer", "given")
+_OF_BATCHES = ("workers", "temperature", "curriculum")  # keys of [data] that change nothing of what is prepared
 
 
 def made_of(run: RunConfig, data: DataConfig, given: Tokenizer | None, pairs_per_shard: int) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def _settings(run: RunConfig, given: Tokenizer | None) -> dict[str, Any]:
     brought = {} if given is None else {"model.from": given.content_hash}
     return {
         "task": {} if run.task == "translate" else {"task": run.task, "objective": run.objective.model_dump()},
-        "data": run.data.model_dump(exclude={*SPLITS, "workers"}),
+        "data": run.data.model_dump(exclude={*SPLITS, *_OF_BATCHES}),
         "tokenizer": run.tokenizer.model_dump(exclude={"path"}),
         "given": {"tokenizer.path": _given(run.tokenizer.path), **brought},
     }

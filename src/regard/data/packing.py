@@ -6,7 +6,7 @@ preparation, and each epoch puts other documents side by side.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from regard.batch import IGNORED_LABEL
 from regard.data.batching import ArrayBatch, Batches, Rows, order_bits
+from regard.data.mixture import Mixture
 from regard.data.shards import TokenShards, ranges
 
 MOST_EMPTY = 0.02  # of the places; where whole documents leave more, some are cut where a window ends
@@ -140,16 +141,26 @@ class PackedBatches(Batches):
         batch_tokens: a batch has batch_tokens // window windows, and at least one.
         seed: with the epoch's number, what the order depends on.
         shuffle: False keeps the order, and every document that fits whole: for validation, whose loss then is exact.
+        mixture: makes what an epoch is made of, given the document of each piece; absent: each piece once.
     """
 
     def __init__(
-        self, shards: TokenShards, *, window: int, batch_tokens: int, seed: int, pad_id: int, shuffle: bool = True
+        self,
+        shards: TokenShards,
+        *,
+        window: int,
+        batch_tokens: int,
+        seed: int,
+        pad_id: int,
+        shuffle: bool = True,
+        mixture: Callable[[Rows], Mixture | None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._shards, self._window, self._pad_id = shards, window, pad_id
         self._rows = max(1, batch_tokens // window)
         self._seed, self._shuffle = seed, shuffle
         self._pieces = windows(shards.lengths[:, 0], window, shared=1)
+        self.mixture = mixture(self._pieces.rows)
         self._cached_packing: dict[int, PackedPlan] = {}
 
     def packing(self, epoch: int = 0) -> PackedPlan:
@@ -159,8 +170,11 @@ class PackedBatches(Batches):
             self._cached_packing = {**kept, epoch: self._packed(epoch)}
         return self._cached_packing[epoch]
 
+    def _of_epoch(self, epoch: int) -> Pieces:
+        return self._pieces if self.mixture is None else self._pieces.at(self.mixture.rows(epoch))
+
     def _packed(self, epoch: int) -> PackedPlan:
-        pieces, bits = self._pieces, order_bits(self._seed, epoch)
+        pieces, bits = self._of_epoch(epoch), order_bits(self._seed, epoch)
         count, real = len(pieces.rows), int(pieces.lengths.sum())
         keys = bits.random_raw(count) if self._shuffle else np.arange(count, dtype=np.uint64)
         bins = best_fit(pieces.lengths, self._window, keys)
@@ -187,7 +201,7 @@ class PackedBatches(Batches):
     def describe(self) -> str:
         """What became of the documents of the first epoch, for people."""
         plan, documents = self.packing(0), len(self._shards)
-        cut = len(plan.pieces.rows) - len(self._pieces.rows)
+        cut = len(plan.pieces.rows) - len(self._of_epoch(0).rows)
         split = int((self._shards.lengths[:, 0] > self._window).sum())
         return (
             f"packing: {documents:,} documents in {plan.windows:,} windows of {self._window} tokens, "

@@ -6,14 +6,14 @@ writes shards. A finished shard leaves a record; the manifest comes last and mak
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from regard import __version__
-from regard.config import DataConfig, RunConfig
+from regard.config import CorpusConfig, DataConfig, RunConfig
 from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
 from regard.data.fingerprint import changed_settings, differences, made_of, reads_stdin, stdin_copied
 from regard.data.objectives.catalog import objective_of
@@ -277,9 +277,15 @@ class _Preparation:
     def _examples(self, split: str, report: DropReport) -> Iterator[Located]:
         """The usable records of a split, as the run file names them."""
         named = getattr(self.data, split)
-        for located in iter(self.corpora[split]) if self.corpora else self.objective.read(named, report):
+        for located in iter(self.corpora[split]) if self.corpora else self._read(named, report):
             self.objective.refuse_record(located)
             yield located
+
+    def _read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
+        """The records of the corpora, with their numbers."""
+        for number, corpus in enumerate(corpora):
+            for located in self.objective.read([corpus], report):
+                yield located._replace(corpus=number)
 
     def _pairs(self, split: str, found: Survey, report: DropReport) -> Iterator[Located]:
         """What the shards of a split are made of: validation is split off, weights are applied."""
@@ -311,6 +317,10 @@ class _Preparation:
         entry = {
             "pairs": sum(record.rows for record in finished),
             **{f"{name}_tokens": sum(record.tokens[place] for record in finished) for place, name in columns},
+            "corpora": [
+                sum(record.corpora.get(str(number), 0) for record in finished)
+                for number in range(max(1, len(getattr(self.data, split))))
+            ],
             "dropped": asdict(report),
             "changed": asdict(changed),
             "shards": [record.name for record in finished if record.rows],

@@ -84,7 +84,7 @@ class Survey:
     def from_json(cls, values: dict[str, Any], record: Callable[..., Record]) -> "Survey":
         """The inverse of `to_json`."""
         rows = values["validation"]
-        validation = [Located(record(*example), Place(*place), copies) for example, place, copies in rows]
+        validation = [Located(record(*example), Place(*place), *rest) for example, place, *rest in rows]
         return cls(**values | {"validation": validation})
 
 

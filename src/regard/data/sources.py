@@ -43,6 +43,7 @@ class Located(NamedTuple):
     example: Record
     place: Place
     copies: int = 1
+    corpus: int = 0  # its number in the run file
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The one file of `nn` that needs TensorFlow: each kernel beside its portable form, and a test holds the two equal."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -108,6 +108,32 @@ def _cross_entropy_backward(
     probabilities = tf.exp(exact - normalizers[:, None])
     slopes = (probabilities - _smoothed_targets(exact, labels, label_smoothing)) * upstream[:, None]
     return tf.cast(slopes, logits.dtype)
+
+
+def recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
+    """function(*arguments) of which no intermediate value is kept for the gradient: they are computed again when it is
+    asked for. `arguments` are tensors, structures of them, or None.
+
+    noise: the variables that the function draws random numbers from and moves on. They are put back before the second
+    computation, which draws the same and leaves them as the first one did.
+    """
+    states = [variable.value.read_value() for variable in noise]
+    places = tf.nest.flatten(arguments)
+    given = [place for place in places if place is not None]
+
+    def again(*tensors: Tensor) -> Tensor:
+        for variable, state in zip(noise, states, strict=True):
+            variable.assign(state)
+        left = iter(tensors)
+        filled = [None if place is None else next(left) for place in places]
+        return function(*tf.nest.pack_sequence_as(arguments, filled))
+
+    result: Tensor = tf.recompute_grad(again)(*given)
+    return result
+
+
+def portable_recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
+    return function(*arguments)
 
 
 def write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:

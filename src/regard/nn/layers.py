@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from regard.nn import kernels
 from regard.nn.attention import CrossAttention, KeysAndValues, Reach, SelfAttention
 from regard.nn.cache import LayerCache
 from regard.nn.layer import Layer
@@ -124,6 +125,24 @@ class TransformerLayer(Layer):
         hidden = self.leave(hidden, fed, self.feed_forward_norm, training)
         return LayerOutput(hidden, attended.weights, cross_weights, attended.cache)
 
+    def recomputed(
+        self, hidden: Tensor, reach: Reach, memory: KeysAndValues | None, memory_allowed: Tensor | None
+    ) -> Tensor:
+        """`call` in training, of which only the result is kept: the backward pass computes the rest once more, with
+        the same dropout (Chen et al. 2016, section 3). -> (B, T, D)."""
+
+        def forward(hidden: Tensor, bias: Tensor | None, memory: KeysAndValues | None) -> Tensor:
+            biased = reach._replace(bias=bias)
+            return self(hidden, reach=biased, memory=memory, memory_allowed=memory_allowed, training=True).hidden
+
+        return kernels.recomputed(forward, self.noise(), hidden, reach.bias, memory)
+
+    def noise(self) -> list[Any]:
+        """The variables that the layer's dropout draws its masks from."""
+        parts = [self, self.self_attention, self.feed_forward]
+        parts += [self.cross_attention] if self.spec.cross_attention else []
+        return [part.dropout.seed_generator.state for part in parts if part.dropout.rate > 0]
+
     def enter(self, hidden: Tensor, norm: Norm) -> Tensor:
         """What a sublayer reads."""
         return norm(hidden) if self.spec.norm_order == "pre" else hidden
@@ -135,7 +154,7 @@ class TransformerLayer(Layer):
 
 
 class StackOutput(NamedTuple):
-    """`hidden` (B, T, D); the rest has one entry a layer."""
+    """`hidden` (B, T, D); the rest has one entry a layer, and none where layers are recomputed."""
 
     hidden: Tensor
     self_weights: tuple[Tensor, ...]
@@ -145,6 +164,8 @@ class StackOutput(NamedTuple):
 
 class Stack(Layer):
     """Equal layers, one on the other, and a last norm where the spec has one. Encoder and decoder are stacks."""
+
+    remat = False  # in training: whether the backward pass computes what is inside a layer once more
 
     def __init__(self, spec: StackSpec, causal: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -186,6 +207,8 @@ class Stack(Layer):
         slot: Tensor | None = None,
         training: bool = False,
     ) -> StackOutput:
+        if self.remat and training:
+            return self.transform_recomputed(hidden, reaches, memories, memory_allowed)
         outputs = []
         for i, layer in enumerate(self.layers):
             output = layer(
@@ -199,14 +222,27 @@ class Stack(Layer):
             )
             outputs.append(output)
             hidden = output.hidden
-        if self.final_norm is not None:
-            hidden = self.final_norm(hidden)
         return StackOutput(
-            hidden,
+            self.ended(hidden),
             tuple(output.self_weights for output in outputs),
             tuple(output.cross_weights for output in outputs if output.cross_weights is not None),
             tuple(output.cache for output in outputs if output.cache is not None),
         )
+
+    def transform_recomputed(
+        self,
+        hidden: Tensor,
+        reaches: tuple[Reach, ...],
+        memories: tuple[KeysAndValues, ...],
+        memory_allowed: Tensor | None,
+    ) -> StackOutput:
+        for i, layer in enumerate(self.layers):
+            hidden = layer.recomputed(hidden, reaches[i], memories[i] if memories else None, memory_allowed)
+        return StackOutput(self.ended(hidden), (), (), ())
+
+    def ended(self, hidden: Tensor) -> Tensor:
+        """What comes after the last layer."""
+        return hidden if self.final_norm is None else self.final_norm(hidden)
 
     def memories(self, memory: Tensor) -> tuple[KeysAndValues, ...]:
         """Each layer's keys and values of the encoder's output (B, S, D)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from regard.config import RunConfig, to_toml
 from regard.data.batching import Batches
+from regard.data.curriculum import Curriculum
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Batching, Objective
 from regard.data.packing import PackedBatches
@@ -33,6 +34,7 @@ from regard.training.network import batch_keys, network
 from regard.training.optimizer import describe_training, model_optimizer
 from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
+from regard.training.rematerialisation import recompute_layers
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
 from regard.training.scoring import scores_of
@@ -145,6 +147,8 @@ def _train(
         batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
         if isinstance(batches, PackedBatches):
             report.say(batches.describe())
+        if batches.mixture is not None:
+            report.say(batches.mixture.describe([corpus.name for corpus in run.data.train]))
         loop = Loop(run, state, step, batches, validator, saver, report, command, cluster)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
@@ -183,6 +187,8 @@ def _state(checkpoint: Path | None, step: TrainStep) -> RunState:
 def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
     """The step of a run, with an optimizer that has taken none."""
     optimizer = model_optimizer(run.training, model)
+    if run.training.remat:
+        recompute_layers(model)
     return TrainStep(
         model,
         optimizer,
@@ -204,7 +210,24 @@ def batches_of(
     """The batches of one split, as the model of a run reads them."""
     types = bool(model.spec.text.token_types)
     how = Batching(run.training.batch_tokens, run.seed, shuffle, token_types=types)
+    if split == "train":
+        how = how._replace(**mixing(run, prepared))
     return objective.batches(prepared.split(split), prepared.tokenizer, how)
+
+
+def mixing(run: RunConfig, prepared: PreparedData) -> dict[str, Any]:
+    """What the run file says of the order of its training data: fields of `Batching`."""
+    course, training = run.data.curriculum, run.training
+    curriculum = None if course is None else Curriculum(course.steps * training.accumulation, course.share)
+    if run.data.temperature is None:
+        return {"curriculum": curriculum}
+    counts = tuple(prepared.manifest["splits"]["train"].get("corpora", ()))
+    if len(counts) != len(run.data.train):
+        raise DataError(
+            f"{prepared.directory} is of an earlier version, which did not note the corpus of each row, and "
+            "data.temperature needs that: remove it, and it is prepared again"
+        )
+    return {"curriculum": curriculum, "temperature": run.data.temperature, "corpora": counts}
 
 
 def _validator(run: RunConfig, prepared: PreparedData, objective: Objective, step: TrainStep) -> Validator | None:

@@ -104,7 +104,7 @@ class SpanCorruption(Objective):
             labels, _ = padded(np.concatenate([t for _, t in found]), both[:, 1], planned.sizes[1], IGNORED_LABEL)
             return {"input_ids": sources, "attention_mask": real.astype(np.int32), "labels": labels}
 
-        return how.bucketed(lengths, arrange, self.max_tokens)
+        return how.bucketed(lengths, arrange, self.max_tokens, pieces.rows)
 
     def corrupted(self, ids: Ids, bits: NDArray[np.uint64], marks: Ids, eos: int) -> tuple[Ids, Ids]:
         """ids (L,), at least 2 L bits -> source and target."""

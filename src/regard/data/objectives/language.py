@@ -58,4 +58,5 @@ class LanguageModel(Objective):
             seed=how.seed,
             pad_id=fill_id(tokenizer),
             shuffle=how.shuffle,
+            mixture=how.mixture,
         )

@@ -82,7 +82,7 @@ class MaskedLanguageModel(Objective):
             shown, labels = masker(ids, text, planned.rows, epoch)
             return {"input_ids": shown, "attention_mask": mask, "labels": labels}
 
-        return how.bucketed(lengths[:, None], arrange, self.max_tokens)
+        return how.bucketed(lengths[:, None], arrange, self.max_tokens, pieces.rows)
 
 
 class Masker:

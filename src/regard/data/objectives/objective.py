@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from regard.batch import KEYS, Key
 from regard.config import CorpusConfig
 from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded
+from regard.data.curriculum import Curriculum
+from regard.data.mixture import Mixture
 from regard.data.records import Record
 from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
@@ -34,9 +36,15 @@ class Batching(NamedTuple):
     seed: int
     shuffle: bool
     token_types: bool = False  # whether the model tells two texts apart by `token_type_ids`
+    temperature: float | None = None  # at which corpora are mixed; None: each row once an epoch
+    corpora: tuple[int, ...] = ()  # prepared rows of each corpus, one after another
+    curriculum: Curriculum | None = None
 
-    def bucketed(self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int) -> BucketedBatches:
-        """Batches of rows of like lengths, (rows, sides); `arrange` makes the arrays of one."""
+    def bucketed(
+        self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int, of: Rows | None = None
+    ) -> BucketedBatches:
+        """Batches of rows of like lengths, (rows, sides); `arrange` makes the arrays of one. of: the prepared row that
+        each is of, ascending; absent: they are the prepared rows."""
         return BucketedBatches(
             lengths,
             arrange,
@@ -44,7 +52,16 @@ class Batching(NamedTuple):
             seed=self.seed,
             shuffle=self.shuffle,
             max_tokens=max_tokens,
+            mixture=self.mixture(np.arange(len(lengths)) if of is None else of),
+            curriculum=self.curriculum,
         )
+
+    def mixture(self, of: Rows) -> Mixture | None:
+        """What the epochs of rows are made of, given the prepared row that each is of, ascending."""
+        if self.temperature is None:
+            return None
+        ends = np.searchsorted(of, np.cumsum(self.corpora))
+        return Mixture([int(count) for count in np.diff(ends, prepend=0)], self.temperature, self.seed)
 
 
 @dataclass(frozen=True)

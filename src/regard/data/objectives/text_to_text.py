@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class TextToText(Objective):
             pad_id=tokenizer.id_of("pad"),
             shuffle=how.shuffle,
             max_tokens=self.max_tokens,
+            mixture=how.mixture(np.arange(len(shards))),
+            curriculum=how.curriculum,
         )
 
 
@@ -87,10 +89,11 @@ def pair_batches(
     batch_tokens: int,
     seed: int,
     pad_id: int,
-    shuffle: bool = True,
-    max_tokens: int | None = None,
+    **how: Any,
 ) -> BucketedBatches:
-    """input_ids (B,S) with `pad_id` in padding, attention_mask (B,S), labels (B,T) with -100 in padding; int32."""
+    """input_ids (B,S) with `pad_id` in padding, attention_mask (B,S), labels (B,T) with -100 in padding; int32.
+
+    how: what else `BucketedBatches` is told."""
 
     def arrange(planned: PlannedBatch, epoch: int) -> ArrayBatch:
         rows, (source_size, target_size) = planned
@@ -98,9 +101,7 @@ def pair_batches(
         labels, _ = padded(shards.gather(rows, 1), shards.lengths[rows, 1], target_size, IGNORED_LABEL)
         return {"input_ids": sources, "attention_mask": real.astype(np.int32), "labels": labels}
 
-    return BucketedBatches(
-        shards.lengths, arrange, batch_tokens=batch_tokens, seed=seed, shuffle=shuffle, max_tokens=max_tokens
-    )
+    return BucketedBatches(shards.lengths, arrange, batch_tokens=batch_tokens, seed=seed, **how)
 
 
 def _targets(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:

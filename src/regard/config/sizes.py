@@ -1,0 +1,75 @@
+"""One dial for a new network: width, depth, rates and batch together, for each task."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+SizeName = Literal["tiny", "small", "base", "big"]
+
+_SCHEDULE = "inverse_sqrt"  # which needs no number of steps; a schedule of another name brings its own rates
+
+
+class Size(NamedTuple):
+    """What a size sets where the run file is silent."""
+
+    preset: str  # width and depth
+    peak: float  # the highest rate of adam
+    warmup_steps: int
+    batch_tokens: int
+    accumulation: int = 1
+
+
+# Rates fall with the width, and warm-up and batch grow with the depth, towards the settings of the papers: Vaswani et
+# al. 2017 (base, big: 25,000 tokens a step) at the rates of Ott et al. 2018, Brown et al. 2020 (6e-4 at width 768),
+# Devlin et al. 2019 (1e-4), Raffel et al. 2020. Tiny and small are for a few cores.
+_ENCODERS = {
+    "tiny": Size("bert-tiny", 5e-4, 200, 2048),
+    "small": Size("bert-mini", 3e-4, 300, 4096),
+    "base": Size("bert-small", 2e-4, 500, 4096, 2),
+    "big": Size("bert", 5e-5, 1000, 4096, 4),
+}
+SIZES: Mapping[str, Mapping[str, Size]] = {
+    "translate": {
+        "tiny": Size("tiny", 2e-3, 300, 2048),
+        "small": Size("small", 1.5e-3, 500, 4096),
+        "base": Size("base", 7e-4, 4000, 4096, 6),
+        "big": Size("big", 5e-4, 4000, 4096, 6),
+    },
+    "language-model": {
+        "tiny": Size("gpt2-tiny", 2e-3, 200, 2048),
+        "small": Size("gpt2-mini", 1.5e-3, 500, 4096),
+        "base": Size("gpt2-small", 1e-3, 1000, 8192, 2),
+        "big": Size("gpt2", 6e-4, 2000, 8192, 8),
+    },
+    "masked-language-model": {
+        "tiny": Size("bert-tiny", 1e-3, 500, 4096),
+        "small": Size("bert-mini", 7e-4, 1000, 4096),
+        "base": Size("bert-small", 5e-4, 2000, 8192, 2),
+        "big": Size("bert", 1e-4, 10000, 8192, 16),
+    },
+    "span-corruption": {
+        "tiny": Size("t5-tiny", 2e-3, 500, 4096),
+        "small": Size("t5-mini", 1.5e-3, 1000, 4096),
+        "base": Size("t5-small", 1e-3, 2000, 8192, 2),
+        "big": Size("t5-base", 5e-4, 10000, 8192, 8),
+    },
+    "classify": _ENCODERS,
+    "tag": _ENCODERS,
+    "answer": _ENCODERS,
+}
+
+
+def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the size that a run file names sets, by table; nothing where it names none that is known.
+
+    The rates go with the size's own schedule: where the file names another, that one's keys are all it has.
+    """
+    size = SIZES.get(task, {}).get(str(values.get("size")))
+    if size is None:
+        return {}
+    rates = {"name": _SCHEDULE, "peak": size.peak, "warmup_steps": size.warmup_steps}
+    training = values.get("training")
+    given = training.get("schedule", {}) if isinstance(training, Mapping) else {}
+    own = not isinstance(given, Mapping) or given.get("name", _SCHEDULE) != _SCHEDULE
+    schedule = given if own else {**rates, **given}
+    batch = {"batch_tokens": size.batch_tokens, "accumulation": size.accumulation}
+    return {"model": {"preset": size.preset}, "training": {**batch, "schedule": schedule}}

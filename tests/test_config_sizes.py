@@ -1,0 +1,87 @@
+"""The one dial: what it sets, and that what the run file says wins."""
+
+import tomllib
+from typing import Any, get_args
+
+import pytest
+
+from regard.cli import main
+from regard.config import TaskName, parse_run, to_toml
+from regard.config.sizes import SIZES, SizeName
+from regard.errors import ConfigError
+from regard.models.catalog import PRESETS as TRANSLATORS
+from regard.models.presets import PRESETS
+
+KINDS = {"translate": "tsv", "language-model": "text", "masked-language-model": "text", "span-corruption": "text"}
+
+
+def run_of(task: str, size: str | None, **tables: Any) -> Any:
+    values = {"data": {"train": [{KINDS.get(task, "jsonl"): "a"}]}, "training": {"steps": 9}, **tables}
+    return parse_run({"task": task, **({} if size is None else {"size": size}), **values})
+
+
+@pytest.mark.parametrize("task", SIZES)
+@pytest.mark.parametrize("size", get_args(SizeName))
+def test_a_size_sets_network_rates_and_batch_together_and_survives_its_own_toml(task: str, size: str) -> None:
+    run, wanted = run_of(task, size), SIZES[task][size]
+    assert wanted.preset in {*PRESETS, *TRANSLATORS}
+    assert run.model.preset == wanted.preset
+    assert (run.training.batch_tokens, run.training.accumulation) == (wanted.batch_tokens, wanted.accumulation)
+    schedule = run.training.schedule
+    assert (schedule.name, schedule.peak, schedule.warmup_steps) == ("inverse_sqrt", wanted.peak, wanted.warmup_steps)
+    assert parse_run(tomllib.loads(to_toml(run))) == run
+
+
+@pytest.mark.parametrize("task", SIZES)
+def test_larger_sizes_have_lower_rates_longer_warm_up_and_no_smaller_batches(task: str) -> None:
+    sizes = [SIZES[task][name] for name in get_args(SizeName)]
+    assert [size.peak for size in sizes] == sorted((size.peak for size in sizes), reverse=True)
+    assert [size.warmup_steps for size in sizes] == sorted(size.warmup_steps for size in sizes)
+    batches = [size.batch_tokens * size.accumulation for size in sizes]
+    assert batches == sorted(batches)
+
+
+def test_what_the_run_file_says_wins_key_by_key() -> None:
+    run = run_of(
+        "translate", "small", model={"width": 128}, training={"steps": 9, "accumulation": 3, "schedule": {"peak": 0.5}}
+    )
+    assert (run.model.preset, run.model.width) == ("small", 128)
+    assert (run.training.batch_tokens, run.training.accumulation) == (4096, 3)
+    assert (run.training.schedule.peak, run.training.schedule.warmup_steps) == (0.5, 500)
+
+
+def test_another_schedule_brings_its_own_rates() -> None:
+    schedule = run_of("translate", "small", training={"steps": 9, "schedule": {"name": "paper"}}).training.schedule
+    assert (schedule.name, schedule.peak, schedule.warmup_steps) == ("paper", None, 4000)
+    with pytest.raises(ConfigError, match=r"schedule.peak is given for every schedule but paper"):
+        run_of("translate", "small", training={"steps": 9, "schedule": {"name": "cosine"}})
+
+
+def test_without_a_size_nothing_changes() -> None:
+    run = run_of("translate", None)
+    assert (run.model.preset, run.training.batch_tokens, run.training.schedule.name) == ("base", 4096, "paper")
+
+
+def test_an_unknown_size_and_a_size_beside_a_checkpoint_are_refused() -> None:
+    with pytest.raises(ConfigError, match="size: should be 'tiny', 'small', 'base' or 'big'"):
+        run_of("translate", "huge")
+    with pytest.raises(ConfigError, match=r"size is for a new network, but model.from names a checkpoint"):
+        run_of("classify", "small", model={"from": "minilm"})
+
+
+def test_a_task_without_sizes_says_which_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regard.config.run.SIZES", {"translate": {}})
+    with pytest.raises(ConfigError, match="size is for translate, but task is 'classify'"):
+        run_of("classify", "small")
+
+
+def test_every_task_of_texts_has_sizes() -> None:
+    assert set(SIZES) <= set(get_args(TaskName))
+
+
+def test_inspect_shows_what_a_size_sets(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('size = "tiny"\n[data]\ntrain = [{ tsv = "a" }]\n[training]\nsteps = 5\n', "utf-8")
+    assert main(["inspect", str(file)]) == 0
+    shown = tomllib.loads(capsys.readouterr().out)
+    assert (shown["model"]["preset"], shown["training"]["schedule"]["peak"]) == ("tiny", 0.002)
