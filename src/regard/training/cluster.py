@@ -118,7 +118,7 @@ class Cluster:
         if step >= self._agreed.until:
             ahead = self._steps_between(step)
             mine = [float(stop), *((seconds, float(step + ahead)) if self.chief else (0.0, 0.0))]
-            stops, at, until = self._sum(mine)
+            stops, at, until = map(float, self._sum(mine))
             self._agreed = Agreement(stops > 0, at, int(until))
         return self._agreed
 
