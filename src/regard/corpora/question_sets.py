@@ -21,6 +21,7 @@ LARGE_SPLITS = (30, 45)
 
 PINNED = {
     "questions-manpages": Pinned(4_896, 149, 659, "9f9fbc65d59bc09c5be59ddf9e25135de7d7a6ee583bddb49df2a1e5a3b7d092"),
+    "questions-packages": Pinned(16_628, 254, 582, "cdbbcdd63c60fce16def4a37123854e7ad64f76df67cdc18ec6a24e11e7531c3"),
     "questions-python": Pinned(8_684, 361, 1_159, "d0361dd565dc9465abc5e6e2b57f335ad2749fb952d4bf090c1f4b970c935d5e"),
 }
 
