@@ -57,3 +57,47 @@ class Example(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """What the tokenizer must have a language tag for."""
         return () if self.target_lang is None else (self.target_lang,)
+
+
+class CaptionExample(NamedTuple):
+    """An image and a text about it, as a corpus gives it."""
+
+    image: str  # as of ImageExample
+    text: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a tokenizer learns from."""
+        return (self.text,)
+
+    @property
+    def key(self) -> str:
+        """Captions of one image never fall on both sides of a split."""
+        return self.image
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """It has no labels."""
+        return ()
+
+
+class ImageExample(NamedTuple):
+    """An image and its label, as a corpus gives it."""
+
+    image: str  # a path, or the file itself as a data: URI
+    label: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """None: no tokenizer learns from it."""
+        return ()
+
+    @property
+    def key(self) -> str:
+        """Images of one key never fall on both sides of a split."""
+        return self.image
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its label."""
+        return (self.label,)

@@ -10,12 +10,11 @@ from regard.commands.engine import import_tensorflow
 from regard.commands.launch import COMMAND, train_here
 from regard.commands.text import program
 from regard.config import DataConfig, RunConfig, load_run
-from regard.data.fingerprint import reads_stdin
+from regard.data.fingerprint import Given, reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import MANIFEST
 from regard.errors import ConfigError
-from regard.features.tokenizer import Tokenizer
 from regard.interop.directory import read_json
 from regard.training.checkpoint import STATE, CheckpointStore
 from regard.training.lock import locked
@@ -26,7 +25,7 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
     """Prepare the data of a run under its run directory, where `train_run` finds it."""
     run = load_run(run_file, overrides)
     directory = _run_directory(run_file, output)
-    given = None if run.model.from_ is None else partial(_given_tokenizer, run.model.from_)
+    given = None if run.model.from_ is None else partial(_brought, run)
     with locked(directory):
         checkpoints = CheckpointStore(directory / "checkpoints").complete()
         if checkpoints:
@@ -39,12 +38,14 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
     print(f"{directory / 'data'}: ready, {len(prepared.split('train'))} {rows} to train on")
 
 
-def _given_tokenizer(name: str) -> Tokenizer:
-    """That of the checkpoint which a run starts from."""
+def _brought(run: RunConfig) -> Given:
+    """The tokenizer, or the image processor, of the checkpoint which a run starts from."""
     import_tensorflow()
-    from regard.training.starting import tokenizer_of
+    from regard.training.starting import brought_by
 
-    return tokenizer_of(name)
+    bring = brought_by(run)
+    assert bring is not None
+    return bring()
 
 
 def train_run(

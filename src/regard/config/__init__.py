@@ -8,6 +8,7 @@ from regard.config.files import load_run, parse_run, to_toml
 from regard.config.run import RunConfig
 from regard.config.section import Section
 from regard.config.sections import (
+    AugmentationConfig,
     CorpusConfig,
     CurriculumConfig,
     DataConfig,
@@ -21,6 +22,7 @@ from regard.config.tasks import TaskName
 from regard.config.updates import GroupConfig, OptimizerConfig, ScheduleConfig
 
 __all__ = [
+    "AugmentationConfig",
     "CorpusConfig",
     "CurriculumConfig",
     "DataConfig",

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from regard.config.section import Section
 from regard.config.sections import (
+    AugmentationConfig,
     DataConfig,
     DecodingConfig,
     ModelConfig,
@@ -15,7 +16,7 @@ from regard.config.sections import (
     TrainingConfig,
 )
 from regard.config.sizes import SIZES, SizeName
-from regard.config.tasks import OWNED, TASKS, TaskName, with_defaults
+from regard.config.tasks import IMAGE_TASKS, OWNED, TASKS, TaskName, with_defaults
 
 
 class RunConfig(Section):
@@ -26,6 +27,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataConfig
     objective: ObjectiveConfig = ObjectiveConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig
@@ -52,6 +54,9 @@ class RunConfig(Section):
             if key not in rules.keys and self._says(key):
                 owners = ", ".join(name for name, other in TASKS.items() if key in other.keys)
                 yield f"{key} is for {owners}, but task is {self.task!r}: leave it out"
+        for key in rules.senseless:
+            if self._says(key):
+                yield f"{key} says nothing to {self.task}: leave it out"
         yield from self._corpus_problems(rules.corpora)
         if self.training.best not in rules.scores:
             yield (
@@ -60,6 +65,8 @@ class RunConfig(Section):
         written = "training.score_examples" in rules.keys
         if written and self.training.best != "loss" and self.training.score_examples == 0:
             yield f"training.best = {self.training.best!r} needs training.score_examples above 0"
+        if self.task in IMAGE_TASKS:
+            yield from self._image_problems()
         if self.task == "classify":
             yield from self._classify_problems()
         beside = self.tokenizer.changed(*type(self.tokenizer).model_fields)
@@ -84,6 +91,15 @@ class RunConfig(Section):
                 spoken = corpus.changed("source_lang", "target_lang")
                 if self.task != "translate" and spoken is not None:
                     yield f"{where}: {spoken} is for translate, but task is {self.task!r}: leave it out"
+
+    def _image_problems(self) -> Iterator[str]:
+        size = self.data.image_size
+        if self.task == "caption" and self.model.from_ is not None:
+            yield "model.from is for other tasks: caption trains a new network, so name its model.preset instead"
+        if self.model.from_ is None and size is None:
+            yield "data.image_size is missing: the pixels a side to which images are resized"
+        if self.model.from_ is not None and size is not None:
+            yield "data.image_size cannot stand beside model.from, which brings how images are prepared: leave it out"
 
     def _classify_problems(self) -> Iterator[str]:
         problem, best = self.objective.problem, self.training.best

@@ -65,6 +65,7 @@ class DataConfig(Section):
     # The most tokens that the model reads at once: pairs with a longer side are dropped, classified texts are cut,
     # other texts are read in windows; all of it is counted.
     max_tokens: int = Field(default=128, ge=2)
+    image_size: int | None = Field(default=None, ge=1)  # pixels a side that images are resized to
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
     # An epoch has rows of a corpus in proportion to (weight * examples)**(1 / temperature); absent: each row once.
     temperature: float | None = Field(default=None, ge=1)
@@ -81,6 +82,14 @@ class DataConfig(Section):
         if self.builder is not None and beside is not None:
             raise ValueError(f"data.{beside} cannot stand beside data.builder, which brings its own: leave it out")
         return self
+
+
+class AugmentationConfig(Section):
+    """How training images are varied: anew each epoch, by a hash of the seed, the epoch and the image."""
+
+    crop_padding: int = Field(default=0, ge=0)  # pixels of black on each side, of which a random crop is taken
+    flip: bool = False  # half of them are mirrored, left to right
+    erase: float = Field(default=0.0, ge=0, le=1)  # the share of which a random rectangle becomes noise
 
 
 class ObjectiveConfig(Section):
@@ -127,6 +136,7 @@ class ModelConfig(Section):
     decoder_depth: int | None = Field(default=None, ge=1)
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    patch_size: int | None = Field(default=None, ge=1)  # of images: pixels a side
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
     activation_dropout: float | None = Field(default=None, ge=0, lt=1)
     max_positions: int | None = Field(default=None, ge=2)
@@ -151,6 +161,7 @@ class TrainingConfig(Section):
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
     # Of one micro-batch, over all replicas: rows * longest side, padding included.
     batch_tokens: int = Field(default=4096, ge=1)
+    batch_images: int = Field(default=128, ge=1)  # the same, where a model learns from images: how many
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

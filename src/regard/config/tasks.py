@@ -16,7 +16,10 @@ TaskName = Literal[
     "tag",
     "answer",
     "embed",
+    "classify-image",
+    "caption",
 ]
+IMAGE_TASKS: tuple[TaskName, ...] = ("classify-image", "caption")  # whose models read images
 
 
 class TaskRules(NamedTuple):
@@ -26,6 +29,7 @@ class TaskRules(NamedTuple):
     scores: tuple[str, ...]  # what `training.best` may name
     keys: tuple[str, ...]  # of those in OWNED, the ones that belong to it
     defaults: Mapping[str, Mapping[str, Any]]  # where they differ from the section's own
+    senseless: tuple[str, ...] = ()  # keys of all the others that say nothing to it
 
 
 # Keys that belong to some tasks alone; whole tables by their name.
@@ -33,6 +37,7 @@ OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
+    *("data.image_size", "augmentation", "training.batch_images"),
 )
 _MIXED = ("data.temperature", "data.curriculum")  # of tasks that batch texts by their lengths
 _WRITING = ("training.score_examples", "decoding", "training.label_smoothing", *_MIXED)
@@ -98,6 +103,20 @@ TASKS: dict[str, TaskRules] = {
         ("loss", "recall10"),
         ("objective.temperature",),
         {"model": {"preset": "bert-small"}, "training": _PLAIN},
+    ),
+    "classify-image": TaskRules(
+        ("jsonl",),
+        ("loss", "accuracy", "f1"),
+        ("training.label_smoothing", "data.image_size", "augmentation", "training.batch_images"),
+        {"model": {"preset": "vit-tiny"}, "training": _PLAIN},
+        ("tokenizer", "data.max_tokens", "training.batch_tokens"),
+    ),
+    "caption": TaskRules(
+        ("jsonl",),
+        ("loss", "bleu"),
+        (*_WRITING, "data.image_size", "augmentation", "training.batch_images"),
+        {"model": {"preset": "vit-gpt2-tiny"}},
+        ("training.batch_tokens",),
     ),
 }
 

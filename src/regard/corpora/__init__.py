@@ -7,6 +7,7 @@ from regard.corpora.corpus import Builder, Corpora, Report
 from regard.corpora.debian import build_english_chinese, build_english_german
 from regard.corpora.demo import build_demo
 from regard.corpora.english import build_english
+from regard.corpora.fashion import build_fashion_mnist
 from regard.corpora.package_texts import build_pairs, build_sections, build_summaries
 from regard.corpora.question_sets import (
     build_all_questions,
@@ -23,6 +24,7 @@ BUILDERS: dict[str, Builder] = {
     "demo": Builder(build_demo, ("translate",)),
     "debian-en-de": Builder(build_english_german, ("translate",)),
     "debian-en-zh": Builder(build_english_chinese, ("translate",)),
+    "fashion-mnist": Builder(build_fashion_mnist, ("classify-image",)),
     "package-summaries": Builder(build_summaries, ("summarise", "text-to-text")),
     "package-sections": Builder(build_sections, ("classify",)),
     "package-pairs": Builder(build_pairs, ("embed",)),

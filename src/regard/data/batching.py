@@ -100,6 +100,9 @@ class Batches(ABC):
 
     def tally(self, batch: ArrayBatch) -> Tally:
         """What a batch of these holds."""
+        if "input_ids" not in batch:  # of images or sounds: what is learned counts
+            labels = int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
+            return Tally(labels, labels, batch["labels"].size)
         real, places = int(np.count_nonzero(batch["attention_mask"])), batch["input_ids"].size
         if not self.two_sided:
             return Tally(real, real, places)

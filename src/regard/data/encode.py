@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from regard.data.objectives.objective import Objective, Reports
+from regard.data.objectives.objective import Objective, Reports, Row, SensedRow
 from regard.data.processes import interrupts_blocked, process_pool
-from regard.data.shards import write_file, write_shard
+from regard.data.shards import Features, write_file, write_shard
 from regard.data.sources import DropReport, Located
 from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
@@ -94,26 +95,46 @@ def encode_shard(job: Job, directory: Path, tokenizer: Tokenizer, objective: Obj
     """Tokenise the records of one shard and write its files, its record last."""
     record = ShardRecord(job.name, read=len(job.records), tokens=[0] * len(objective.columns))
     reports = Reports(record.dropped, record.changed)
-    tokens, index = array("i"), []
+    table = _Table()
     texts: list[Any] = []
     for part in in_parts(iter(job.records), _SLICE_PAIRS, _SLICE_CHARACTERS):
         for located, rows in objective.encode(part, tokenizer, reports):
-            entries = []
-            for row in rows:
-                entries.append((len(tokens), *map(len, row)))
-                for column in row:
-                    tokens.extend(column)
-            index += entries * located.copies
+            table.add(rows, located.copies)
             number = str(located.corpus)
-            record.corpora[number] = record.corpora.get(number, 0) + len(entries) * located.copies
+            record.corpora[number] = record.corpora.get(number, 0) + len(rows) * located.copies
             texts += [located.example] * (len(rows) * located.copies if job.keep_texts else 0)
-    if index:
-        table = np.array(index, np.int64)
-        ids = np.array(tokens, np.int32)
-        record.files = write_shard(directory, job.name, table, ids, texts if job.keep_texts else None)
-        record.rows, record.tokens = len(table), [int(total) for total in table[:, 1:].sum(0)]
+    if table.index:
+        index = np.array(table.index, np.int64)
+        ids = np.array(table.tokens, np.int32)
+        record.files = write_shard(directory, job.name, index, ids, texts if job.keep_texts else None, table.features())
+        record.rows, record.tokens = len(index), [int(total) for total in index[:, 1:].sum(0)]
     record.save(directory)
     return record
+
+
+class _Table:
+    """The rows of a shard as they gather; a row that an epoch repeats lies there once, and is named so often."""
+
+    def __init__(self) -> None:
+        self.tokens, self.index = array("i"), list[tuple[int, ...]]()
+        self._sensed, self._places, self._length = list[NDArray[Any]](), list[tuple[int, int]](), 0
+
+    def add(self, rows: Sequence[Row | SensedRow], copies: int) -> None:
+        entries, places = [], []
+        for row in rows:
+            if isinstance(row, SensedRow):
+                places.append((self._length, len(row.features)))
+                self._sensed.append(row.features)
+                self._length += len(row.features)
+            columns = row.columns if isinstance(row, SensedRow) else row
+            entries.append((len(self.tokens), *map(len, columns)))
+            for column in columns:
+                self.tokens.extend(column)
+        self.index += entries * copies
+        self._places += places * copies
+
+    def features(self) -> Features | None:
+        return Features(np.concatenate(self._sensed), np.array(self._places, np.int64)) if self._sensed else None
 
 
 def in_parts(records: Iterator[Located], most: int, characters: int) -> Iterator[list[Located]]:

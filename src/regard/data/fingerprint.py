@@ -1,5 +1,6 @@
 """What prepared data is made of: the content of its inputs and the settings that shape it, and no path or date."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -9,31 +10,48 @@ from pathlib import Path
 from typing import Any
 
 from regard.config import CorpusConfig, DataConfig, RunConfig
+from regard.data.objectives.catalog import objective_of
 from regard.data.shards import FORMAT, SPLITS
 from regard.data.sources import STDIN, STDIN_COPY, corpus_files, hash_files
 from regard.errors import DataError
+from regard.features.image import ImageProcessor
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_files import NAMES as TOKENIZER_FILES
+
+Given = Tokenizer | ImageProcessor  # what a checkpoint brings to a run that starts from it
 
 _FILES = ("source", "target", "tsv", "jsonl", "text")
 _SETTINGS = ("task", "data", "tokenizer", "given")
 _OF_BATCHES = ("workers", "temperature", "curriculum")  # keys of [data] that change nothing of what is prepared
 
 
-def made_of(run: RunConfig, data: DataConfig, given: Tokenizer | None, pairs_per_shard: int) -> dict[str, Any]:
+def made_of(run: RunConfig, data: DataConfig, given: Given | None, pairs_per_shard: int) -> dict[str, Any]:
     """A JSON object that is equal exactly when `prepare` would write the same. Reads every input once.
 
-    data: the run's, with a copy of stdin in its place. given: the tokenizer of the checkpoint that the run starts from.
+    data: the run's, with a copy of stdin in its place. given: what the checkpoint that the run starts from brings.
     """
     origin = {
         "format": {"version": FORMAT, "pairs_per_shard": pairs_per_shard},
         "inputs": _builder_code() if data.builder else {s: [_corpus(c) for c in getattr(data, s)] for s in SPLITS},
         **_settings(run, given),
     }
+    listed = _listed(run, data)
+    if listed:
+        origin["listed"] = listed
     return dict(json.loads(json.dumps(origin)))
 
 
-def _settings(run: RunConfig, given: Tokenizer | None) -> dict[str, Any]:
+def _listed(run: RunConfig, data: DataConfig) -> dict[str, str]:
+    """One hash a split over the files that its records name: the images, the sounds."""
+    objective, found = objective_of(run), {}
+    for split in SPLITS:
+        hashes = hash_files(objective.listed_files(getattr(data, split)))
+        if hashes:
+            found[split] = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return found
+
+
+def _settings(run: RunConfig, given: Given | None) -> dict[str, Any]:
     brought = {} if given is None else {"model.from": given.content_hash}
     return {
         "task": {} if run.task == "translate" else {"task": run.task, "objective": run.objective.model_dump()},
@@ -78,7 +96,7 @@ def reads_stdin(data: DataConfig) -> bool:
     return bool(_stdin_users(data))
 
 
-def changed_settings(old: dict[str, Any], run: RunConfig, given: Tokenizer | None) -> list[str]:
+def changed_settings(old: dict[str, Any], run: RunConfig, given: Given | None) -> list[str]:
     """As `differences`, by the settings alone: no corpus is read."""
     return differences({section: old.get(section, {}) for section in _SETTINGS}, _settings(run, given))
 

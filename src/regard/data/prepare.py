@@ -15,14 +15,24 @@ from typing import Any
 from regard import __version__
 from regard.config import CorpusConfig, DataConfig, RunConfig
 from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
-from regard.data.fingerprint import changed_settings, differences, made_of, reads_stdin, stdin_copied
+from regard.data.fingerprint import Given, changed_settings, differences, made_of, reads_stdin, stdin_copied
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
-from regard.data.shards import FORMAT, MANIFEST, SPLITS, PreparedData, damaged_files, read_manifest, write_file
+from regard.data.shards import (
+    FORMAT,
+    MANIFEST,
+    NO_TOKENIZER,
+    SPLITS,
+    PreparedData,
+    damaged_files,
+    read_manifest,
+    write_file,
+)
 from regard.data.sources import DropReport, Located, Place, hash_files
 from regard.errors import ConfigError, DataError, RegardError
+from regard.features.processor_config import FILE as PROCESSOR
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
 
@@ -32,7 +42,8 @@ MAX_WORKERS = 8  # unless data.workers says more: each takes 0.1 to 0.2 GB
 
 _UNFINISHED = "unfinished.json"  # what the files in the directory are made of, as long as there is no manifest
 _SURVEY = "survey.json"
-_TOKENIZER_FILES = (
+_COMPANIONS = (
+    PROCESSOR,
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.json", "vocab.txt", "merges.txt", "source.spm", "target.spm", "spiece.model", "sentencepiece.bpe.model"),
     "tokenizer.model",
@@ -44,7 +55,7 @@ def prepare(
     run: RunConfig,
     directory: str | Path,
     *,
-    given: Callable[[], Tokenizer] | None = None,
+    given: Callable[[], Given] | None = None,
     progress: bool = False,
     pairs_per_shard: int = PAIRS_PER_SHARD,
 ) -> PreparedData:
@@ -56,7 +67,7 @@ def prepare(
         run: `task`, `objective`, `data` and `tokenizer` are what counts; the rest may change without another
             preparation.
         directory: made if missing; an earlier preparation in it is replaced when its inputs changed.
-        given: gives the tokenizer of the checkpoint that the run starts from.
+        given: gives the tokenizer of the checkpoint that the run starts from, or of images its processor.
         progress: allows a bar where stderr is a terminal; plain lines otherwise.
         pairs_per_shard: pairs read for one shard; they and their tokens are what each process holds in memory.
 
@@ -86,7 +97,7 @@ def open_or_prepare(
     directory: str | Path,
     *,
     begun: bool,
-    given: Callable[[], Tokenizer] | None = None,
+    given: Callable[[], Given] | None = None,
     progress: bool = False,
 ) -> PreparedData:
     """What is prepared already, where that must do; else `prepare`.
@@ -107,7 +118,7 @@ def open_or_prepare(
     return prepare(run, directory, given=given, progress=progress)
 
 
-def _require_same_settings(prepared: PreparedData, run: RunConfig, given: Tokenizer | None) -> None:
+def _require_same_settings(prepared: PreparedData, run: RunConfig, given: Given | None) -> None:
     changed = changed_settings(prepared.manifest["made_of"], run, given)
     if changed:
         raise DataError(
@@ -144,7 +155,7 @@ def _begin(directory: Path, origin: dict[str, Any], narrator: Narrator) -> None:
     if not (directory / MANIFEST).exists() and unfinished.exists() and unfinished.read_bytes() == begun:
         narrator.say(f"{directory}: going on with an interrupted preparation")
         return
-    for name in (MANIFEST, _UNFINISHED, _SURVEY, *_TOKENIZER_FILES):
+    for name in (MANIFEST, _UNFINISHED, _SURVEY, *_COMPANIONS):
         (directory / name).unlink(missing_ok=True)
     for split in SPLITS:
         for file in directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.*"):
@@ -158,7 +169,7 @@ class _Preparation:
 
     run: RunConfig
     data: DataConfig
-    given: Tokenizer | None
+    given: Given | None
     directory: Path
     narrator: Narrator
     pairs_per_shard: int
@@ -168,6 +179,8 @@ class _Preparation:
 
     def __post_init__(self) -> None:
         self.objective = objective_of(self.run)
+        if self.given is not None:
+            self.objective = self.objective.with_given(self.given)
 
     def build(self, origin: dict[str, Any]) -> dict[str, Any]:
         """Make everything; the manifest, written last, is returned."""
@@ -175,9 +188,9 @@ class _Preparation:
             self._run_builder(self.data.builder)
         found = self._resume_survey() or self._survey()
         self.objective = self.objective.with_names(found.names)
-        tokenizer = Tokenizer.load(self.directory)
+        tokenizer = NO_TOKENIZER if self.objective.layout is None else Tokenizer.load(self.directory)
         splits: dict[str, Any] = {}
-        saved = [name for name in _TOKENIZER_FILES if (self.directory / name).is_file()]
+        saved = [name for name in _COMPANIONS if (self.directory / name).is_file()]
         files = dict(zip(saved, hash_files(str(self.directory / name) for name in saved), strict=True))
         for split in SPLITS:
             if split == "train" or self._names(split) or (split == "validation" and found.validation):
@@ -189,7 +202,7 @@ class _Preparation:
             "made_of": origin,
             "notes": self.notes,
             "names": found.names,
-            "tokenizer": {"vocab_size": tokenizer.vocab_size, "content_hash": tokenizer.content_hash},
+            "tokenizer": _described(tokenizer),
             "splits": splits,
             "files": files,
         }
@@ -236,7 +249,8 @@ class _Preparation:
         config = self.run.tokenizer
         split_validation = not self._names("validation")
         found = Survey()
-        learns = config.path is None and self.given is None
+        reads = self.objective.layout is not None
+        learns = reads and config.path is None and self.given is None
         sample = TextSample(SAMPLE_PAIRS, SAMPLE_COST) if learns else None
         if sample is not None or split_validation or self.objective.named:
             report = DropReport()
@@ -250,8 +264,11 @@ class _Preparation:
                 f"validation: {len(found.validation):,} of {found.pairs:,} {self.objective.noun} are split off by a "
                 f"hash of their {self.objective.split_by}, since the run file names no validation data"
             )
-        tokenizer = self._train_tokenizer(sample, found) if sample is not None else self._given_tokenizer()
-        tokenizer.save(self.directory)
+        if reads:
+            tokenizer = self._train_tokenizer(sample, found) if sample is not None else self._given_tokenizer()
+            tokenizer.save(self.directory)
+        if self.objective.processor is not None:
+            self.objective.processor.save(self.directory)
         state = {"survey": found.to_json(), "notes": self.notes}
         write_file(self.directory / _SURVEY, json.dumps(state).encode())
         return found
@@ -262,6 +279,7 @@ class _Preparation:
             f"tokenizer: {self.run.tokenizer.algorithm}, trained on {part} {found.pairs:,} {self.objective.noun}"
         )
         tags = self.objective.tags(found.names)
+        assert self.objective.layout is not None
         return train_tokenizer(sample.lines(found.below), self.run.tokenizer, self.objective.layout, tags)
 
     def _given_tokenizer(self) -> Tokenizer:
@@ -269,7 +287,7 @@ class _Preparation:
         if path is not None:
             tokenizer, place = Tokenizer.load(path), f"tokenizer.path: {path}"
         else:
-            assert self.given is not None
+            assert isinstance(self.given, Tokenizer)
             tokenizer, place = self.given, f"model.from: the tokenizer of {self.run.model.from_}"
         self.objective.refuse_tokenizer(tokenizer, place)
         return tokenizer
@@ -334,7 +352,8 @@ class _Preparation:
         self, split: str, pairs: Iterator[Located], finished: list[ShardRecord], advance: Advance
     ) -> Iterator[Job]:
         """The shards that are still to be written; those that an interrupted run completed go to `finished`."""
-        for number, part in enumerate(in_parts(pairs, self.pairs_per_shard, CHARACTERS_PER_SHARD)):
+        most = min(self.pairs_per_shard, self.objective.most_rows or self.pairs_per_shard)
+        for number, part in enumerate(in_parts(pairs, most, CHARACTERS_PER_SHARD)):
             name = f"{split}-{number:05d}"
             record = ShardRecord.load(self.directory, name)
             if record is not None and not any(damaged_files(self.directory, record.files)):
@@ -346,10 +365,18 @@ class _Preparation:
     def _describe(self, split: str, entry: dict[str, Any], report: DropReport, changed: DropReport) -> None:
         rows = self.objective.rows_are or self.objective.noun
         counted = [f"{entry[f'{column}_tokens']:,} {column}" for column in self.objective.counted]
-        self.narrator.say(f"{split}: {entry['pairs']:,} {rows}, {' and '.join(counted)} tokens")
+        tokens = f", {' and '.join(counted)} tokens" if counted else ""
+        self.narrator.say(f"{split}: {entry['pairs']:,} {rows}{tokens}")
         for lines in (report.text(), changed.text("changed")):
             if lines:
                 self.narrator.say("\n".join(f"{split}: {line}" for line in lines.splitlines()))
+
+
+def _described(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the manifest says of the tokenizer; nothing of data without texts."""
+    if tokenizer is NO_TOKENIZER:
+        return {}
+    return {"vocab_size": tokenizer.vocab_size, "content_hash": tokenizer.content_hash}
 
 
 def _empty(split: str, report: DropReport) -> DataError:

@@ -1,4 +1,5 @@
-"""What a line of a corpus says, one kind of record a task; `regard.batch.Example`, a pair of texts, is one more.
+"""What a line of a corpus says, one kind of record a task; `regard.batch` has more, which
+corpora give: a pair of texts, an image with its label, an image with its caption.
 
 `texts` are what a tokenizer learns from, `key` is what a split by hash goes by (records of one key never fall on both
 sides), `names` are the labels that it mentions. A record is a NamedTuple of JSON's own types, so that it goes to disk.
@@ -7,6 +8,8 @@ sides), `names` are the labels that it mentions. A record is a NamedTuple of JSO
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from regard.batch import CaptionExample, ImageExample
 
 
 class Record(Protocol):
@@ -137,6 +140,16 @@ def json_object(line: str) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise UnusableError("no JSON object")
     return values
+
+
+def parse_image(values: Mapping[str, Any]) -> ImageExample:
+    """ "image", a path or a data: URI, and "label"."""
+    return ImageExample(_text(values, "image"), _name(values.get("label"), '"label"'))
+
+
+def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
+    """ "image", a path or a data: URI, and "caption"."""
+    return CaptionExample(_text(values, "image"), _text(values, "caption").strip())
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:

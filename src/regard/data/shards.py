@@ -4,6 +4,8 @@ A directory holds tokenizer.json, and for each shard of each split
 `train-00000.tokens.npy`  the columns of all its rows, one after the other (uint16, or int32): of a pair the ids of
                           source and target, of other examples what their objective says,
 `train-00000.index.npy`   (n, 1 + columns) int64: start in the tokens, length of each column; a repeated row repeats it,
+`train-00000.features.npy` of images and sounds alone: the arrays of all rows, end to end along their first axis,
+`train-00000.places.npy`  and (n, 2) int64 beside it: start and length of each row's,
 `test-00000.texts.jsonl`  for validation and test: the record that each row was made of, as JSON's list;
 and manifest.json, written last: the hash of every file above, the counts, and what the data was made of.
 """
@@ -13,18 +15,22 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.errors import DataError
+from regard.features.image import ImageProcessor
+from regard.features.processor_config import FILE as PROCESSOR
 from regard.features.tokenizer import Tokenizer
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
+NO_TOKENIZER = cast(Tokenizer, None)  # of data without texts: whoever reads texts never meets it
 
 Ids = NDArray[np.int32]
 
@@ -34,7 +40,7 @@ class PreparedData:
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         self.directory, self.manifest = directory, manifest
-        self.tokenizer = Tokenizer.load(directory)
+        self.tokenizer = Tokenizer.load(directory) if manifest["tokenizer"] else NO_TOKENIZER
 
     @classmethod
     def open(cls, directory: str | Path) -> "PreparedData":
@@ -52,7 +58,24 @@ class PreparedData:
         """A split by name; DataError where the data has none of that name."""
         if name not in self.manifest["splits"]:
             raise DataError(f"{self.directory} has no {name} split: it has {', '.join(self.manifest['splits'])}")
-        return TokenShards(self.directory, self.manifest["splits"][name]["shards"], self.tokenizer.content_hash)
+        return TokenShards(self.directory, self.manifest["splits"][name]["shards"], self.tokenizer_hash)
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Of the tokenizer; "" of data without texts."""
+        return str(self.manifest["tokenizer"].get("content_hash", ""))
+
+    @cached_property
+    def processor(self) -> ImageProcessor | None:
+        """What the images were prepared with; None where there are none."""
+        file = self.directory / PROCESSOR
+        return ImageProcessor.from_config(json.loads(file.read_bytes())) if file.is_file() else None
+
+    def save(self, directory: Path) -> None:
+        """Write what stands beside a model's weights: its tokenizer, and how its images are prepared."""
+        for companion in (self.tokenizer, self.processor):
+            if companion is not None:
+                companion.save(directory)
 
     @property
     def content_hash(self) -> str:
@@ -70,6 +93,9 @@ class TokenShards:
         self._first = np.cumsum([0, *map(len, indexes)])
         self._starts = np.concatenate([index[:, 0] for index in indexes])
         self.lengths: Ids = np.concatenate([index[:, 1:].astype(np.int32) for index in indexes])
+        self._features = [_mapped(file) for shard in shards if (file := directory / f"{shard}.features.npy").exists()]
+        places = [_mapped(directory / f"{shard}.places.npy") for shard in shards if self._features]
+        self._places = np.concatenate(places) if places else np.zeros((0, 2), np.int64)
         self._texts: list[list[Any]] | None = None
 
     def __len__(self) -> int:
@@ -97,6 +123,22 @@ class TokenShards:
         ]
         return np.concatenate(parts, dtype=np.int32) if parts else np.zeros(0, np.int32)
 
+    @property
+    def feature_lengths(self) -> NDArray[np.int64]:
+        """The length of each row's array of features along its first axis: (rows,)."""
+        return self._places[:, 1]
+
+    def features(self, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """The arrays of ascending `rows` (R,), end to end along their first axis, as they are stored."""
+        cuts = np.searchsorted(rows, self._first)
+        return np.concatenate(
+            [
+                stored[ranges(*self._places[rows[low:high]].T)]
+                for stored, low, high in zip(self._features, cuts[:-1], cuts[1:], strict=True)
+                if low < high
+            ]
+        )
+
     def text(self, i: int) -> tuple[Any, ...]:
         """The record that row `i` was made of: of a pair source, target and their languages; DataError for training
         data."""
@@ -113,8 +155,20 @@ class TokenShards:
                 yield from map(json.loads, lines)
 
 
+class Features(NamedTuple):
+    """The arrays of a shard's rows, end to end along their first axis, and where each lies."""
+
+    stored: NDArray[Any]
+    places: NDArray[np.int64]  # (n, 2): start, length
+
+
 def write_shard(
-    directory: Path, name: str, index: NDArray[np.int64], tokens: Ids, texts: Sequence[Sequence[Any]] | None
+    directory: Path,
+    name: str,
+    index: NDArray[np.int64],
+    tokens: Ids,
+    texts: Sequence[Sequence[Any]] | None,
+    features: Features | None = None,
 ) -> dict[str, str]:
     """Write the files of one shard: `index` (n, 1 + columns), `tokens` (all of them,); -> SHA-256 by file name."""
     fits_16_bits = not len(tokens) or (int(tokens.min()) >= 0 and int(tokens.max()) < 1 << 16)
@@ -122,6 +176,8 @@ def write_shard(
         f"{name}.index.npy": _npy(index),
         f"{name}.tokens.npy": _npy(tokens.astype(np.uint16) if fits_16_bits else tokens),
     }
+    if features is not None:
+        contents |= {f"{name}.features.npy": _npy(features.stored), f"{name}.places.npy": _npy(features.places)}
     if texts is not None:
         lines = (json.dumps(list(text), ensure_ascii=False) + "\n" for text in texts)
         contents[f"{name}.texts.jsonl"] = "".join(lines).encode()

@@ -3,12 +3,15 @@
 Equal to Transformers 5's processors on Pillow, which are the ones that were called slow.
 """
 
+import hashlib
+import json
 import logging
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 import numpy as np
@@ -106,6 +109,15 @@ class ImageProcessor:
             "image_std": list(self.image_std),
         }
 
+    def save(self, directory: Path) -> None:
+        """Write preprocessor_config.json, as a checkpoint has it."""
+        (directory / FILE).write_text(json.dumps(self.to_config(), indent=2, sort_keys=True) + "\n", "utf-8")
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of what it says: equal processors, equal hash."""
+        return hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode()).hexdigest()
+
     @property
     def output_size(self) -> tuple[int, int] | None:
         """(height, width) in pixels of what comes out, of whatever image; None where that hangs on the image."""
@@ -128,6 +140,10 @@ class ImageProcessor:
 
     def pixel_values(self, image: Image, name: str = "image") -> NDArray[np.float32]:
         """(H, W, C) of one image; see `__call__`. name: what errors call it, unless it has a path."""
+        return self.normalised(self.pixels(image, name))
+
+    def pixels(self, image: Image, name: str = "image") -> Pixels:
+        """(H, W, C) of one image, resized and cropped: bytes, unless it is an array of something else."""
         name = named(image, name)
         pixels = self._rgb(image, name)
         if self.do_rescale and is_unit_range(pixels):
@@ -139,6 +155,10 @@ class ImageProcessor:
             pixels = resize(pixels, size, self.resample, name)
         if self.do_center_crop:
             pixels = center_crop(pixels, self.crop_size)
+        return pixels
+
+    def normalised(self, pixels: Pixels) -> NDArray[np.float32]:
+        """What the model reads of such pixels, of one image or of several: (..., C) -> (..., C)."""
         if self.do_rescale:
             pixels = pixels.astype(np.float64) * self.rescale_factor
         values: NDArray[np.float32] = pixels.astype(np.float32)

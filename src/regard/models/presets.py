@@ -1,9 +1,10 @@
 """Networks to train anew, by name: a family, and what its config.json would say. Other sizes are deltas on these."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
-from regard.models import bert, gpt2, t5
+from regard.models import bert, gpt2, t5, vision_encoder_decoder, vit
 from regard.models.family import ACTIVATION_NAMES, PROBLEM_NAMES, Config, Family
 from regard.specs import HeadKind, ModelSpec, Problem
 
@@ -16,7 +17,11 @@ HEAD_CLASSES: dict[HeadKind, str] = {
     "token_class": "ForTokenClassification",
     "span": "ForQuestionAnswering",
 }
-_NAMED_OTHERWISE = {"t5": {"language": "ForConditionalGeneration"}}
+_NAMED_OTHERWISE = {
+    "t5": {"language": "ForConditionalGeneration"},
+    "vision-encoder-decoder": {"language": "VisionEncoderDecoderModel"},
+    **{family: {"sequence_class": f"{stem}ForImageClassification"} for family, stem in vit.STEMS.items()},
+}
 
 
 class Preset(NamedTuple):
@@ -45,14 +50,28 @@ def _bert(width: int, heads: int, depth: int) -> Preset:
     return Preset("bert", "masked_language", {**sizes, "intermediate_size": 4 * width, "max_position_embeddings": 512})
 
 
+def _vit_gpt2(image: Preset, text: Preset) -> Preset:
+    """An image encoder, and a decoder of the same width that reads it."""
+    encoder, decoder = ({"model_type": each.family, **each.config} for each in (image, text))
+    config = {f"encoder.{key}": value for key, value in encoder.items()}
+    config |= {f"decoder.{key}": value for key, value in decoder.items()}
+    return Preset("vision-encoder-decoder", "language", config | {"decoder.add_cross_attention": True})
+
+
 def _t5(width: int, heads: int, depth: int, ffn_width: int) -> Preset:
     """Version 1.1: gated, and with a table of its own to predict with."""
     sizes = {"d_model": width, "num_heads": heads, "num_layers": depth, "num_decoder_layers": depth, "d_ff": ffn_width}
     return Preset("t5", "language", {**sizes, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
 
 
+def _vit(width: int, heads: int, depth: int, patch: int = 16) -> Preset:
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": depth, "patch_size": patch}
+    return Preset("vit", "sequence_class", {**sizes, "intermediate_size": 4 * width, "hidden_dropout_prob": 0.1})
+
+
 # Radford et al. 2019 (gpt2 is their smallest), Turc et al. 2019 (bert-tiny, mini, small), Devlin et al. 2019 (bert),
-# Raffel et al. 2020 (T5's sizes, as released for version 1.1).
+# Raffel et al. 2020 (T5's sizes, as released for version 1.1), Dosovitskiy et al. 2021 (vit-base), Touvron et al.
+# 2021 (vit-tiny, vit-small); vit-mini is for images of some 30 pixels a side.
 PRESETS: dict[str, Preset] = {
     "gpt2-tiny": _gpt2(128, 4, 2),
     "gpt2-mini": _gpt2(256, 4, 4),
@@ -66,8 +85,17 @@ PRESETS: dict[str, Preset] = {
     "t5-mini": _t5(256, 4, 4, 1024),
     "t5-small": _t5(512, 6, 8, 1024),
     "t5-base": _t5(768, 12, 12, 2048),
+    "vit-mini": _vit(96, 4, 6, patch=4),
+    "vit-tiny": _vit(192, 3, 12),
+    "vit-small": _vit(384, 6, 12),
+    "vit-base": _vit(768, 12, 12),
+    "vit-gpt2-tiny": _vit_gpt2(_vit(128, 4, 4), _gpt2(128, 4, 2)),
+    "vit-gpt2-mini": _vit_gpt2(_vit(256, 4, 6), _gpt2(256, 4, 4)),
+    "vit-gpt2": _vit_gpt2(_vit(768, 12, 12), _gpt2(768, 12, 12)),
 }
-_FAMILIES: dict[str, Family] = {"gpt2": gpt2.GPT2, "bert": bert.BERT, "t5": t5.T5}
+_FAMILIES: dict[str, Family] = {"gpt2": gpt2.GPT2, "bert": bert.BERT, "t5": t5.T5, "vit": vit.VIT}
+_FAMILIES["vision-encoder-decoder"] = vision_encoder_decoder.VISION_ENCODER_DECODER
+_READ_IMAGES = {"vit": ("sequence_class",), "vision-encoder-decoder": ("language",)}  # and have no other head
 
 # What a run file's keys are called in each family's config.json.
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -99,6 +127,30 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "decoder_depth": ("num_decoder_layers",),
         "dropout": ("dropout_rate",),
     },
+    "vit": {
+        "width": ("hidden_size",),
+        "heads": ("num_attention_heads",),
+        "ffn_width": ("intermediate_size",),
+        "depth": ("num_hidden_layers",),
+        "activation": ("hidden_act",),
+        "dropout": ("hidden_dropout_prob",),
+        "attention_dropout": ("attention_probs_dropout_prob",),
+        "patch_size": ("patch_size",),
+        "image_size": ("image_size",),
+    },
+    "vision-encoder-decoder": {
+        "width": ("encoder.hidden_size", "decoder.n_embd"),
+        "heads": ("encoder.num_attention_heads", "decoder.n_head"),
+        "ffn_width": ("encoder.intermediate_size", "decoder.n_inner"),
+        "encoder_depth": ("encoder.num_hidden_layers",),
+        "decoder_depth": ("decoder.n_layer",),
+        "activation": ("encoder.hidden_act", "decoder.activation_function"),
+        "dropout": ("encoder.hidden_dropout_prob", "decoder.embd_pdrop", "decoder.resid_pdrop"),
+        "attention_dropout": ("encoder.attention_probs_dropout_prob", "decoder.attn_pdrop"),
+        "max_positions": ("decoder.n_positions",),
+        "patch_size": ("encoder.patch_size",),
+        "image_size": ("encoder.image_size",),
+    },
 }
 
 
@@ -117,17 +169,34 @@ def preset_spec(
     """
     known, usual, config = PRESETS[name]
     values, head = dict(config), head or usual
+    if head not in _READ_IMAGES.get(known, (head,)):
+        raise ConfigError(f"model.preset = {name!r} is of the family {known}, which has no {head} head")
     for key, value in overrides.items():
         if key not in _KEYS[known]:
             raise ConfigError(f"model.{key} is no key of {name}: it has {', '.join(_KEYS[known])}")
         values |= dict.fromkeys(_KEYS[known][key], ACTIVATION_NAMES[value] if key == "activation" else value)
     if known == "t5":
         values |= {"d_kv": _head_width(values), "decoder_start_token_id": vocabulary.pad}
+    if known == "vision-encoder-decoder":
+        values |= {"decoder.vocab_size": vocabulary.size, "decoder_start_token_id": vocabulary.eos}
     tokens = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos, "bos_token_id": vocabulary.bos}
     said = {"model_type": known, "vocab_size": vocabulary.size, **values, **tokens}
-    found = _FAMILIES[known].from_config(Config(with_head(said, head, labels, problem)))
+    found = _FAMILIES[known].from_config(Config(_nested(with_head(said, head, labels, problem))))
+    found = replace(found, encoder_pooler=None)  # which no decoder reads
     if found.output.kind != head:
         raise ConfigError(f"model.preset = {name!r} is of the family {known}, which has no {head} head")
+    return found
+
+
+def _nested(config: dict[str, Any]) -> dict[str, Any]:
+    """{"encoder.width": 8} -> {"encoder": {"width": 8}}."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        side, dot, name = key.partition(".")
+        if dot:
+            found.setdefault(side, {})[name] = value
+        else:
+            found[key] = value
     return found
 
 

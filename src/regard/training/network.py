@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from regard.config import RunConfig
-from regard.config.tasks import TASKS, TaskName
+from regard.config.tasks import IMAGE_TASKS, TASKS, TaskName
 from regard.data.objectives.objective import Objective
-from regard.data.shards import PreparedData
+from regard.data.shards import NO_TOKENIZER, PreparedData
 from regard.errors import ConfigError
 from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import load_model
 from regard.models.catalog import spec as translator_spec
 from regard.models.forms import Transformer, build_model
 from regard.models.presets import PRESETS, Vocabulary, preset_spec
-from regard.specs import Form, HeadKind, ModelSpec
+from regard.specs import Form, HeadKind, ModelSpec, PatchSpec
 from regard.training.starting import WantedHead, head_for, open_start
 
 HEADS: dict[TaskName, HeadKind] = {
@@ -28,6 +28,8 @@ HEADS: dict[TaskName, HeadKind] = {
     "tag": "token_class",
     "answer": "span",
     "embed": "hidden",
+    "classify-image": "sequence_class",
+    "caption": "language",
 }
 FORMS: dict[TaskName, tuple[Form, ...]] = {
     "translate": ("encoder-decoder",),
@@ -40,7 +42,10 @@ FORMS: dict[TaskName, tuple[Form, ...]] = {
     "tag": ("encoder",),
     "answer": ("encoder",),
     "embed": ("encoder",),
+    "classify-image": ("encoder",),
+    "caption": ("encoder-decoder",),
 }
+IMAGE_FAMILIES: dict[TaskName, str] = {"classify-image": "vit", "caption": "vision-encoder-decoder"}  # of the presets
 
 
 def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path | None) -> Transformer:
@@ -51,7 +56,8 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     """
     wanted = wanted_head(run, prepared.manifest.get("names", []))
     if run.model.from_ is None:
-        model = build_model(_spec(run, prepared.tokenizer, wanted), dtype)
+        made = image_spec if run.task in IMAGE_TASKS else _spec
+        model = build_model(made(run, prepared.tokenizer, wanted), dtype)
     elif checkpoint is not None:
         model = load_model(checkpoint, dtype)
     else:
@@ -71,6 +77,8 @@ def wanted_head(run: RunConfig, names: Sequence[str]) -> WantedHead:
     """What the task of a run needs; names: the labels of its data, where it has labels."""
     if run.task == "classify":
         return WantedHead("sequence_class", names, run.objective.problem)
+    if run.task == "classify-image":
+        return WantedHead("sequence_class", names, "single_label")
     return WantedHead(HEADS[run.task], names if run.task == "tag" else ())
 
 
@@ -79,23 +87,50 @@ def batch_keys(objective: Objective, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(key for key in objective.keys if key != "token_type_ids" or spec.text.token_types)
 
 
+def image_spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> ModelSpec:
+    """A preset's spec for images of the run's size. Raises ConfigError for a preset that reads no images, and where the
+    patches do not fill the images."""
+    name, size, family = run.model.preset or "", run.data.image_size, IMAGE_FAMILIES[run.task]
+    if name not in PRESETS or PRESETS[name].family != family:
+        known = ", ".join(each for each, preset in PRESETS.items() if preset.family == family)
+        raise ConfigError(f"model.preset must be one that reads images ({known}) for {run.task}, but is {name!r}")
+    overrides = {**run.model.overrides(), "image_size": size}
+    vocabulary = Vocabulary(1, None, None) if tokenizer is NO_TOKENIZER else _vocabulary(tokenizer)
+    spec = preset_spec(name, vocabulary, wanted.kind, wanted.labels, wanted.problem, **overrides)
+    assert isinstance(spec.source, PatchSpec)
+    if spec.source.image_height % spec.source.patch_height:
+        raise ConfigError(
+            f"data.image_size must be a multiple of the patches' {spec.source.patch_height} pixels (model.patch_size), "
+            f"but is {size}"
+        )
+    return spec
+
+
 def _spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> ModelSpec:
     name, overrides = run.model.preset or "", run.model.overrides()
     if name not in PRESETS:
         ids: dict[str, Any] = {"pad_id": tokenizer.id_of("pad"), "eos_id": tokenizer.id_of("eos")}
         return translator_spec(name, vocab_size=tokenizer.vocab_size, **ids, **overrides)
-    vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id, tokenizer.bos_id)
-    return preset_spec(name, vocabulary, wanted.kind, wanted.labels, wanted.problem, **overrides)
+    return preset_spec(name, _vocabulary(tokenizer), wanted.kind, wanted.labels, wanted.problem, **overrides)
+
+
+def _vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    return Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id, tokenizer.bos_id)
 
 
 def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
     forms = FORMS[run.task]
-    if spec.form not in forms or spec.source is not None or spec.output.kind != HEADS[run.task]:
+    reads_images = isinstance(spec.source, PatchSpec)
+    fits = reads_images if run.task in IMAGE_TASKS else spec.source is None
+    if spec.form not in forms or not fits or spec.output.kind != HEADS[run.task]:
         what = f"model.from = {run.model.from_!r}" if run.model.from_ else f"model.preset = {run.model.preset!r}"
         raise ConfigError(
             f"{what} is an {spec.form} with a {spec.output.kind} head, but {run.task} needs an {' or '.join(forms)} "
-            f"of texts with a {HEADS[run.task]} head, such as the preset {TASKS[run.task].defaults['model']['preset']}"
+            f"of {'images' if run.task in IMAGE_TASKS else 'texts'} with a {HEADS[run.task]} head, such as the preset "
+            f"{TASKS[run.task].defaults['model']['preset']}"
         )
+    if spec.embedding is None:
+        return
     positions = spec.text.positions
     lengths = {"data.max_tokens": run.data.max_tokens}
     if "decoding" in TASKS[run.task].keys:

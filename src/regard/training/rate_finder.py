@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
 from regard.training.network import network
 from regard.training.precision import resolve_dtype
-from regard.training.starting import tokenizer_of
+from regard.training.starting import brought_by
 from regard.training.step import APPLIED, TrainStep
 from regard.training.trainer import batches_of, train_step
 
@@ -57,9 +56,9 @@ def find_rate(
     rates = rising(low, high, steps)
     with locked(directory):
         begun = bool(CheckpointStore(directory / "checkpoints").complete())
-        given = None if run.model.from_ is None else partial(tokenizer_of, run.model.from_)
-        prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=console.is_terminal)
-    objective = objective_of(run).with_names(prepared.manifest.get("names", []))
+        progress = console.is_terminal
+        prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
+    objective = objective_of(run).of(prepared)
     run = run.model_copy(update={"training": run.training.model_copy(update={"spike_deviations": None, "ema": None})})
     keras.utils.set_random_seed(run.seed)
     step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)

@@ -69,9 +69,11 @@ class Saver:
 
     @property
     def companions(self) -> SavesItself:
-        """What is saved beside the weights: the tokenizer, and what makes vectors of an embedder's hidden states."""
-        tokenizer = self.prepared.tokenizer
-        return SentenceFiles(tokenizer, self.step.model.spec.text.width) if self.run.task == "embed" else tokenizer
+        """What is saved beside the weights: the tokenizer, how images are prepared, and what makes vectors of an
+        embedder's hidden states."""
+        if self.run.task == "embed":
+            return SentenceFiles(self.prepared.tokenizer, self.step.model.spec.text.width)
+        return self.prepared
 
     def save(self, state: RunState, warn: Warn) -> None:
         """Begin to write the checkpoint of this moment, and thin the others out when it is whole. Raises as `wait`."""
@@ -140,7 +142,7 @@ class Saver:
             "run": self.run.model_dump(mode="json"),
             "dtype": self.dtype,
             "data_hash": self.prepared.content_hash,
-            "tokenizer_hash": self.prepared.tokenizer.content_hash,
+            "tokenizer_hash": self.prepared.tokenizer_hash,
             "versions": versions(),
         }
 

@@ -2,7 +2,9 @@
 
 from regard.config import RunConfig
 from regard.data.objectives.answer import AnswerSpans
+from regard.data.objectives.caption import Caption
 from regard.data.objectives.classify import Classify
+from regard.data.objectives.classify_image import ClassifyImage
 from regard.data.objectives.embed import Embed
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.objective import Objective
@@ -12,6 +14,7 @@ from regard.data.objectives.text_to_text import TextToText
 from regard.data.objectives.translate import Translate
 from regard.data.shards import PreparedData
 from regard.models.forms import Transformer
+from regard.training.caption_scores import CaptionScores
 from regard.training.retrieval_scores import RetrievalScores
 from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
 from regard.training.span_scores import AnswerScores, TagScores
@@ -34,6 +37,10 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
             return ClassScores(objective.problem)
         case Embed():
             return RetrievalScores(shards)
+        case Caption():
+            return CaptionScores(model, shards, tokenizer, objective.images, run.training.score_examples)
+        case ClassifyImage():
+            return ClassScores("single_label")
         case Tag():
             return TagScores(shards, objective.names)
         case AnswerSpans():

@@ -1,13 +1,19 @@
-"""The checkpoint that a run goes on from: where it is, its tokenizer, and the head that it would have for a task."""
+"""The checkpoint that a run goes on from: where it is, what it brings, and the head that it would have for a task."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from regard.config import RunConfig
+from regard.config.tasks import IMAGE_TASKS
+from regard.data.fingerprint import Given
 from regard.errors import CheckpointError
+from regard.features.image import KIND_OF, ImageProcessor
+from regard.features.processor_config import FILE as PROCESSOR
 from regard.features.tokenizer import Tokenizer
-from regard.interop.directory import CONFIG
+from regard.interop.directory import CONFIG, read_json
 from regard.interop.opening import Checkpoint, open_checkpoint
 from regard.interop.packaged import PACKAGES, packaged
 from regard.models.catalog import family
@@ -54,6 +60,23 @@ def tokenizer_of(name: str) -> Tokenizer:
             f"but the model's is {rows}"
         )
     return tokenizer
+
+
+def processor_of(name: str) -> ImageProcessor:
+    """How a checkpoint's images are prepared. Raises CheckpointError where it does not say."""
+    checkpoint = open_start(name)
+    for file in ("processor_config.json", PROCESSOR):
+        values = read_json(checkpoint.place, file) if checkpoint.place.is_dir() else {}
+        if "image_processor" in values or (values and file == PROCESSOR):
+            return ImageProcessor.from_config(values, KIND_OF.get(checkpoint.config["model_type"], "ViTImageProcessor"))
+    raise CheckpointError(f"model.from: {checkpoint.place} does not say how images are prepared: it has no {PROCESSOR}")
+
+
+def brought_by(run: RunConfig) -> Callable[[], Given] | None:
+    """Gives what the checkpoint of `model.from` brings for the task: its tokenizer, or of images its processor."""
+    if run.model.from_ is None:
+        return None
+    return partial(processor_of if run.task in IMAGE_TASKS else tokenizer_of, run.model.from_)
 
 
 def head_for(checkpoint: Checkpoint, wanted: WantedHead) -> HeadSpec | None:

@@ -39,7 +39,7 @@ from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
 from regard.training.scoring import scores_of
 from regard.training.signals import StopRequest, stopping_at_once
-from regard.training.starting import tokenizer_of
+from regard.training.starting import brought_by
 from regard.training.state import TENSORS, RunState, restore
 from regard.training.step import TrainStep
 from regard.training.validation import Score, Validator
@@ -104,9 +104,8 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
-    begun = checkpoint is not None
-    given = None if run.model.from_ is None else partial(tokenizer_of, run.model.from_)
-    prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=console.is_terminal)
+    begun, progress = checkpoint is not None, console.is_terminal
+    prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
     if checkpoint is not None:
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
@@ -127,7 +126,7 @@ def _train(
     prepared = found[1] if found else _same_data(directory, start, cluster)
     store = CheckpointStore(directory / "checkpoints")
     checkpoint = None if start.checkpoint is None else store.directory / start.checkpoint
-    objective = objective_of(run).with_names(prepared.manifest.get("names", []))
+    objective = objective_of(run).of(prepared)
     if run.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(run.seed)
@@ -208,8 +207,9 @@ def batches_of(
     run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer, split: str, *, shuffle: bool
 ) -> Batches:
     """The batches of one split, as the model of a run reads them."""
-    types = bool(model.spec.text.token_types)
-    how = Batching(run.training.batch_tokens, run.seed, shuffle, token_types=types)
+    types = model.spec.embedding is not None and bool(model.spec.embedding.token_types)
+    images = run.training.batch_images
+    how = Batching(run.training.batch_tokens, run.seed, shuffle, types, varied=split == "train", batch_images=images)
     if split == "train":
         how = how._replace(**mixing(run, prepared))
     return objective.batches(prepared.split(split), prepared.tokenizer, how)

@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from regard.config import RunConfig, TaskName
 from regard.data.objectives.answer import AnswerSpans
+from regard.data.objectives.caption import Caption
 from regard.data.objectives.classify import Classify
+from regard.data.objectives.classify_image import ClassifyImage
 from regard.data.objectives.corruption import SpanCorruption
 from regard.data.objectives.embed import Embed
+from regard.data.objectives.images import square
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.masked import MaskedLanguageModel
 from regard.data.objectives.objective import Objective
@@ -27,6 +30,10 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "classify": lambda run: Classify(run.data.max_tokens, run.objective.problem),
     "tag": lambda run: Tag(run.data.max_tokens, run.objective.stride),
     "embed": lambda run: Embed(run.data.max_tokens),
+    "caption": lambda run: Caption(run.data.max_tokens, square(run.data.image_size), run.augmentation),
+    "classify-image": lambda run: ClassifyImage(
+        run.data.max_tokens, square(run.data.image_size), run.augmentation
+    ),
     "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
 }
 

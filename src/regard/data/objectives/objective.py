@@ -14,12 +14,20 @@ from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, 
 from regard.data.curriculum import Curriculum
 from regard.data.mixture import Mixture
 from regard.data.records import Record
-from regard.data.shards import TokenShards
+from regard.data.shards import PreparedData, TokenShards
 from regard.data.sources import DropReport, Located
+from regard.features.image import ImageProcessor
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
 Row = tuple[Sequence[int], ...]  # the columns of one row
+
+
+class SensedRow(NamedTuple):
+    """A row of an image or a sound."""
+
+    columns: Row
+    features: NDArray[Any]  # of the same dtype and shape in all rows, but for its length, the first axis
 
 
 class Reports(NamedTuple):
@@ -39,6 +47,8 @@ class Batching(NamedTuple):
     temperature: float | None = None  # at which corpora are mixed; None: each row once an epoch
     corpora: tuple[int, ...] = ()  # prepared rows of each corpus, one after another
     curriculum: Curriculum | None = None
+    varied: bool = False  # whether images and sounds are varied by hashes, as the run file says
+    batch_images: int = 1
 
     def bucketed(
         self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int, of: Rows | None = None
@@ -63,6 +73,17 @@ class Batching(NamedTuple):
         ends = np.searchsorted(of, np.cumsum(self.corpora))
         return Mixture([int(count) for count in np.diff(ends, prepend=0)], self.temperature, self.seed)
 
+    def of_images(self, count: int, arrange: Arrange) -> BucketedBatches:
+        """Batches of `batch_images` rows, all of one shape."""
+        return BucketedBatches(
+            np.ones((count, 1), np.int32),
+            arrange,
+            batch_tokens=self.batch_images,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            max_tokens=1,
+        )
+
 
 @dataclass(frozen=True)
 class Objective(ABC):
@@ -76,7 +97,7 @@ class Objective(ABC):
     counted: ClassVar[tuple[str, ...]]  # the columns whose tokens are worth telling
     split_by: ClassVar[str] = "text"  # the key of a record, in words
     record: ClassVar[Any]  # the type of its records
-    layout: ClassVar[LayoutName]  # of a tokenizer that is trained for it
+    layout: ClassVar[LayoutName | None]  # of a tokenizer that is trained for it; None: it reads no texts
     keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "labels")  # of its batches
     named: ClassVar[bool] = False  # whether it must know all labels before it makes a row
     whole_batches: ClassVar[bool] = False  # whether a row's loss depends on the batch's other rows
@@ -89,6 +110,28 @@ class Objective(ABC):
     def with_names(self, names: Sequence[str]) -> Self:
         """The objective once the labels of the training data are known."""
         return self
+
+    def with_given(self, given: Any) -> Self:
+        """The objective of a run that starts from a checkpoint, which brings this tokenizer or processor."""
+        return self
+
+    def of(self, prepared: PreparedData) -> Self:
+        """The objective once the data are prepared."""
+        return self.with_names(prepared.manifest.get("names", []))
+
+    @property
+    def processor(self) -> ImageProcessor | None:
+        """What prepares its images, where it has any."""
+        return None
+
+    @property
+    def most_rows(self) -> int | None:
+        """Of a shard, where its features would take too much memory otherwise."""
+        return None
+
+    def listed_files(self, corpora: Sequence[CorpusConfig]) -> Iterator[str]:
+        """The files that the records of corpora name, in order."""
+        return iter(())
 
     @abstractmethod
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
@@ -114,7 +157,7 @@ class Objective(ABC):
     @abstractmethod
     def encode(
         self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
-    ) -> Iterator[tuple[Located, list[Row]]]:
+    ) -> Iterator[tuple[Located, Sequence[Row | SensedRow]]]:
         """The rows of the records that are kept, in order; a pure function of them."""
 
     @abstractmethod

@@ -37,11 +37,7 @@ class TextToText(Objective):
         return read_located(corpora, report)
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
-        for role in ("eos", "unk", "pad"):
-            if role not in tokenizer.special_tokens:
-                raise ConfigError(f"{place} has no {role} token, which a text that is written needs")
-        if tokenizer.encode("") != [tokenizer.eos_id]:
-            raise ConfigError(f"{place} must end every text with its eos token, but does not")
+        require_ending(tokenizer, place)
 
     def objection(self, source: int, target: int) -> str | None:
         """Why a pair of these lengths is dropped; None where it is kept."""
@@ -81,6 +77,15 @@ class TextToText(Objective):
             mixture=how.mixture(np.arange(len(shards))),
             curriculum=how.curriculum,
         )
+
+
+def require_ending(tokenizer: Tokenizer, place: str) -> None:
+    """Raise ConfigError unless each text ends with eos, and there is padding."""
+    for role in ("eos", "unk", "pad"):
+        if role not in tokenizer.special_tokens:
+            raise ConfigError(f"{place} has no {role} token, which a text that is written needs")
+    if tokenizer.encode("") != [tokenizer.eos_id]:
+        raise ConfigError(f"{place} must end every text with its eos token, but does not")
 
 
 def pair_batches(

@@ -1,0 +1,151 @@
+"""A whole run of captioning at toy size, on images that the test draws."""
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from regard.cli import app
+from regard.config import parse_run
+from regard.data.prepare import prepare
+from regard.data.shards import PreparedData
+from regard.errors import ConfigError, TrainingInterrupted
+from regard.interop.checkpoints import load_model
+from regard.interop.directory import read_json
+from regard.training.trainer import train
+
+SIDE, STEPS = 8, 20
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("album")
+    for split, numbers in (("train", range(48)), ("validation", range(48, 57))):
+        lines = []
+        for number in numbers:
+            pixels = np.random.default_rng(number).integers(0, 60, (SIDE, SIDE, 3), np.uint8)
+            pixels[:, :, number % 3] += 180
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            lines.append({"image": f"{number}.png", "caption": f"a {COLOURS[number % 3]} square on a wall"})
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return folder
+
+
+def run_of(album, **sections):
+    data = {split: [{"jsonl": f"{album}/{split}.jsonl"}] for split in ("train", "validation")}
+    sizes = {"width": 32, "heads": 2, "ffn_width": 32, "encoder_depth": 1, "decoder_depth": 1}
+    return parse_run(
+        {
+            "task": "caption",
+            "seed": 3,
+            "data": {**data, "workers": 1, "image_size": SIDE, "max_tokens": 16},
+            "tokenizer": {"vocab_size": 300},
+            "model": {"preset": "vit-gpt2-tiny", **sizes, "patch_size": 4, "max_positions": 32, "dropout": 0.1},
+            "decoding": {"num_beams": 1, "max_new_tokens": 16},
+            "training": {
+                "steps": STEPS,
+                "batch_images": 16,
+                "log_every": 4,
+                "validate_every": 10,
+                "score_examples": 6,
+                "dtype": "float32",
+                "best": "bleu",
+                "label_smoothing": 0.0,
+                "schedule": {"name": "constant", "peak": 0.01, "warmup_steps": 1},
+            },
+            **sections,
+        }
+    )
+
+
+def quiet():
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(album, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    train(run_of(album), directory, console=quiet())
+    return directory
+
+
+def validations(directory):
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [{**record, "seconds": 0} for record in lines if record["kind"] == "validation"]
+
+
+def bits(directory):
+    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
+    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_captioner_learns_to_say_what_is_in_a_picture(album, undisturbed):
+    assert validations(undisturbed)[-1]["bleu"] > 90
+    paths = [str(album / f"{number}.png") for number in (48, 49, 50)]
+    said = CliRunner().invoke(app, ["caption", str(undisturbed), *paths])
+    assert (said.exit_code, said.stdout.splitlines()) == (0, [f"a {colour} square on a wall" for colour in COLOURS])
+
+
+def test_a_run_of_captions_stopped_and_gone_on_with_ends_with_the_same_bits(album, undisturbed, tmp_path):
+    asked_for = iter(range(100))
+    with pytest.raises(TrainingInterrupted):
+        train(run_of(album), tmp_path, stop=lambda: next(asked_for) > 6, console=quiet())
+    train(run_of(album), tmp_path, console=quiet())
+    assert bits(tmp_path) == bits(undisturbed)
+    assert validations(tmp_path) == validations(undisturbed)
+
+
+def test_the_loss_of_captions_is_that_of_each_of_them_alone(undisturbed):
+    prepared = PreparedData.open(undisturbed / "data")
+    shards, nats, count = prepared.split("validation"), 0.0, 0
+    model = load_model(undisturbed / "checkpoints" / f"step-{STEPS:08d}")
+    for row in range(len(shards)):
+        labels = shards.row(row)[0]
+        pixels = prepared.processor.normalised(shards.features(np.array([row]))[None])
+        before = np.concatenate([[prepared.tokenizer.eos_id], labels[:-1]])
+        logits = model({"pixel_values": pixels, "decoder_input_ids": before[None].astype(np.int32)}).logits
+        logits = np.asarray(logits, np.float64)[0]
+        nats += float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]).sum())
+        count += len(labels)
+    assert validations(undisturbed)[-1]["loss"] == pytest.approx(nats / count, rel=1e-4)
+
+
+def test_a_captioner_is_saved_as_transformers_has_it(undisturbed):
+    config = read_json(undisturbed / "model", "config.json")
+    assert config["architectures"] == ["VisionEncoderDecoderModel"]
+    assert (config["encoder"]["model_type"], config["decoder"]["model_type"]) == ("vit", "gpt2")
+    assert config["decoder_start_token_id"] == config["eos_token_id"] != config["pad_token_id"]
+    assert {path.name for path in (undisturbed / "model").iterdir()} >= {"tokenizer.json", "preprocessor_config.json"}
+
+
+def test_captions_that_are_too_long_are_dropped_and_counted(album, tmp_path):
+    long = json.dumps({"image": "0.png", "caption": "a red square on a wall " * 9})
+    (album / "long.jsonl").write_text(long + "\n" + (album / "train.jsonl").read_text("utf-8"), "utf-8")
+    data = {"train": [{"jsonl": f"{album}/long.jsonl"}], "workers": 1, "image_size": SIDE, "max_tokens": 16}
+    train_split = prepare(run_of(album, data=data), tmp_path / "data").manifest["splits"]["train"]
+    assert train_split["dropped"]["counts"] == {"a caption longer than data.max_tokens = 16": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"preset": "vit-tiny"}, r"must be one that reads images \(vit-gpt2-tiny, .*\) for caption"),
+        ({"preset": "vit-gpt2-tiny", "depth": 2}, "model.depth is no key of vit-gpt2-tiny"),
+        ({"preset": "vit-gpt2-tiny", "patch_size": 4, "max_positions": 8}, "data.max_tokens must be at most"),
+    ],
+)
+def test_a_network_that_does_not_caption_is_refused_by_name(album, model, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        train(run_of(album, model=model), tmp_path, console=quiet())
+
+
+def test_a_captioner_does_not_start_from_a_checkpoint(album):
+    with pytest.raises(ConfigError, match=r"model\.from is for other tasks"):
+        run_of(album, model={"from": "somewhere"})
