@@ -40,6 +40,13 @@ USES: dict[str, Use] = {
         'task("A long text.").text',
         "A summariser",
     ),
+    "text-to-text": Use(
+        "text2text-generation",
+        "AutoModelForSeq2SeqLM",
+        'generate . "A text."',
+        'task("A text.").text',
+        "A model that writes a text for a text",
+    ),
     "language-model": Use(
         "text-generation", "AutoModelForCausalLM", 'generate . "A text"', 'task("A text").text', "A language model"
     ),

@@ -121,4 +121,11 @@ WORDS: dict[str, Words] = {
     ),
 }
 WORDS["classify-image"] = replace(WORDS["classify"], columns=("Image", "Label", "Predicted"))
+WORDS["text-to-text"] = replace(
+    _WRITTEN,
+    noun="texts",
+    columns=("Source", "Reference", "Text"),
+    scores="Validation's outputs compared with their references: exact match, articles and punctuation aside, and F1 "
+    "of the words that both share. 100 is perfect.",
+)
 WORDS["span-corruption"] = replace(_WRITTEN, noun="texts")

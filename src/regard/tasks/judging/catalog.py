@@ -5,18 +5,22 @@ from regard.tasks.judging.answers import ANSWERS
 from regard.tasks.judging.judgement import Evaluation
 from regard.tasks.judging.labels import LABELS
 from regard.tasks.judging.likelihood import LANGUAGE, MASKED_LANGUAGE
+from regard.tasks.judging.pairs import SEARCHES
 from regard.tasks.judging.summaries import SUMMARIES
 from regard.tasks.judging.tags import TAGS
+from regard.tasks.judging.texts import TEXTS
 from regard.tasks.judging.translation import TRANSLATION
 
 EVALUATIONS: dict[str, Evaluation] = {
     "translate": TRANSLATION,
     "summarise": SUMMARIES,
+    "text-to-text": TEXTS,
     "language-model": LANGUAGE,
     "masked-language-model": MASKED_LANGUAGE,
     "classify": LABELS,
     "tag": TAGS,
     "answer": ANSWERS,
+    "embed": SEARCHES,
 }
 
 
