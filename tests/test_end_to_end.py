@@ -97,6 +97,9 @@ def test_evaluate_scores_the_held_out_split_and_keeps_the_record(command, run):
     assert len((run / "evaluation-test.jsonl").read_text().splitlines()) == 30
     assert f"| test | all | chrF | {direction['chrf']:.2f} |" in (run / "model" / "README.md").read_text()
     assert json.loads((run / "model" / "regard.json").read_text())["scores"]["test"]["exact_match"] >= 50
+    page = (run / "report.html").read_text()
+    assert "12 unselected translations" in page
+    assert page.count('class="heat-map"') == 3
 
 
 def test_translate_agrees_with_python_line_by_line(command, run):

@@ -10,18 +10,22 @@ from hypothesis import strategies as st
 
 from regard.batch import Example
 from regard.cli import main
-from regard.data.records import AnswerRecord, ClassRecord, TagRecord
+from regard.data.records import AnswerRecord, ClassRecord, PairRecord, TagRecord
 from regard.errors import DataError, InputError
+from regard.explain.run_page import unselected, worst
 from regard.metrics.answering import answer_f1
 from regard.tasks.answer import Answer
 from regard.tasks.classify import Classification, LabelScore
+from regard.tasks.generate import GeneratedText
 from regard.tasks.judging.answers import ANSWERS, best_threshold
 from regard.tasks.judging.catalog import evaluation_of
 from regard.tasks.judging.labels import LABELS
+from regard.tasks.judging.pairs import SEARCHES
 from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, read_record, records_of, write_record
 from regard.tasks.judging.scoring import compare, scores_by_group
 from regard.tasks.judging.summaries import SUMMARIES
 from regard.tasks.judging.tags import TAGS
+from regard.tasks.judging.texts import TEXTS
 from regard.tasks.judging.translation import TRANSLATION
 from regard.tasks.summarise import Summary
 from regard.tasks.translate import Translation
@@ -100,6 +104,47 @@ def test_summaries_say_how_much_they_copy():
     assert "copied4" not in found  # there is no run of four words
     assert judged[0].remark == "ROUGE-1 80, 3 tokens not read"
     assert scores_by_group(judged)[0].unfinished == 1
+
+
+class FakeEmbedder:
+    """A text's vector is where its first letter stands in the alphabet."""
+
+    def vectors(self, texts, **_):
+        return np.eye(26)[[ord(text[0]) - 97 for text in texts]]
+
+    def compare(self, one, other):
+        return one @ other.T
+
+
+def test_embeddings_are_scored_by_where_the_partner_stands():
+    pairs = [("apple", "a fruit"), ("bee", "b insect"), ("cat", "b insect"), ("dog", "z animal")]
+    examples = [PairRecord(*pair) for pair in pairs]
+    judged = SEARCHES.judge(examples, list(SEARCHES.predict(FakeEmbedder(), examples, {})), {})
+    assert [judgement.right for judgement in judged] == [True, True, False, False]
+    # equal partners are one candidate; a cat and a dog are near to nothing, so all three candidates come first
+    assert values(judged) == {"recall1": 0.5, "recall10": 1.0, "reciprocal_rank": round((2 + 2 / 3) / 4, 4)}
+    assert judged[2].remark == "rank 3"
+
+
+def test_texts_for_texts_are_scored_as_answers_are():
+    examples = [Example("where?", "the city of Rome"), Example("when?", "now")]
+    judged = TEXTS.judge(examples, [GeneratedText("city of Paris"), GeneratedText("Now!", finished=False)], {})
+    assert values(judged) == {"exact_match": 0.5, "f1": round((2 / 3 + 1) / 2, 4)}
+    assert [judgement.finished for judgement in judged] == [True, False]
+
+
+@given(st.integers(1, 60))
+def test_a_pages_items_are_chosen_by_their_places_alone(count):
+    judged = labelled(*((["a"], ranking(a=0.5 + n / 200, b=0.1)) for n in range(count)))
+    places = [int(item.inputs["text"].split()[1]) for item in unselected(judged)]
+    assert places[0] == 0
+    assert len(set(places)) == len(places) == min(12, count)
+    assert places == sorted(places)
+
+
+def test_the_worst_errors_are_errors_and_the_worst_come_first():
+    judged = labelled((["a"], ranking(a=0.9)), (["a"], ranking(b=0.6, a=0.4)), (["a"], ranking(b=0.9, a=0.1)))
+    assert [item.inputs["text"] for item in worst(judged)] == ["text 2", "text 1"]
 
 
 def test_tags_are_scored_by_word_and_by_entity():
