@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from regard.batch import CaptionExample
 from regard.cli import app
 from regard.config import parse_run
 from regard.data.prepare import prepare
@@ -17,6 +18,9 @@ from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
 from regard.interop.directory import read_json
+from regard.metrics.captions import cider_d
+from regard.tasks.caption import Caption as Written
+from regard.tasks.judging.images import CAPTIONS
 from regard.training.trainer import train
 
 SIDE, STEPS = 8, 20
@@ -100,6 +104,28 @@ def test_a_run_of_captions_stopped_and_gone_on_with_ends_with_the_same_bits(albu
     train(run_of(album), tmp_path, console=quiet())
     assert bits(tmp_path) == bits(undisturbed)
     assert validations(tmp_path) == validations(undisturbed)
+
+
+def test_an_evaluated_captioner_has_one_caption_an_image_and_scores_of_all_its_references(undisturbed):
+    said = CliRunner().invoke(app, ["evaluate", str(undisturbed), "--split", "validation", "--json"])
+    assert said.exit_code == 0, said.output
+    (group,) = json.loads(said.stdout)["groups"]
+    assert group["examples"] == 9
+    assert group["scores"]["exact_match"]["value"] > 0.9
+    assert group["scores"]["cider_d"]["value"] > 5
+    assert (undisturbed / "report.html").read_text("utf-8").count("<img ") >= 9
+
+
+def test_several_people_s_captions_of_an_image_are_its_references():
+    examples = [CaptionExample("x.png", "a cat"), CaptionExample("y.png", "a dog"), CaptionExample("x.png", "one cat")]
+    captions = [Written("one cat"), Written("a dog runs")]
+    found = CAPTIONS.judge(examples, captions, {})
+    assert [(each.reference, each.output, each.right) for each in found] == [
+        ("a cat\none cat", "one cat", True),
+        ("a dog", "a dog runs", False),
+    ]
+    expected = cider_d(["one cat", "a dog runs"], [["a cat", "one cat"], ["a dog"]])
+    assert [each.statistics["cider_d"] for each in found] == [[score, 1] for score in expected]
 
 
 def test_the_loss_of_captions_is_that_of_each_of_them_alone(undisturbed):

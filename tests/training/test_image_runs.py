@@ -1,8 +1,10 @@
 """Whole runs on images at toy size, on images that the test draws: they learn, go on exactly, and are used."""
 
+import base64
 import hashlib
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -148,6 +150,19 @@ def test_the_command_line_trains_and_then_names_what_is_in_a_picture(album, undi
     assert (trained.exit_code, trained.stdout) == (0, f"{tmp_path / 'run' / 'model'}\n")
     named = CliRunner().invoke(app, ["classify-image", str(undisturbed), str(album / "0.png"), "--top-k", "2"])
     assert sorted(named.stdout.split("\t")[::2]) == ["lying", "upright"]
+
+
+def test_an_evaluation_of_images_finds_what_training_found_and_shows_the_pictures(undisturbed):
+    said = CliRunner().invoke(app, ["evaluate", str(undisturbed), "--split", "validation", "--json"])
+    assert said.exit_code == 0, said.output
+    (group,) = json.loads(said.stdout)["groups"]
+    best = max(validations(undisturbed), key=lambda score: score["accuracy"])
+    assert group["scores"]["accuracy"]["value"] == pytest.approx(best["accuracy"])
+    assert group["scores"]["macro_f1"]["value"] == pytest.approx(best["f1"])
+    page = (undisturbed / "report.html").read_text("utf-8")
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) >= 12
+    assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (SIDE, SIDE)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ USES: dict[str, Use] = {
     "classify-image": Use(
         "image-classification",
         "AutoModelForImageClassification",
-        "classify . image.png",
+        "classify-image . image.png",
         'task("image.png").label',
         "An image classifier",
     ),

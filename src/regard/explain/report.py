@@ -43,6 +43,7 @@ class Item:
     target_lang: str | None = None
     remark: str = ""  # shown under an error: its score, its kind
     context: str = ""  # what else was read, folded away where it is long
+    picture: str = ""  # of an image: a data: URI that the page shows before the source
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
 """RUN/report.html: the page of a run, of what it recorded and of how it was evaluated."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from regard.data.objectives.images import opened
+from regard.errors import InputError
 from regard.explain.attention import AttentionExample, cross_attention
 from regard.explain.card import USES, network_words
 from regard.explain.curves import Curves
 from regard.explain.report import Cell, Item, Report, Table, write_report
 from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.words import WORDS
+from regard.features.rgb import read_image
 from regard.metrics.catalog import METRICS
+from regard.tasks.judging.images import IMAGE, shown_name
 from regard.tasks.judging.judgement import ALL, Judgement
 from regard.tasks.judging.records import EvaluationRecord
 
@@ -20,6 +26,7 @@ _WORST = 12
 _MAPS = 3
 _READABLE = 60  # tokens of a source whose heat map is still read at a glance
 _HEADLINES = 3
+_THUMBNAIL = 112  # pixels a side, at most
 
 
 def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path:
@@ -110,8 +117,9 @@ def _scores(record: EvaluationRecord) -> Table:
 
 def _item(judgement: Judgement) -> Item:
     first, *others = judgement.inputs.values()
+    image = judgement.inputs.get(IMAGE)
     return Item(
-        source=first,
+        source=first if image is None else shown_name(image),
         context="\n".join(others),
         reference=judgement.reference,
         output=judgement.output,
@@ -119,7 +127,20 @@ def _item(judgement: Judgement) -> Item:
         source_lang=judgement.languages[0],
         target_lang=judgement.languages[1],
         remark=judgement.remark,
+        picture="" if image is None else thumbnail(image),
     )
+
+
+def thumbnail(image: str) -> str:
+    """An image that an example names, as a small PNG within a data: URI; "" where it is no longer there."""
+    try:
+        small = read_image(opened(image))
+    except InputError:
+        return ""
+    content = BytesIO()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.save(content, "PNG", optimize=True)
+    return "data:image/png;base64," + b64encode(content.getvalue()).decode("ascii")
 
 
 def _attention(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[AttentionExample]:

@@ -2,6 +2,7 @@
 
 from regard.errors import InputError
 from regard.tasks.judging.answers import ANSWERS
+from regard.tasks.judging.images import CAPTIONS, IMAGE_LABELS
 from regard.tasks.judging.judgement import Evaluation
 from regard.tasks.judging.labels import LABELS
 from regard.tasks.judging.likelihood import LANGUAGE, MASKED_LANGUAGE
@@ -21,6 +22,8 @@ EVALUATIONS: dict[str, Evaluation] = {
     "tag": TAGS,
     "answer": ANSWERS,
     "embed": SEARCHES,
+    "classify-image": IMAGE_LABELS,
+    "caption": CAPTIONS,
 }
 
 
