@@ -183,6 +183,8 @@ def genai_model(model: Path, target: Path, weights: Any) -> None:
             wide.get_output_tensor(0).set_names({name})
             port.output(0).replace(op.convert(wide, np.int32).output(0))
             inputs.append(wide)
+        elif name == "last":  # it reads the last token's
+            port.output(0).replace(op.constant(np.array([1], np.int64)).output(0))
         elif name == "beam_idx":
             inputs.append(port)
     named = ov.Model([result], graph.get_sinks(), inputs, graph.get_variables(), "gpt2")

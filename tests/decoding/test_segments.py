@@ -46,11 +46,19 @@ def test_a_search_that_is_over_goes_no_further(scripted):
     assert int(search.run(now, 200).step) == 3
 
 
-def test_beams_are_not_searched_in_segments(scripted):
-    model = scripted((1,), 6, 0)
-    search = Search(model.step(numpy_ops), GenerationOptions(num_beams=3), numpy_ops)
+def test_beams_in_segments_end_as_the_whole_search_does(scripted):
+    model = scripted((1, 2, 3), 6, 5, 1.0)
+    options = GenerationOptions(num_beams=3, max_new_tokens=9, eos_token_id=0, pad_token_id=9)
+    search = Search(model.step(numpy_ops), options, numpy_ops)
     start_ids, codes = model.start(3)
-    now = search.start(codes, start_ids)
-    with pytest.raises(ConfigError, match=r"a search by segments needs num_beams=1, .* but num_beams is 3"):
-        search.run(now, 4)
-    assert not search.is_open(search.run(now))
+    now, steps = search.start(codes, start_ids), 0
+    while search.is_open(now):
+        steps += 2
+        now = search.run(now, steps)
+    for one, other in zip(search.result(now), model.search(options), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_stream_of_beams_is_refused():
+    with pytest.raises(ConfigError, match=r"a stream needs num_beams=1, .* but has 3"):
+        GenerationOptions(num_beams=3).check_stream()

@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from regard.errors import ConfigError, InputError
+from regard.models import generation
 
 ORDERS = ["post", "pre"]
 EOS, PAD = 0, 22
@@ -131,13 +132,39 @@ def test_padding_does_not_count_towards_the_bound(network):
     assert network("decoder").generate(text, max_new_tokens=10).sequences.shape == (1, 1, 10)
 
 
-def test_a_second_request_of_any_size_uses_the_same_graph(network):
-    model = network("encoder-decoder")
-    model.generate(source(), max_new_tokens=7)
-    graphs = {key: search.experimental_get_tracing_count() for key, search in model._generator.searches.items()}
-    model.generate(source(rows=5, length=9), max_new_tokens=7)
-    after = {key: search.experimental_get_tracing_count() for key, search in model._generator.searches.items()}
-    assert after == graphs
+def traces(model):
+    """How often each graph of the model's searches was traced."""
+    graphs = model._generator.searches.values()
+    parts = [graph for search in graphs for graph in (search[1:] if isinstance(search, tuple) else (search,))]
+    return [graph.experimental_get_tracing_count() for graph in parts]
+
+
+@pytest.mark.parametrize("options", [{"max_new_tokens": 7}, {"max_new_tokens": 21, "num_beams": 2}], ids=str)
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_a_second_request_of_any_size_uses_the_same_graph(network, form, options):
+    model = network(form)
+    model.generator.searches.clear()
+    model.generate(source(), **options)
+    first = traces(model)
+    assert first
+    model.generate(source(rows=5, length=9), **options)
+    model.generate(source(rows=1, length=3), **options)
+    assert traces(model) == first == [1] * len(first)
+
+
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_a_search_by_segments_finds_what_the_whole_one_finds(network, monkeypatch, form):
+    """The cache grows, and rows that are done leave the batch."""
+    model, batch = network(form), source(rows=6)
+    ends = {"eos_token_id": tuple(range(0, 22, 2)), "max_new_tokens": 14, "return_scores": True}
+    ways = ({}, {"num_beams": 3, "no_repeat_ngram_size": 2}, {"do_sample": True, "seed": tuple(range(6))})
+    whole = [model.generate(batch, **ends, **way) for way in ways]
+    monkeypatch.setattr(generation, "SEGMENT", 3)
+    for way, expected in zip(ways, whole, strict=True):
+        found = model.generate(batch, **ends, **way)
+        np.testing.assert_array_equal(found.sequences, expected.sequences)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    assert any(len(set(found.lengths[:, 0].tolist())) > 1 for found in whole), "some end before others"
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -292,5 +292,5 @@ def test_prompts_of_all_lengths_go_through_one_graph_where_no_rule_reads_them(ch
         shown = ["".join(generator.stream(prompt, max_new_tokens=6, **options)) for prompt in prompts]
         assert [generator(prompt, max_new_tokens=6, **options).text for prompt in prompts] == shown
         assert len(searches) == graphs  # of whole texts and of pieces
-        begin = next(search for kind, search in searches.items() if kind[0] == "parts")[0]
-        assert begin.experimental_get_tracing_count() == (2 if graphs == 2 else 1)
+        parts = [search for kind, search in searches.items() if kind[0] == "parts"]
+        assert all(part.begin.experimental_get_tracing_count() == 1 for part in parts)

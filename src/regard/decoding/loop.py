@@ -93,14 +93,9 @@ class Search:
         """Go on until every row is done, or `until` tokens are generated.
 
         Greedy search and sampling write a token for good, so `result` may be asked between segments. Of beams nothing
-        is final before the end: raises ConfigError.
+        is final before a row is done.
         """
         options, ops = self.options, self.ops
-        if until is not None and options.num_beams > 1:
-            raise ConfigError(
-                f"a search by segments needs num_beams=1, for beams agree on no token before the end, "
-                f"but num_beams is {options.num_beams}"
-            )
         last = options.max_new_tokens if until is None else ops.minimum(until, options.max_new_tokens)
         strategy = self._strategy(search.rows)
 
@@ -143,7 +138,7 @@ class Search:
         return search._replace(ids=ids, parents=parents, hypotheses=hypotheses, rows=rows)
 
     def result(self, search: SearchState) -> Generation:
-        """What was found, so far for greedy search and sampling."""
+        """What was found, so far for greedy search and sampling; of beams, of the rows that are done."""
         return self._strategy(search.rows).result(search.hypotheses)
 
     def _strategy(self, rows: Rows) -> Any:

@@ -41,7 +41,6 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = MappingProxyType(  # what generati
         "guidance_scale": (1,),
         "max_time": (),
         "penalty_alpha": (0,),
-        "prompt_lookup_num_tokens": (),
         "stop_strings": ([], ""),  # text: a task turns it into a StopTable
         "token_healing": (False,),
         "watermarking_config": ({},),
@@ -90,6 +89,8 @@ class GenerationOptions:
     exponential_decay_length_penalty: tuple[int, float] | None = None
     remove_invalid_values: bool = False  # NaN becomes 0, and infinities the largest numbers
     renormalize_logits: bool = False  # beams add up log-probabilities of what the rules left, not of all tokens
+    # guesses from the text before that are checked together, which changes nothing but the time; 0: none
+    prompt_lookup_num_tokens: int = 0
     seed: int | tuple[int, ...] | None = None  # s: s + i for row i; or one a row; None: another one each time
     return_scores: bool = False  # token_scores, and scores for greedy search and sampling
     eos_token_id: int | tuple[int, ...] | None = None
@@ -117,6 +118,11 @@ class GenerationOptions:
                 f"but is {self.num_beams}" + ("" if self.num_beams > 1 else " (or set do_sample=True)")
             )
 
+        if self.prompt_lookup_num_tokens and self.width > 1:
+            raise ConfigError(
+                "prompt_lookup_num_tokens is for one hypothesis a text: num_beams and num_return_sequences must be 1, "
+                f"but are {self.num_beams} and {self.num_return_sequences}"
+            )
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
             forced = _as_tuple(getattr(self, name))
             if forced and set(forced) <= set(self.suppress_tokens):
@@ -203,6 +209,13 @@ class GenerationOptions:
             if token >= vocab_size:
                 verb = "is" if isinstance(getattr(self, name), int) else "has"
                 raise ConfigError(f"{name} must be below the vocabulary's size ({vocab_size}), but {verb} {token}")
+
+    def check_stream(self) -> None:
+        """Raise ConfigError where nothing is final before the end."""
+        if self.num_beams > 1:
+            raise ConfigError(
+                f"a stream needs num_beams=1, for beams agree on no token before the end, but has {self.num_beams}"
+            )
 
     def row_seeds(self, rows: int) -> np.ndarray:
         """The seed of each row, modulo 2**64, as two words: (rows, 2) uint32, the low one first."""

@@ -17,9 +17,11 @@ Word = tuple[int, ...]
 
 LEAST = {"max_new_tokens": 1, "min_new_tokens": 0, "num_beams": 1, "num_return_sequences": 1, "num_beam_groups": 1}
 LEAST |= {"max_length": 1, "min_length": 0, "top_k": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0}
+LEAST["prompt_lookup_num_tokens"] = 0
 _MOST = {"num_beams": 1024, "num_return_sequences": 1024, "num_beam_groups": 64}
 _MOST["max_new_tokens"] = 2**20  # room for all of them is taken
 _MOST |= {"no_repeat_ngram_size": 1024, "encoder_no_repeat_ngram_size": 1024}
+_MOST["prompt_lookup_num_tokens"] = 64  # more never prove right together
 _MOST_STOPS = 1024  # ids of all stop sequences together: the states of the automaton that looks for them
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of numbers: which values, and in words
     **dict.fromkeys(("top_p", "min_p"), (lambda x: 0 <= x <= 1, "between 0 and 1")),

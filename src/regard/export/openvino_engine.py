@@ -1,20 +1,22 @@
 """Decoding by OpenVINO: the searches of `decoding` over a network that needs neither Keras nor TensorFlow."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
 
 from regard.batch import Batch
 from regard.decoding import numpy_ops
+from regard.decoding.compaction import Compaction
 from regard.decoding.loop import Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule
-from regard.decoding.shortlist import Shortlist, shortlist_bias, shortlist_size
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
-from regard.errors import ConfigError, InputError
+from regard.errors import InputError
+from regard.export.openvino_lookahead import Ahead
+from regard.export.openvino_step import Past, Stepper
 from regard.models.inputs import MEMORY, source_keys
 from regard.models.prompts import prepared
 from regard.specs import ModelSpec
@@ -23,17 +25,6 @@ Precision = Literal["float32", "bfloat16"]
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _FORBIDDEN = np.float32(-1e38)
 _UNREAD = ("segment_ids", "position_ids", "token_type_ids", MEMORY)
-_WORTH_CUTTING = 0.75  # rows go when at most this share of them is open
-
-
-class Past(NamedTuple):
-    """What the decoder's next step must know besides the tokens; its cache is in the request."""
-
-    real: np.ndarray  # (B, S) int32: 0 where there is padding
-    first: np.ndarray | None  # (B, P) int32: what the first step reads; None after it
-    together: bool  # the cache holds one row a text yet, for all of its hypotheses
-    cut: np.ndarray | None  # (B,) int64: of which of the rows before each is, where some have gone; None: all are there
-    memory: Mapping[str, np.ndarray]
 
 
 class OpenVINOEngine:
@@ -78,16 +69,14 @@ class OpenVINOEngine:
     ) -> Generation:
         """Decode a batch: NumPy in, NumPy out. As `Transformer.generate` of the models."""
         search, state = self._begin(batch, (options or self.generation_options).merged(**overrides), trie, stops, rule)
-        batch_size, found = len(state.ids), None
-        rows = np.arange(batch_size)
+        batch_rows = Compaction(len(state.ids))
         while search.is_open(state):
             state = search.extend(state)
-            still = np.flatnonzero(search.open_rows(state))
-            if 0 < len(still) <= _WORTH_CUTTING * len(rows):
-                found = _with_rows(found, search.result(state), rows, batch_size)
-                state = search.kept(state, still)._replace(state=_cut(state.state, still))
-                rows = rows[still]
-        return _with_rows(found, search.result(state), rows, batch_size)
+            still = batch_rows.worth(search.open_rows(state))
+            if still is not None:
+                batch_rows.keep(still, search.result(state))
+                state = search.kept(state, still)._replace(state=state.state.at_rows(still))
+        return batch_rows.whole(search.result(state))
 
     def generate_stream(
         self,
@@ -100,10 +89,7 @@ class OpenVINOEngine:
     ) -> Iterator[Generation]:
         """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
         merged = (options or self.generation_options).merged(**overrides)
-        if merged.num_beams > 1:
-            raise ConfigError(
-                f"a stream needs num_beams=1, for beams agree on no token before the end, but has {merged.num_beams}"
-            )
+        merged.check_stream()
         search, state = self._begin(batch, merged, None, stops, None)
         while search.is_open(state):
             for _ in range(every):
@@ -125,8 +111,8 @@ class OpenVINOEngine:
         given, options = prepared(batch, self.spec, options, trie)
         self._decoder.reset_state()
         prompt, real, known = self._prompt(given)
-        past = Past(real, prompt, True, None, self._encoded(given))
-        stepper = _Stepper(self._decoder, options, self.spec.text.vocab_size, trie is not None or rule is not None)
+        past = Past(real, prompt, True, None, self._encoded(given), _ahead(prompt, real, options))
+        stepper = Stepper(self._decoder, options, self.spec.text.vocab_size, trie is not None or rule is not None)
         search = Search(stepper, options, numpy_ops, rule)
         if options.do_sample:
             known["seeds"] = options.row_seeds(len(prompt))
@@ -170,77 +156,10 @@ class OpenVINOEngine:
         return {**memory, "memory_mask": mask}
 
 
-class _Stepper:
-    """The step of one search: it knows which tokens the search will ask for."""
-
-    def __init__(self, request: Any, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
-        self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
-        self.unprompted: bool | None = False
-        self.step = 0
-        self.nothing = np.zeros(vocab_size, np.float32)
-
-    def __call__(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[Any, Past]:
-        batch, width = ids.shape
-        bias = None
-        if not self.guided:
-            bias = shortlist_bias(self.options, self.step, self.vocab_size, self.unprompted)
-        count = 1 if bias is None else shortlist_size(self.options, self.vocab_size)
-        feed, past = self._feed(ids, parents, past)
-        feed |= {"bias": self.nothing if bias is None else bias, "count": np.array(count, np.int64)}
-        self.request.infer(feed, share_inputs=True)
-        self.step += 1
-        names = ("logits",) if bias is None else ("log_probs", "ids")
-        found = [self._of_each(self.request.get_tensor(name).data, batch, width) for name in names]
-        return found[0] if bias is None else Shortlist(*found), past
-
-    def _of_each(self, rows: np.ndarray, batch: int, width: int) -> np.ndarray:
-        """(R, C) -> (B, W, C); before the first token all hypotheses of a text are one row."""
-        if len(rows) == batch:
-            return np.broadcast_to(rows[:, None], (batch, width, rows.shape[-1]))
-        return rows.reshape(batch, width, -1)
-
-    def _feed(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[dict[str, Any], Past]:
-        batch, width = ids.shape
-        if past.first is not None:
-            places = np.maximum(np.cumsum(past.real, axis=1) - 1, 0).astype(np.int32)
-            rows = np.arange(batch, dtype=np.int32)
-            feed = {"input_ids": past.first, "attention_mask": past.real, "position_ids": places, "beam_idx": rows}
-            return {**feed, **past.memory}, past._replace(first=None)
-        real = np.concatenate([past.real, np.ones((batch, 1), np.int32)], axis=1)
-        cached = (np.arange(batch) if past.cut is None else past.cut)[:, None]
-        rows = np.broadcast_to(cached, (batch, width)) if past.together else cached * width + parents
-        feed = {
-            "input_ids": ids.reshape(-1, 1).astype(np.int32),
-            "attention_mask": np.repeat(real, width, axis=0),
-            "position_ids": np.repeat(real.sum(axis=1, dtype=np.int32) - 1, width)[:, None],
-            "beam_idx": rows.reshape(-1).astype(np.int32),
-        }
-        if past.cut is not None:  # else the request has it still
-            feed |= past.memory
-        return feed, past._replace(real=real, together=False, cut=None)
-
-
-def _cut(past: Past, places: np.ndarray) -> Past:
-    """The rows at `places` alone. The cache follows with the next step, which says where each row's past stands."""
-    cut = places if past.cut is None else past.cut[places]
-    memory = {name: value[places] for name, value in past.memory.items()}
-    return past._replace(real=past.real[places], cut=cut, memory=memory)
-
-
-def _with_rows(found: Generation | None, more: Generation, rows: np.ndarray, batch: int) -> Generation:
-    """`more` is of these rows of the batch, and replaces what `found` has of them."""
-    if found is None and len(rows) == batch:
-        return more
-    olds = (None,) * len(more) if found is None else found
-    return Generation(*(_placed(old, new, rows, batch) for old, new in zip(olds, more, strict=True)))
-
-
-def _placed(old: np.ndarray | None, new: np.ndarray | None, rows: np.ndarray, batch: int) -> np.ndarray | None:
-    if new is None:
-        return None
-    array = np.zeros((batch, *new.shape[1:]), new.dtype) if old is None else np.array(old)
-    array[rows] = new
-    return array
+def _ahead(prompt: np.ndarray, real: np.ndarray, options: GenerationOptions) -> tuple[Ahead, ...]:
+    if not options.prompt_lookup_num_tokens:
+        return ()
+    return tuple(Ahead(ids[mask == 1].tolist(), [], [], []) for ids, mask in zip(prompt, real, strict=True))
 
 
 def _mask_of(given: Mapping[str, np.ndarray], side: str) -> np.ndarray:

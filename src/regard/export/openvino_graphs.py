@@ -50,7 +50,8 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
 
     input_ids, position_ids: (R, T) int32; attention_mask: (R, S) int32, of all tokens with these; beam_idx: (R,) int32,
     the row of the cache that each goes on from; memory_...: see `encoder_graph`, memory_mask (B, 1, 1, S) to be added;
-    bias: (V,) to be added to the logits of the shortlist; count: int64, its length C.
+    bias: (V,) to be added to the logits of the shortlist; count: int64, its length C; last: (1,) int64, of how many
+    tokens at a row's end the results are.
     Gives logits (R, V) of each row's last token, and its shortlist: log_probs (R, C), ids (R, C) int32.
     """
     assert spec.decoder is not None
@@ -62,13 +63,13 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
         inputs += [*memory.keys, *memory.values, memory.mask]
     x = _embedded(network, spec, "decoder", ids, places)
     x = network.stack(x, "decoder", spec.decoder, Sight(real, places, _counted(real)), memory)
-    last = op.reshape(op.gather(x, axis(-1), axis(1)), integers(-1, spec.decoder.layer.width), False)
-    logits = _logits(network, spec, last)
-    bias, count = _input("bias", [-1], np.float32), _input("count", [], np.int64)
+    bias, count, last = (_input("bias", [-1], np.float32), _input("count", [], np.int64), _input("last", [1], np.int64))
+    ends = op.slice(x, op.negative(last), integers(2**31 - 1), integers(1), integers(1))
+    logits = _logits(network, spec, op.reshape(ends, integers(-1, spec.decoder.layer.width), False))
     best, best_ids = _best(op.add(logits, bias), count, spec.text.vocab_size)
     results = {"logits": logits, "log_probs": op.subtract(best, _log_sum_exp(logits)), "ids": best_ids}
     named_results = [named(op.result(node), name) for name, node in results.items()]
-    return ov.Model(named_results, network.sinks, [*inputs, bias, count], network.variables, "decoder")
+    return ov.Model(named_results, network.sinks, [*inputs, bias, count, last], network.variables, "decoder")
 
 
 def _input(name: str, shape: list[int] | None = None, dtype: type = np.int32) -> Node:

@@ -122,6 +122,8 @@ def _opened(directory: Path, precision: Precision | None) -> OpenVINOEngine:
     if "decoder" not in files:
         raise CheckpointError(f"{directory} has no {_FILES['decoder']}: export the model again")
     graphs = {name: core.read_model(file) for name, file in files.items()}
+    if not any("last" in port.get_names() for port in graphs["decoder"].inputs):
+        raise CheckpointError(f"{directory} was exported by an older Regard: export the model again")
     spec, written = family(config["model_type"]).from_config(config), read_json(directory, GENERATION)
     usual = _usual(said.get("weights", "float32"))
     engine = _engine(spec, graphs, config, written, directory, precision or usual)

@@ -10,17 +10,20 @@ import numpy as np
 from keras import ops
 
 from regard.batch import Batch
+from regard.decoding.compaction import Compaction
 from regard.decoding.loop import Given, Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule, reads_prompt
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
+from regard.errors import ConfigError
 from regard.models.inputs import DECODER_KEYS, MEMORY, source_keys
 from regard.models.prompts import prepared
-from regard.nn.kernels import compiled, traced
+from regard.nn.kernels import compiled, compiled_after
 from regard.specs import ModelSpec
 
 PROMPT_BUCKET = 32  # tokens
+SEGMENT = 16  # steps between which the cache may grow and rows that are done may go
 MOST_SEARCHES = 16  # graphs that are kept, the oldest given up first
 
 
@@ -43,6 +46,14 @@ def _as_arrays(found: Generation) -> Generation:
     return Generation(*(None if field is None else np.asarray(field) for field in found))
 
 
+class Parts(NamedTuple):
+    """A search in compiled parts."""
+
+    search: Search
+    begin: Any  # (inputs, bounds, free slots) -> SearchState
+    go_on: Any  # (SearchState, until) -> (SearchState, Generation, which rows are open (B,))
+
+
 class Generator:
     """The compiled searches of one model. A graph serves batches of all sizes."""
 
@@ -60,8 +71,28 @@ class Generator:
         rule: Rule | None = None,
     ) -> Generation:
         asked = self._prepared(batch, options, trie, stops)._replace(rule=rule)
-        search = self._compiled(asked, "whole", lambda: self._whole(asked))
-        return _as_arrays(search(asked.inputs, asked.bounds))
+        if asked.options.max_new_tokens <= SEGMENT:
+            search = self._compiled(asked, "whole", lambda: self._whole(asked))
+            return _as_arrays(search(asked.inputs, asked.bounds))
+        return self._by_segments(asked)
+
+    def _by_segments(self, asked: "Asked") -> Generation:
+        """The rows that are done leave the batch between two segments, and attention reads no more than is written."""
+        parts, most = self._compiled(asked, "parts", lambda: self._parts(asked)), asked.options.max_new_tokens
+        rows = Compaction(len(next(iter(asked.inputs.values()))))
+        state, room = parts.begin(asked.inputs, asked.bounds, np.int32(SEGMENT)), SEGMENT
+        while True:
+            state, found, is_open = parts.go_on(state, np.int32(room))
+            is_open = np.asarray(is_open)
+            if room >= most or not is_open.any():
+                return rows.whole(_as_arrays(found))
+            still = rows.worth(is_open)
+            if still is not None:
+                rows.keep(still, _as_arrays(found))
+                still = np.asarray(still, np.int32)
+                state = parts.search.kept(state, still)._replace(state=state.state.at_rows(still))
+            more = min(SEGMENT, most - room)
+            state, room = state._replace(state=state.state.with_room(more)), room + more
 
     def stream(
         self,
@@ -73,18 +104,27 @@ class Generator:
     ) -> Iterator[Generation]:
         """What there is after each `every` tokens, until the search is over. Not for beams, which agree on nothing
         before the end (ConfigError)."""
+        options.check_stream()
         asked = self._prepared(batch, options, None, stops)._replace(rule=rule)
-        begin, go_on = self._compiled(asked, "parts", lambda: self._parts(asked))
-        state, step, more = begin(asked.inputs, asked.bounds), 0, True
-        while more:
-            step += every
-            state, found, more = go_on(state, np.array(step, np.int32))
+        parts, most = self._compiled(asked, "parts", lambda: self._parts(asked)), asked.options.max_new_tokens
+        step, room = 0, min(every, most)
+        state = parts.begin(asked.inputs, asked.bounds, np.int32(room))
+        is_open = np.array(True)
+        while is_open.any() and step < most:
+            step = min(step + every, most)
+            if step > room:
+                more = min(max(SEGMENT, every), most - room)
+                state, room = state._replace(state=state.state.with_room(more)), room + more
+            state, found, is_open = parts.go_on(state, np.int32(step))
+            is_open = np.asarray(is_open)
             yield _as_arrays(found)
 
     def _prepared(
         self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
     ) -> "Asked":
         given, options = prepared(batch, self.spec, options, trie)
+        if options.prompt_lookup_num_tokens:
+            raise ConfigError("prompt_lookup_num_tokens is read by OpenVINO alone: leave it out, or use that engine")
         inputs, side = self._inputs(given)
         bounds = {
             "seeds": options.row_seeds(len(next(iter(inputs.values())))),
@@ -94,7 +134,7 @@ class Generator:
         return Asked(inputs, bounds, side, options)
 
     def _compiled(self, asked: "Asked", parts: str, build: Callable[[], Any]) -> Any:
-        """One graph for all batches of a kind, or for the parts of a search one for the first shape and one for all."""
+        """One graph for all batches of a kind, or one for each part of a search."""
         known = self._known(asked)
         sizes = tuple((name, asked.inputs[name].shape[1:]) for name in known)
         kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
@@ -103,7 +143,12 @@ class Generator:
             if len(self.searches) == MOST_SEARCHES:
                 del self.searches[next(iter(self.searches))]
             built = build()
-            self.searches[key] = built if parts == "parts" else compiled(built, asked.inputs, asked.bounds, known=known)
+            if parts == "whole":
+                built = compiled(built, asked.inputs, asked.bounds, known=known)
+            else:
+                begin = compiled(built.begin, asked.inputs, asked.bounds, np.int32(0), known=known)
+                built = built._replace(begin=begin, go_on=compiled_after(built.go_on, begin, np.int32(0)))
+            self.searches[key] = built
         return self.searches[key]
 
     def _known(self, asked: "Asked") -> list[str]:
@@ -130,12 +175,11 @@ class Generator:
             inputs[key] = pad_to_multiple(ids, PROMPT_BUCKET) if continued else ids
         return inputs, side
 
-    def _begin(self, search: Search, side: str) -> Callable[[Batch, dict[str, Any]], SearchState]:
-        """From a batch to the search before its first token."""
+    def _begin(self, search: Search, side: str) -> Callable[[Batch, dict[str, Any], Any], SearchState]:
+        """From a batch to the search before its first token, with room for some."""
 
-        def begin(inputs: Batch, bounds: dict[str, Any]) -> SearchState:
-            options = search.options
-            start_ids, state = self.model.decoding_state(inputs, options.width, options.max_new_tokens)
+        def begin(inputs: Batch, bounds: dict[str, Any], free: Any) -> SearchState:
+            start_ids, state = self.model.decoding_state(inputs, search.options.width, free)
             given: Given = {"seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
             if self.spec.form == "decoder" or side:
                 given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
@@ -154,14 +198,14 @@ class Generator:
 
     def _whole(self, asked: "Asked") -> Callable[..., Generation]:
         search = self._search(asked)
-        begin = self._begin(search, asked.side)
-        return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds)))
+        begin, most = self._begin(search, asked.side), search.options.max_new_tokens
+        return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds, most)))
 
-    def _parts(self, asked: "Asked") -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def _parts(self, asked: "Asked") -> Parts:
         search = self._search(asked)
 
         def go_on(state: SearchState, until: Any) -> tuple[SearchState, Generation, Any]:
             state = search.run(state, until)
-            return state, search.result(state), search.is_open(state)
+            return state, search.result(state), search.open_rows(state)
 
-        return traced(self._begin(search, asked.side)), traced(go_on)
+        return Parts(search, self._begin(search, asked.side), go_on)

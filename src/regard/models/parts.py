@@ -152,7 +152,28 @@ class DecoderState(NamedTuple):
     places: Tensor  # (B, S) int32: the position of what each slot holds, or will hold
     caches: tuple[LayerCache, ...]
     memories: tuple[KeysAndValues, ...]  # of the encoder's output, shared by the beams; () without an encoder
-    memory_allowed: Tensor  # (B, 1, 1, S) boolean
+    memory_allowed: Tensor  # (B, 1, 1, S) boolean, or (1, 1, 1, 1) where all of it is allowed
+
+    def with_room(self, free: int) -> "DecoderState":
+        """For so many steps more: the only time, but for `at_rows`, that a cache is copied."""
+        places = self.places[:, -1:] + ops.arange(1, free + 1, dtype="int32")
+        return self._replace(
+            owners=ops.pad(self.owners, ((0, 0), (0, 0), (0, free)), constant_values=-1),
+            places=ops.concatenate([self.places, places], axis=1),
+            caches=tuple(cache.with_room(free) for cache in self.caches),
+        )
+
+    def at_rows(self, rows: Tensor) -> "DecoderState":
+        """The rows (B',) of a batch alone."""
+        batch = ops.shape(self.owners)[0]
+        allowed = self.memory_allowed
+        return self._replace(
+            owners=ops.take(self.owners, rows, axis=0),
+            places=ops.take(self.places, rows, axis=0),
+            caches=tuple(cache.at_rows(rows, batch) for cache in self.caches),
+            memories=tuple(KeysAndValues(*(ops.take(part, rows, axis=0) for part in both)) for both in self.memories),
+            memory_allowed=allowed if allowed.shape[0] == 1 else ops.take(allowed, rows, axis=0),
+        )
 
 
 class Decoder(Stack):

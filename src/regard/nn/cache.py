@@ -34,6 +34,16 @@ class LayerCache(NamedTuple):
             )
         )
 
+    def with_room(self, free: int) -> "LayerCache":
+        """With so many free slots more."""
+        return LayerCache(*(ops.pad(buffer, ((0, 0), (0, free), (0, 0), (0, 0))) for buffer in self))
+
+    def at_rows(self, rows: Tensor, batch: int) -> "LayerCache":
+        """The rows (B',) alone, of `batch`."""
+        heads = ops.shape(self.keys)[0] // batch
+        places = ops.reshape(rows[:, None] * heads + ops.arange(heads, dtype="int32"), (-1,))
+        return LayerCache(*(ops.take(buffer, places, axis=0) for buffer in self))
+
     def read(self, kv_heads: int) -> tuple[Tensor, Tensor]:
         """All slots of all beams as keys and values: (B, K, S*W, H)."""
         rows, slots, beams, width = ops.shape(self.keys)

@@ -17,6 +17,8 @@ def compiled(function: Callable[..., Any], *example: Any, known: Collection[str]
 
     def shaped(is_known: bool, array: Any) -> tf.TensorSpec:
         array = tf.convert_to_tensor(array)
+        if array.shape.rank == 0:
+            return tf.TensorSpec([], array.dtype)
         others = array.shape[1:] if is_known else [None] * (array.shape.rank - 1)
         return tf.TensorSpec([None, *others], array.dtype)
 
@@ -31,9 +33,12 @@ def compiled(function: Callable[..., Any], *example: Any, known: Collection[str]
     return graph
 
 
-def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A graph of `function` for the first arguments, and one for all others that differ from them in their sizes."""
-    graph: Callable[..., Any] = tf.function(function, autograph=False, reduce_retracing=True)
+def compiled_after(function: Callable[..., Any], before: Any, *example: Any) -> Callable[..., Any]:
+    """One graph of `function` for whatever the compiled `before` returns, and scalars as in `example`."""
+    found = before.get_concrete_function().structured_outputs
+    state = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), found)
+    scalars = [tf.TensorSpec([], tf.convert_to_tensor(value).dtype) for value in example]
+    graph: Callable[..., Any] = tf.function(function, input_signature=[state, *scalars], autograph=False)
     return graph
 
 

@@ -1,0 +1,135 @@
+"""One step of a search on OpenVINO: what is fed to the decoder's request, and what the search gets of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from regard.decoding.options import GenerationOptions
+from regard.decoding.shortlist import Shortlist, shortlist_bias, shortlist_size
+from regard.export.openvino_lookahead import Ahead, Taken
+
+
+class Past(NamedTuple):
+    """What the decoder's next step must know besides the tokens; its cache is in the request."""
+
+    real: np.ndarray  # (B, S) int32: 0 where there is padding, or a guess that was wrong
+    first: np.ndarray | None  # (B, P) int32: what the first step reads; None after it
+    together: bool  # the cache holds one row a text yet, for all of its hypotheses
+    cut: np.ndarray | None  # (B,) int64: of which of the rows before each is, where some have gone; None: all are there
+    memory: Mapping[str, np.ndarray]
+    ahead: tuple[Ahead, ...] = ()  # of each row, where guesses are read ahead
+
+    def at_rows(self, places: np.ndarray) -> "Past":
+        """The rows at `places` alone. The cache follows with the next step, which says where each row's past stands."""
+        return self._replace(
+            real=self.real[places],
+            cut=places if self.cut is None else self.cut[places],
+            memory={name: value[places] for name, value in self.memory.items()},
+            ahead=tuple(self.ahead[place] for place in places) if self.ahead else (),
+        )
+
+
+class Stepper:
+    """The step of one search: it knows which tokens the search will ask for."""
+
+    def __init__(self, request: Any, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
+        self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
+        self.unprompted: bool | None = False
+        self.step = 0
+        self.nothing = np.zeros(vocab_size, np.float32)
+
+    def __call__(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[Any, Past]:
+        batch, width = ids.shape
+        if past.first is not None:
+            found = self._infer(self._beginning(past), past.real, 1)
+            past = past._replace(first=None)
+        elif past.ahead:
+            found, past = self._looking_ahead(ids, past)
+        else:
+            feed, past = self._feed(ids, parents, past)
+            found = self._infer(feed, np.repeat(past.real, width, axis=0), 1)
+        self.step += 1
+        each = [self._of_each(part, batch, width) for part in found]
+        return each[0] if len(each) == 1 else Shortlist(*each), past
+
+    def _infer(self, feed: dict[str, Any], real: np.ndarray, last: int) -> list[np.ndarray]:
+        """What the search asks for at the last tokens of each row: logits (R * last, V), or the best log-probabilities
+        and their ids (R * last, C)."""
+        bias = None
+        if not self.guided:
+            bias = shortlist_bias(self.options, self.step, self.vocab_size, self.unprompted)
+        count = 1 if bias is None else shortlist_size(self.options, self.vocab_size)
+        feed |= {"attention_mask": real, "last": np.array([last], np.int64)}
+        feed |= {"bias": self.nothing if bias is None else bias, "count": np.array(count, np.int64)}
+        self.request.infer(feed, share_inputs=True)
+        names = ("logits",) if bias is None else ("log_probs", "ids")
+        return [self.request.get_tensor(name).data for name in names]
+
+    def _of_each(self, rows: np.ndarray, batch: int, width: int) -> np.ndarray:
+        """(R, C) -> (B, W, C); before the first token all hypotheses of a text are one row."""
+        if len(rows) == batch:
+            return np.broadcast_to(rows[:, None], (batch, width, rows.shape[-1]))
+        return rows.reshape(batch, width, -1)
+
+    def _beginning(self, past: Past) -> dict[str, Any]:
+        rows = np.arange(len(past.real), dtype=np.int32)
+        return {"input_ids": past.first, "position_ids": _places(past.real), "beam_idx": rows, **past.memory}
+
+    def _feed(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[dict[str, Any], Past]:
+        batch, width = ids.shape
+        real = np.concatenate([past.real, np.ones((batch, 1), np.int32)], axis=1)
+        cached = (np.arange(batch) if past.cut is None else past.cut)[:, None]
+        rows = np.broadcast_to(cached, (batch, width)) if past.together else cached * width + parents
+        feed = {
+            "input_ids": ids.reshape(-1, 1).astype(np.int32),
+            "position_ids": np.repeat(real.sum(axis=1, dtype=np.int32) - 1, width)[:, None],
+            "beam_idx": rows.reshape(-1).astype(np.int32),
+        }
+        if past.cut is not None:  # else the request has it still
+            feed |= past.memory
+        return feed, past._replace(real=real, together=False, cut=None)
+
+    def _looking_ahead(self, ids: np.ndarray, past: Past) -> tuple[list[np.ndarray], Past]:
+        """As a step of one hypothesis a text, with guesses of what comes after it; nothing is run where all rows were
+        guessed right."""
+        room = self.options.max_new_tokens - 2 - self.step  # the last token may have rules of its own
+        count = min(self.options.prompt_lookup_num_tokens, room) if self._is_steady() else 0
+        real = past.real.copy()
+        rows = zip(past.ahead, ids[:, 0].tolist(), real, strict=True)
+        taken = [one.take(token, row, count) for one, token, row in rows]
+        ahead = tuple(one.ahead for one in taken)
+        fresh = max(len(one.read) for one in taken)
+        past = past._replace(real=real, ahead=ahead)
+        if fresh:
+            past = self._read(taken, fresh, past)
+        found = [one.found.pop(0) for one in past.ahead]
+        return [np.stack(parts) for parts in zip(*found, strict=True)], past
+
+    def _read(self, taken: list[Taken], fresh: int, past: Past) -> Past:
+        """Run the tokens that each row has to read, at most `fresh` of them: the others are padding."""
+        ids, new = np.zeros((len(taken), fresh), np.int32), np.zeros((len(taken), fresh), np.int32)
+        for row, one in enumerate(taken):
+            ids[row, : len(one.read)], new[row, : len(one.read)] = one.read, 1
+        real = np.concatenate([past.real, new], axis=1)
+        rows = np.arange(len(taken)) if past.cut is None else past.cut
+        feed = {"input_ids": ids, "position_ids": _places(real)[:, -fresh:], "beam_idx": rows.astype(np.int32)}
+        if past.cut is not None:
+            feed |= past.memory
+        found = [part.reshape(len(taken), fresh, -1).copy() for part in self._infer(feed, real, fresh)]
+        for row, one in enumerate(taken):
+            for place in range(len(one.read)):
+                one.ahead.found.append([part[row, place] for part in found])
+            if one.read:
+                one.ahead.slots[:] = range(past.real.shape[1] + 1, past.real.shape[1] + len(one.read))
+        real[:, past.real.shape[1] + 1 :] = 0  # guesses become real when they prove right
+        return past._replace(real=real, together=False, cut=None)
+
+    def _is_steady(self) -> bool:
+        """Whether the rules of the next steps are those of this one."""
+        return self.step >= max(2, self.options.min_new_tokens)
+
+
+def _places(real: np.ndarray) -> np.ndarray:
+    """Positions among the real tokens; padding repeats a neighbour's."""
+    return np.maximum(np.cumsum(real, axis=1) - 1, 0).astype(np.int32)
