@@ -11,6 +11,7 @@ import pytest
 from regard.cli import main
 from regard.decoding.options import GenerationOptions
 from regard.errors import CheckpointError, ConfigError, InputError
+from regard.export.openvino_engine import OpenVINOEngine
 from regard.export.openvino_model import export_openvino, load_openvino
 from regard.export.openvino_nodes import rounded_to_bfloat16
 from regard.tasks.loading import load
@@ -155,7 +156,7 @@ def test_a_task_runs_on_the_engine_and_says_what_it_cannot(tmp_path):
     with pytest.raises(ConfigError, match="engine must be one of tensorflow, openvino, but is 'jax'"):
         load(CASES / "marian-seq2seq", engine="jax")
     with pytest.raises(ConfigError, match="int8 is for engine='openvino'"):
-        load(CASES / "marian-seq2seq", dtype="int8")
+        load(CASES / "marian-seq2seq", dtype="int8", engine="tensorflow")
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 2}], ids=str)
@@ -173,6 +174,19 @@ def test_a_translator_says_the_same_on_both_engines(tmp_path, settings):
         load(tmp_path / "exported", engine="tensorflow")
 
 
+def test_8_bits_run_on_openvino_where_no_engine_is_named(tmp_path):
+    made = tiny_writers.write("nllb", tmp_path / "nllb")
+    assert isinstance(load(made, task="translate", dtype="int8").engine, OpenVINOEngine)
+
+
+def test_an_export_of_before_is_refused(tmp_path):
+    export_openvino(CASES / "llama-language-model", tmp_path / "out")
+    graph = tmp_path / "out" / "openvino_decoder.xml"
+    graph.write_text(graph.read_text().replace('"last"', '"late"'))
+    with pytest.raises(CheckpointError, match="exported by an older Regard: export the model again"):
+        load_openvino(tmp_path / "out")
+
+
 def test_the_verbs_take_the_engine(tmp_path, capsys):
     made = str(tiny_writers.write("nllb", tmp_path / "nllb"))
     arguments = ["a b c", "--source-lang", "eng_Latn", "--target-lang", "deu_Latn", "--max-new-tokens", "5"]
@@ -180,5 +194,7 @@ def test_the_verbs_take_the_engine(tmp_path, capsys):
     expected = capsys.readouterr().out
     assert main(["translate", made, *arguments, "--engine", "openvino"]) == 0
     assert capsys.readouterr().out == expected
-    assert main(["translate", made, *arguments, "--dtype", "int8"]) == 2
+    assert main(["translate", made, *arguments, "--dtype", "int8"]) == 0
+    assert capsys.readouterr().out
+    assert main(["translate", made, *arguments, "--dtype", "int8", "--engine", "tensorflow"]) == 2
     assert "--engine openvino" in capsys.readouterr().err

@@ -35,7 +35,7 @@ Long = Annotated[
 ]
 Engine = Annotated[
     Literal["tensorflow", "openvino"] | None,
-    typer.Option("--engine", help="What runs the model. Default: OpenVINO for an exported one, else TensorFlow."),
+    typer.Option("--engine", help="What runs the model. Default: OpenVINO for an exported one or int8; TensorFlow."),
 ]
 Dtype = Annotated[
     Literal["float32", "bfloat16", "mixed_bfloat16", "float16", "int8"] | None,
@@ -49,6 +49,10 @@ BulkOutput = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; a journal is kept until it is whole.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in --output where a process that wrote it was ended.")]
+PromptLookup = Annotated[
+    int | None,
+    typer.Option("--prompt-lookup-num-tokens", help="Guess so many tokens from the text before: faster, and the same."),
+]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 

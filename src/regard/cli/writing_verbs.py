@@ -15,6 +15,7 @@ from regard.cli.options import (
     LengthPenalty,
     MaxNewTokens,
     NumBeams,
+    PromptLookup,
     Resume,
     given,
     runtime,
@@ -85,6 +86,7 @@ def generate(
         bool | None, typer.Option("--stream/--no-stream", help="Show one text as it is written. Default: if it can be.")
     ] = None,
     batch_tokens: BatchTokens = 4096,
+    prompt_lookup_num_tokens: PromptLookup = None,
     engine: Engine = None,
     dtype: Dtype = None,
     workers: BulkWorkers = None,
@@ -105,6 +107,7 @@ def generate(
       regard generate smollm2 "Q: 2+2? A:" --stop "Q:" --n-best 3 --num-beams 3
       regard generate ./gpt2 --file prompts.txt --json > texts.jsonl
       regard generate ./gpt2 --file prompts.txt --workers 2 --output texts.txt
+      regard generate smollm2 --file notes.txt --whole --dtype int8 --prompt-lookup-num-tokens 10
     """
     from regard.commands.bulk import Bulk
     from regard.commands.generate import generate_texts
@@ -133,6 +136,7 @@ def generate(
             max_new_tokens=max_new_tokens,
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            prompt_lookup_num_tokens=prompt_lookup_num_tokens,
         ),
     )
 
@@ -158,6 +162,7 @@ def chat(
     repetition_penalty: RepetitionPenalty = None,
     no_repeat_ngram_size: NoRepeat = None,
     seed: Seed = None,
+    prompt_lookup_num_tokens: PromptLookup = None,
     engine: Engine = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -172,7 +177,7 @@ def chat(
     \b
     Examples:
       regard chat smollm2
-      regard chat smollm2 --engine openvino --dtype int8
+      regard chat smollm2 --dtype int8
       regard chat smollm2 "What is attention in a Transformer? Two sentences."
       regard chat smollm2 "Write a haiku." --system "You are a poet." --temperature 0.7 --seed 1
       printf 'My name is Ada.\\nWhat is my name?\\n' | regard chat smollm2 --json
@@ -195,5 +200,6 @@ def chat(
             max_new_tokens=max_new_tokens,
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            prompt_lookup_num_tokens=prompt_lookup_num_tokens,
         ),
     )

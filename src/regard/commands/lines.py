@@ -10,8 +10,7 @@ from typing import Any
 from regard.commands.engine import import_tensorflow, require_openvino
 from regard.commands.text import open_lines
 from regard.errors import InputError
-from regard.interop.directory import ENGINE
-from regard.tasks.locate import model_place
+from regard.tasks.locate import engine_of, model_place
 
 READ_AHEAD = 512  # lines
 
@@ -19,7 +18,7 @@ READ_AHEAD = 512  # lines
 def load_task(model: str, task: str, engine: str | None = None, dtype: str = "float32") -> Any:
     """`regard.load`; a path without a model fails before TensorFlow is imported, which OpenVINO does without."""
     place = model_place(model)
-    if engine == "openvino" or (place / ENGINE).is_file():
+    if engine_of(place, engine, dtype) == "openvino":
         require_openvino()
     else:
         import_tensorflow()

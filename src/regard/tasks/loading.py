@@ -1,14 +1,13 @@
 """A path -> the task that its checkpoint is for."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from regard.errors import CheckpointError, ConfigError
-from regard.interop.directory import ENGINE as EXPORTED
 from regard.specs import ModelSpec
 from regard.tasks.catalog import TASKS, Task
 from regard.tasks.found import Found
-from regard.tasks.locate import model_place
+from regard.tasks.locate import engine_of, model_place
 from regard.tasks.purpose import meant
 from regard.tasks.sentence_modules import MODULES, read_modules
 
@@ -22,8 +21,8 @@ def load(path: str | Path, dtype: str = "float32", task: str | None = None, engi
 
     path: a model directory; a run directory, which stands for its finished model, else its best checkpoint; a .gguf
     file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
-    for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO for a directory that `regard export` wrote,
-    which needs no TensorFlow, else TensorFlow; "openvino" runs any model that generates tokens.
+    for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO, which needs no TensorFlow, for a
+    directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs any model that generates tokens.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """
@@ -40,17 +39,10 @@ def load(path: str | Path, dtype: str = "float32", task: str | None = None, engi
 
 def _model(place: Path, dtype: str, engine: str | None) -> Any:
     """A model, or an engine that generates as one."""
-    if engine not in (None, *get_args(Engine)):
-        raise ConfigError(f"engine must be one of {', '.join(get_args(Engine))}, but is {engine!r}")
-    exported = (place / EXPORTED).is_file()
-    if exported and engine == "tensorflow":
-        raise ConfigError(f"{place} was exported for OpenVINO: TensorFlow needs the model that it was made of")
-    if exported or engine == "openvino":
+    if engine_of(place, engine, dtype) == "openvino":
         from regard.export.openvino_model import load_openvino
 
         return load_openvino(place, weights=dtype)  # type: ignore[arg-type]  # which refuses what it does not know
-    if dtype == "int8":
-        raise ConfigError("dtype int8 is for engine='openvino' (--engine openvino)")
     from regard.interop.checkpoints import load_model  # and with it Keras, which an exported model does without
 
     return load_model(place, dtype)

@@ -4,13 +4,15 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from regard.errors import CheckpointError
+from regard.errors import CheckpointError, ConfigError
 from regard.interop.directory import CONFIG, read_json
+from regard.interop.directory import ENGINE as EXPORTED
 from regard.interop.opening import local_copy
 from regard.interop.packaged import PACKAGES, packaged
 
 log = logging.getLogger(__name__)
 
+ENGINES = ("tensorflow", "openvino")
 _MODULES = "modules.json"  # of a sentence-transformers directory, whose config.json may stand deeper
 
 
@@ -28,6 +30,20 @@ def model_place(path: str | Path) -> Path:
     if place.suffix == ".gguf" and place.is_file():
         return place
     return place if (place / _MODULES).is_file() else model_directory(place)
+
+
+def engine_of(place: Path, engine: str | None, dtype: str) -> str:
+    """What runs the model at `place`: "tensorflow" or "openvino". Where nobody says it, OpenVINO for a directory that
+    was exported for it, and for weights of 8 bits, which it alone multiplies. Raises ConfigError for any other
+    engine, and for one that cannot."""
+    if engine not in (None, *ENGINES):
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, but is {engine!r}")
+    exported = (place / EXPORTED).is_file()
+    if engine == "tensorflow" and exported:
+        raise ConfigError(f"{place} was exported for OpenVINO: TensorFlow needs the model that it was made of")
+    if engine == "tensorflow" and dtype == "int8":
+        raise ConfigError("dtype int8 is for engine='openvino' (--engine openvino): TensorFlow has no such weights")
+    return engine or ("openvino" if exported or dtype == "int8" else "tensorflow")
 
 
 def model_directory(path: str | Path) -> Path:
