@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from regard.cli import main
 from regard.errors import CheckpointError, ConfigError, InputError
 from regard.interop.checkpoints import save_model
 from regard.models.family import Config
