@@ -16,6 +16,7 @@ from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
 from regard.export.openvino_lookahead import Ahead
+from regard.export.openvino_prefix import PrefixCache
 from regard.export.openvino_step import Past, Stepper
 from regard.models.inputs import MEMORY, source_keys
 from regard.models.prompts import prepared
@@ -53,6 +54,7 @@ class OpenVINOEngine:
             "KV_CACHE_PRECISION": _HINTS[precision],
         }
         self._decoder = core.compile_model(decoder, "CPU", settings).create_infer_request()
+        self._prefix = PrefixCache(self._decoder, spec.text.vocab_size) if encoder is None else None
         self._encoder = None
         if encoder is not None:
             self._encoder = core.compile_model(encoder, "CPU", settings).create_infer_request()
@@ -76,6 +78,7 @@ class OpenVINOEngine:
             if still is not None:
                 batch_rows.keep(still, search.result(state))
                 state = search.kept(state, still)._replace(state=state.state.at_rows(still))
+        self._end(search, state)
         return batch_rows.whole(search.result(state))
 
     def generate_stream(
@@ -95,6 +98,7 @@ class OpenVINOEngine:
             for _ in range(every):
                 if search.is_open(state):
                     state = search.extend(state)
+            self._end(search, state)  # whoever reads the stream may leave it here
             yield search.result(state)
 
     def _begin(
@@ -109,9 +113,14 @@ class OpenVINOEngine:
             if batch.get(key) is not None:
                 raise InputError(f"generate by OpenVINO reads no {key}: leave it out, or use the TensorFlow engine")
         given, options = prepared(batch, self.spec, options, trie)
-        self._decoder.reset_state()
         prompt, real, known = self._prompt(given)
-        past = Past(real, prompt, True, None, self._encoded(given), _ahead(prompt, real, options))
+        ahead = _ahead(prompt, real, options)
+        if self._prefix is None:
+            self._decoder.reset_state()
+            first = prompt
+        else:
+            first, real = self._prefix.begin(prompt, real)
+        past = Past(real, first, True, None, self._encoded(given), ahead)
         stepper = Stepper(self._decoder, options, self.spec.text.vocab_size, trie is not None or rule is not None)
         search = Search(stepper, options, numpy_ops, rule)
         if options.do_sample:
@@ -122,6 +131,14 @@ class OpenVINOEngine:
         alone = (state.rows.prompt >= 0).sum(axis=-1) <= 1
         stepper.unprompted = bool(alone[0]) if (alone == alone[0]).all() else None
         return search, state
+
+    def _end(self, search: Search, state: SearchState) -> None:
+        """Keep for the next call what the cache holds."""
+        if self._prefix is not None:
+            whole, written = search.result(state), None
+            if whole.lengths.shape == (1, 1) and search.options.width == 1:
+                written = whole.sequences[0, 0, : int(whole.lengths[0, 0])]
+            self._prefix.end(state.state.real, written)
 
     def _prompt(self, given: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """The ids that the decoder goes on from, (B, P) with padding on the left, which of them are real, and what the

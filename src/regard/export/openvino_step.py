@@ -73,8 +73,12 @@ class Stepper:
         return rows.reshape(batch, width, -1)
 
     def _beginning(self, past: Past) -> dict[str, Any]:
-        rows = np.arange(len(past.real), dtype=np.int32)
-        return {"input_ids": past.first, "position_ids": _places(past.real), "beam_idx": rows, **past.memory}
+        assert past.first is not None
+        batch, length = past.first.shape
+        known = past.real.shape[1] > length  # all go on from what row 0 of the cache holds
+        rows = np.zeros(batch, np.int32) if known else np.arange(batch, dtype=np.int32)
+        places = _places(past.real)[:, -length:]
+        return {"input_ids": past.first, "position_ids": places, "beam_idx": rows, **past.memory}
 
     def _feed(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[dict[str, Any], Past]:
         batch, width = ids.shape
