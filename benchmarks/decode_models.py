@@ -88,6 +88,9 @@ def make_model(name: str, directory: Path) -> Path:
         bias = np.zeros((1, spec.text.vocab_size), np.float32)
         bias[0, EOS], bias[0, PAD] = EOS_BIAS, -1e4
         tensors["final_logits_bias"] = bias
+        for name, value in tensors.items():
+            if value.shape == (spec.text.vocab_size, spec.text.width):
+                tensors[name] = np.where(np.arange(len(value))[:, None] == PAD, 0, value)  # as Marian has it
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(config))
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
@@ -142,7 +145,7 @@ def ctranslate2_model(model: Path) -> Path:
     class Tokens:
         """What a converter asks of a tokenizer."""
 
-        bos_token, unk_token = "t50256", "t1"
+        bos_token, unk_token, pad_token = "t50256", "t1", f"t{PAD}"
         eos_token = "t0" if config["model_type"] == "marian" else "t50256"
         added_tokens_encoder: dict[str, int] = {}  # noqa: RUF012  # as the converter expects it
         encoder = vocabulary
