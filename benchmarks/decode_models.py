@@ -219,7 +219,7 @@ def gguf_model(model: Path, target: Path) -> None:
     writer.add_eos_token_id(config["vocab_size"] - 1)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config["n_layer"])
     for name, value in tensors.items():
-        if name.endswith(("attn.bias", "masked_bias")):
+        if name.endswith((".attn.bias", "masked_bias")):
             continue
         stem, _, kind = name.rpartition(".")
         written = f"{names.get_name(stem)}.{kind}"
