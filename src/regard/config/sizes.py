@@ -27,13 +27,16 @@ _ENCODERS = {
     "base": Size("bert-small", 2e-4, 500, 4096, 2),
     "big": Size("bert", 5e-5, 1000, 4096, 4),
 }
+_WRITERS = {
+    "tiny": Size("tiny", 2e-3, 300, 2048),
+    "small": Size("small", 1.5e-3, 500, 4096),
+    "base": Size("base", 7e-4, 4000, 4096, 6),
+    "big": Size("big", 5e-4, 4000, 4096, 6),
+}
 SIZES: Mapping[str, Mapping[str, Size]] = {
-    "translate": {
-        "tiny": Size("tiny", 2e-3, 300, 2048),
-        "small": Size("small", 1.5e-3, 500, 4096),
-        "base": Size("base", 7e-4, 4000, 4096, 6),
-        "big": Size("big", 5e-4, 4000, 4096, 6),
-    },
+    "translate": _WRITERS,
+    "summarise": _WRITERS,
+    "text-to-text": _WRITERS,
     "language-model": {
         "tiny": Size("gpt2-tiny", 2e-3, 200, 2048),
         "small": Size("gpt2-mini", 1.5e-3, 500, 4096),
@@ -55,6 +58,7 @@ SIZES: Mapping[str, Mapping[str, Size]] = {
     "classify": _ENCODERS,
     "tag": _ENCODERS,
     "answer": _ENCODERS,
+    "embed": _ENCODERS,
 }
 
 
