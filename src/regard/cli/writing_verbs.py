@@ -105,8 +105,7 @@ def generate(
       regard generate smollm2 "The capital of France is"
       regard generate smollm2 "Once upon a time" --temperature 0.8 --seed 1 --max-new-tokens 100
       regard generate smollm2 "Q: 2+2? A:" --stop "Q:" --n-best 3 --num-beams 3
-      regard generate ./gpt2 --file prompts.txt --json > texts.jsonl
-      regard generate ./gpt2 --file prompts.txt --workers 2 --output texts.txt
+      regard generate ./gpt2 --file prompts.txt --json --workers 2 --output texts.jsonl
       regard generate smollm2 --file notes.txt --whole --dtype int8 --prompt-lookup-num-tokens 10
     """
     from regard.commands.bulk import Bulk
