@@ -9,7 +9,7 @@ import pytest
 from regard import corpora
 from regard.batch import Example
 from regard.cli import main
-from regard.corpora import Corpora
+from regard.corpora.corpus import Builder, Corpora
 from regard.demo import _command, _kind_of_error, _print
 
 DAYS = {"en": "day {}", "de": "{}. Tag", "zh": "第{}天"}
@@ -45,7 +45,7 @@ def demo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "run"
     overrides = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(corpora.BUILDERS, "demo", build_days)
+        patch.setitem(corpora.BUILDERS, "demo", Builder(build_days, ("translate",)))
         assert main(["demo", "-o", str(directory), *overrides]) == 0
         yield directory, overrides
 
