@@ -1,10 +1,8 @@
 """A sweep: combinations, directories, going on, and the table; training itself is put aside but in one full test."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +150,22 @@ def test_prepared_data_are_shared_by_links(run_file: Path, trained: list[str]) -
     assert (output / "seed=2" / "data" / "manifest.json").samefile(prepared / "manifest.json")
 
 
-def test_signals_go_on_to_the_training_process(tmp_path: Path) -> None:
-    waits = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(1); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-uc", waits], stdout=subprocess.PIPE, start_new_session=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    with sweep._forwarding(process):
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert process.wait(30) == 75
+FORWARDS = """
+import os, signal, subprocess, sys
+from regard.commands import sweep
+
+waits = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(1); time.sleep(60)"
+process = subprocess.Popen([sys.executable, "-uc", waits], stdout=subprocess.PIPE, start_new_session=True)
+process.stdout.readline()
+with sweep._forwarding(process):
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(process.wait(30))
+"""
+
+
+def test_signals_go_on_to_the_training_process(fresh_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    found = fresh_python(FORWARDS)
+    assert (found.returncode, found.stdout.split()) == (0, ["75"]), found.stderr
 
 
 @pytest.mark.full

@@ -198,11 +198,13 @@ def positional_encoding(position: int, d_model: int, layout: str) -> Array:
 
 
 def embed(ids: Array, real: Array, E: Array, settings: Settings) -> Array:
-    """E[ids] sqrt(d_model) + PE; positions count real tokens, so padding on the left moves nothing."""
+    """E[ids] sqrt(d_model) + PE; positions count real tokens, so padding on the left moves nothing, and go on counting
+    over the padding after the last of them."""
     d_model = E.shape[1]
     rows, position = [], -1
-    for token, counts in zip(ids, real, strict=True):
-        position += bool(counts)
+    last = max((place for place, counts in enumerate(real) if counts), default=len(real))
+    for place, (token, counts) in enumerate(zip(ids, real, strict=True)):
+        position += bool(counts) or place > last
         row = E[token] * math.sqrt(d_model) if settings.scale_embedding else E[token]
         rows.append(row + positional_encoding(max(position, 0), d_model, settings.layout).astype(E.dtype))
     return np.stack(rows)
