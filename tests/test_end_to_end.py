@@ -50,7 +50,7 @@ max_new_tokens = 24
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run directory: trained for 10 steps, then for 200 by the same run file."""
+    """A finished run directory: trained for 10 steps, then for 320 by the same run file."""
     place = tmp_path_factory.mktemp("end_to_end")
     draw = random.Random(1)
     for name, size in (("train", 1500), ("validation", 20), ("test", 30)):
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         assert main(["train", "run.toml", "-o", "first"]) == 0
-        assert main(["train", "first", "--set", "training.steps=200"]) == 0
+        assert main(["train", "first", "--set", "training.steps=320"]) == 0
     return place / "first"
 
 
@@ -78,7 +78,7 @@ def command(run, monkeypatch, capsys):
 def test_training_went_on_where_it_stopped_and_learned(run):
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [record["loss"] for record in records if record["kind"] == "validation"]
-    assert max(record["step"] for record in records) == 200
+    assert max(record["step"] for record in records) == 320
     assert losses[-1] < losses[0] / 4
     assert {"config.json", "model.safetensors", "tokenizer.json", "regard.json"} <= {
         path.name for path in (run / "model").iterdir()
