@@ -126,8 +126,11 @@ def test_the_continuous_integration_runs_make_test(clone):
 def test_test_comes_last_and_ends_with_the_test_runner(clone):
     printed = make(clone, "--dry-run", "--old-file=.venv/.ready", "test").stdout.strip().splitlines()
     programs = [line.removeprefix(f'"{clone}/.venv/bin/').split()[:3] for line in printed]
-    assert programs == [['ruff"', "check"], ['mypy"'], ['python"', "-m", "pytest"]]
+    assert programs == [['ruff"', "check"], ['mypy"'], *[['python"', "-m", "pytest"]] * 2]
     assert "--dist loadfile" in printed[-1]
+    alone = [word for word in printed[-2].split() if word.startswith("tests/")]
+    assert alone
+    assert [f"--ignore={file}" for file in alone] == [word for word in printed[-1].split() if "--ignore" in word]
 
 
 def test_a_checkout_that_was_moved_is_set_up_again_from_nothing(clone):
