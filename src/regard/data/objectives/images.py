@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,9 +85,9 @@ class ImageObjective(Objective):
             },
         )
 
+    @abstractmethod
     def targets(self, shards: TokenShards, rows: Rows) -> ArrayBatch:
         """What is learned of the images of these rows."""
-        raise NotImplementedError
 
 
 def square(size: int | None) -> ImageProcessor:
