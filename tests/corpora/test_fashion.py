@@ -24,7 +24,7 @@ def pixels_of(split):
 
 def idx(array):
     header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
-    return gzip.compress(header + array.astype(np.uint8).tobytes())
+    return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
 
 
 def package_bytes(files):
@@ -91,7 +91,9 @@ def test_counts_other_than_the_pinned_ones_are_refused(cache, monkeypatch):
 CUT = idx(np.zeros((2, 28, 28)))[:30]
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"\0\0"), idx(np.zeros(3)), CUT])
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b"\0\0"), idx(np.zeros(3)), CUT], ids=["no gzip", "short", "one axis", "cut"]
+)
 def test_a_damaged_file_of_the_package_is_named(cache, content):
     place = cache(**{"train-images-idx3-ubyte.gz": content})
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is missing or damaged"):
