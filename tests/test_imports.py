@@ -29,7 +29,7 @@ def test_the_lower_floors_need_neither_keras_nor_tensorflow(fresh_python, module
 
 
 VERBS = (
-    *"demo prepare train find-rate evaluate translate inspect summarise".split(),
+    *"demo prepare train find-rate find-batch evaluate translate inspect summarise".split(),
     *"embed classify tag fill-mask answer".split(),
     *"caption classify-image similarity".split(),
     *"generate chat".split(),

@@ -22,8 +22,8 @@ from regard.cli import (
     checkpoint_verbs,
     evaluate_verb,
     export_verb,
+    finding_verbs,
     hearing_verbs,
-    rate_verb,
     reading_verbs,
     run_verbs,
     seeing_verbs,
@@ -153,7 +153,7 @@ def unwrapped(text: str) -> str:
 for module in (
     run_verbs,
     evaluate_verb,
-    rate_verb,
+    finding_verbs,
     sweep_verbs,
     summarise_verb,
     reading_verbs,

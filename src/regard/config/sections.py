@@ -1,6 +1,6 @@
 """The tables of a run file but the outermost: frozen, checked, each key documented in a line."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -159,9 +159,10 @@ class TrainingConfig(Section):
     steps: int | None = Field(default=None, ge=1)  # optimizer updates
     epochs: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
-    # Of one micro-batch, over all replicas: rows * longest side, padding included.
-    batch_tokens: int = Field(default=4096, ge=1)
-    batch_images: int = Field(default=128, ge=1)  # the same, where a model learns from images: how many
+    # Of one micro-batch, over all replicas: rows * longest side, padding included; of images, how many.
+    # auto: as many as the memory holds, found once, before the first step.
+    batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = 4096
+    batch_images: Annotated[int, Field(ge=1)] | Literal["auto"] = 128
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

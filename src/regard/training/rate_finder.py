@@ -15,13 +15,13 @@ from regard.data.batching import Position
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare
 from regard.errors import ConfigError
+from regard.training.assembly import batches_of, train_step
 from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
 from regard.training.network import network
 from regard.training.precision import resolve_dtype
 from regard.training.starting import brought_by
 from regard.training.step import APPLIED, TrainStep
-from regard.training.trainer import batches_of, train_step
 
 _SMOOTHING = 0.9  # of the losses, of which each batch has another
 _DIVERGED = 2.0  # times the lowest smoothed loss

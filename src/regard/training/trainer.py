@@ -6,35 +6,33 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
-from regard.data.batching import Batches
-from regard.data.curriculum import Curriculum
 from regard.data.objectives.catalog import objective_of
-from regard.data.objectives.objective import Batching, Objective
+from regard.data.objectives.objective import Objective
 from regard.data.packing import PackedBatches
 from regard.data.prepare import open_or_prepare
 from regard.data.shards import PreparedData, write_file
 from regard.errors import ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
-from regard.models.forms import Transformer
+from regard.training.assembly import batches_of, train_step
 from regard.training.averaging import mean_weights
+from regard.training.batch_finder import settled
 from regard.training.checkpoint import STATE, CheckpointStore
-from regard.training.cluster import ALONE, Cluster, join_cluster
+from regard.training.cluster import Cluster, join_cluster
 from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
-from regard.training.network import batch_keys, network
-from regard.training.optimizer import describe_training, model_optimizer
+from regard.training.network import network
+from regard.training.optimizer import describe_training
 from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
-from regard.training.rematerialisation import recompute_layers
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
 from regard.training.scoring import scores_of
@@ -75,6 +73,8 @@ def train(
     Where `TF_CONFIG` names several workers, or this machine has several GPUs, all of them train (`Cluster`): each
     worker calls this with the same run and directory, and gets the same result.
 
+    A run whose batch_tokens are "auto" is trained with those that `find_batch` suggests, once and for all.
+
     Raises ConfigError where `run` is not the run of the directory, RegardError where another process is at work in it,
     CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop,
     WorkerLost where another worker is gone.
@@ -82,6 +82,7 @@ def train(
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
         require_tensorboard()
+    run = settled(run, directory, console)
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
         cluster = join_cluster()
@@ -181,53 +182,6 @@ def _state(checkpoint: Path | None, step: TrainStep) -> RunState:
         return restore(checkpoint, step)
     step.cluster.own_noise(step.model)
     return RunState()
-
-
-def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
-    """The step of a run, with an optimizer that has taken none."""
-    optimizer = model_optimizer(run.training, model)
-    if run.training.remat:
-        recompute_layers(model)
-    return TrainStep(
-        model,
-        optimizer,
-        weights=optimizer.trained_weights,
-        keys=batch_keys(objective, model.spec),
-        labels=objective.labels,
-        label_smoothing=run.training.label_smoothing,
-        temperature=run.objective.temperature,
-        clip_norm=run.training.clip_norm,
-        accumulation=run.training.accumulation,
-        spike_deviations=run.training.spike_deviations,
-        cluster=cluster,
-    )
-
-
-def batches_of(
-    run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer, split: str, *, shuffle: bool
-) -> Batches:
-    """The batches of one split, as the model of a run reads them."""
-    types = model.spec.embedding is not None and bool(model.spec.embedding.token_types)
-    images = run.training.batch_images
-    how = Batching(run.training.batch_tokens, run.seed, shuffle, types, varied=split == "train", batch_images=images)
-    if split == "train":
-        how = how._replace(**mixing(run, prepared))
-    return objective.batches(prepared.split(split), prepared.tokenizer, how)
-
-
-def mixing(run: RunConfig, prepared: PreparedData) -> dict[str, Any]:
-    """What the run file says of the order of its training data: fields of `Batching`."""
-    course, training = run.data.curriculum, run.training
-    curriculum = None if course is None else Curriculum(course.steps * training.accumulation, course.share)
-    if run.data.temperature is None:
-        return {"curriculum": curriculum}
-    counts = tuple(prepared.manifest["splits"]["train"].get("corpora", ()))
-    if len(counts) != len(run.data.train):
-        raise DataError(
-            f"{prepared.directory} is of an earlier version, which did not note the corpus of each row, and "
-            "data.temperature needs that: remove it, and it is prepared again"
-        )
-    return {"curriculum": curriculum, "temperature": run.data.temperature, "corpora": counts}
 
 
 def _validator(run: RunConfig, prepared: PreparedData, objective: Objective, step: TrainStep) -> Validator | None:

@@ -1,4 +1,4 @@
-"""The verb that looks for a run's learning rate."""
+"""The verbs that look for a run's learning rate and its batch size."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,3 +37,34 @@ def find_rate(
     find_run_rate(
         run, output, overrides or (), low=low, high=high, steps=steps, table=table, chart=chart, as_json=as_json
     )
+
+
+@verbs.command("find-batch")
+def find_batch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run file, or a run directory.")],
+    output: Output = None,
+    overrides: Overrides = None,
+    memory: Annotated[
+        float | None,
+        typer.Option("--memory", metavar="GB", help="What training may hold; absent: 0.8 of what is free."),
+    ] = None,
+    largest: Annotated[
+        int | None, typer.Option("--to", help="The largest size to try; absent: 65,536 tokens or 1,024 images.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find a batch size: take single steps at sizes that double, and see what memory each takes.
+
+    The table also says how fast each size trains: a larger one is not always faster. `training.batch_tokens = "auto"`
+    (of images, batch_images) does the same before the first step of a run. The data are prepared as `prepare` does;
+    nothing else is left in the run directory.
+
+    \b
+    Examples:
+      regard find-batch run.toml
+      regard find-batch run.toml --memory 4 --to 16384
+      regard find-batch runs/first --set model.preset=base --json
+    """
+    from regard.commands.find_batch import find_run_batch
+
+    find_run_batch(run, output, overrides or (), memory=memory, largest=largest, as_json=as_json)

@@ -1,0 +1,70 @@
+"""What a run trains with, put together from what its run file says: its step and its batches."""
+
+from typing import Any
+
+from regard.config import RunConfig
+from regard.data.batching import Batches
+from regard.data.curriculum import Curriculum
+from regard.data.objectives.objective import Batching, Objective
+from regard.data.shards import PreparedData
+from regard.errors import ConfigError, DataError
+from regard.models.forms import Transformer
+from regard.training.cluster import ALONE, Cluster
+from regard.training.network import batch_keys
+from regard.training.optimizer import model_optimizer
+from regard.training.rematerialisation import recompute_layers
+from regard.training.step import TrainStep
+
+
+def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
+    """The step of a run, with an optimizer that has taken none."""
+    optimizer = model_optimizer(run.training, model)
+    if run.training.remat:
+        recompute_layers(model)
+    return TrainStep(
+        model,
+        optimizer,
+        weights=optimizer.trained_weights,
+        keys=batch_keys(objective, model.spec),
+        labels=objective.labels,
+        label_smoothing=run.training.label_smoothing,
+        temperature=run.objective.temperature,
+        clip_norm=run.training.clip_norm,
+        accumulation=run.training.accumulation,
+        spike_deviations=run.training.spike_deviations,
+        cluster=cluster,
+    )
+
+
+def batches_of(
+    run: RunConfig, prepared: PreparedData, objective: Objective, model: Transformer, split: str, *, shuffle: bool
+) -> Batches:
+    """The batches of one split, as the model of a run reads them."""
+    types = model.spec.embedding is not None and bool(model.spec.embedding.token_types)
+    tokens, images = (_settled(run, key) for key in ("batch_tokens", "batch_images"))
+    how = Batching(tokens, run.seed, shuffle, types, varied=split == "train", batch_images=images)
+    if split == "train":
+        how = how._replace(**mixing(run, prepared))
+    return objective.batches(prepared.split(split), prepared.tokenizer, how)
+
+
+def _settled(run: RunConfig, key: str) -> int:
+    size = getattr(run.training, key)
+    if isinstance(size, int):
+        return size
+    raise ConfigError(f"training.{key} is {size!r}, which `regard train` settles: say how many here")
+
+
+def mixing(run: RunConfig, prepared: PreparedData) -> dict[str, Any]:
+    """What the run file says of the order of its training data: fields of `Batching`."""
+    course, training = run.data.curriculum, run.training
+    curriculum = None if course is None else Curriculum(course.steps * training.accumulation, course.share)
+    if run.data.temperature is None:
+        return {"curriculum": curriculum}
+    counts = tuple(prepared.manifest["splits"]["train"].get("corpora", ()))
+    if len(counts) != len(run.data.train):
+        raise DataError(
+            f"{prepared.directory} is of an earlier version, which did not note the corpus of each row, and "
+            "data.temperature needs that: remove it, and it is prepared again"
+        )
+    return {"curriculum": curriculum, "temperature": run.data.temperature, "corpora": counts}

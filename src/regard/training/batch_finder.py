@@ -1,0 +1,181 @@
+"""How large a batch the memory bears: single steps at sizes that double, each seen by the most memory it took."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+from regard.batch import Batch
+from regard.config import RunConfig, load_run
+from regard.config.tasks import IMAGE_TASKS
+from regard.data.batching import Batches, Position
+from regard.data.objectives.catalog import objective_of
+from regard.data.prepare import open_or_prepare
+from regard.errors import ConfigError
+from regard.training.assembly import batches_of, train_step
+from regard.training.checkpoint import CheckpointStore
+from regard.training.lock import locked
+from regard.training.network import network
+from regard.training.precision import resolve_dtype
+from regard.training.starting import brought_by
+from regard.training.step import TrainStep
+
+SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
+AUTO = "auto"
+_SEEN = 32  # batches among which the fullest is looked for
+_FIRST = {"batch_tokens": 512, "batch_images": 8}
+LARGEST = {"batch_tokens": 65_536, "batch_images": 1_024}
+_STEP = {"batch_tokens": 64, "batch_images": 8}  # what is suggested is a multiple of it
+
+
+class Trial(NamedTuple):
+    """One step at one size."""
+
+    size: int  # batch_tokens, or batch_images
+    peak: int  # bytes that the process had held at most after it
+    seconds: float  # of the step, its graph built before
+    places_per_second: float  # tokens and padding, or images
+
+
+class Finding(NamedTuple):
+    """What a search came to."""
+
+    key: str  # batch_tokens or batch_images
+    trials: tuple[Trial, ...]
+    suggested: int | None  # None where not even the smallest fits
+    memory: int  # bytes: the bound
+    ended: str  # why the search ended
+
+
+def find_batch(
+    run: RunConfig, directory: Path, *, memory: int | None = None, largest: int | None = None, console: Console
+) -> Finding:
+    """Take one step of the run's fresh network at each size, on the fullest of its first batches, and forget it.
+
+    memory: bytes that the process may hold; absent: 0.8 of what is free, and what it holds already. largest: the size
+    not to go beyond; absent: 65,536 tokens or 1,024 images. The data are prepared under the run directory if that is
+    not done; nothing else in it is written or read. Raises ConfigError on a GPU, whose memory is not the process's.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        raise ConfigError("the batch is found by the memory of a CPU's process, but this machine has a GPU: set it")
+    key = "batch_images" if run.task in IMAGE_TASKS else "batch_tokens"
+    memory = free_memory() if memory is None else memory
+    with locked(directory):
+        begun = bool(CheckpointStore(directory / "checkpoints").complete())
+        progress = console.is_terminal
+        prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
+    objective = objective_of(run).of(prepared)
+    keras.utils.set_random_seed(run.seed)
+    step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)
+
+    def trial(size: int) -> Trial:
+        batches = batches_of(_sized(run, key, size), prepared, objective, step.model, "train", shuffle=True)
+        return tried(step, batches, size, run.training.accumulation)
+
+    return search(trial, key, memory, LARGEST[key] if largest is None else largest)
+
+
+def free_memory() -> int:
+    """Bytes that the process may come to hold. Raises ConfigError where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        own = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError as error:
+        raise ConfigError(f"this system does not say how much memory is free ({error}): give the bound") from error
+    return int(SHARE * 1024 * available) + own * os.sysconf("SC_PAGESIZE")
+
+
+def tried(step: TrainStep, batches: Batches, size: int, accumulation: int) -> Trial:
+    """Two steps on the fullest batch: the first builds what its shape needs."""
+    batch, places = _fullest(batches)
+    for _ in range(2):
+        began = time.monotonic()
+        step([batch] * accumulation, 0.0)
+        step.read()  # waits for it
+    seconds = time.monotonic() - began
+    return Trial(size, peak_memory(), seconds, accumulation * places / seconds)
+
+
+def _fullest(batches: Batches) -> tuple[Batch, int]:
+    feed = islice(batches.iterate(Position()), min(_SEEN, batches.epoch_length(0)))
+    return max(((batch, batches.tally(batch).places) for batch, _ in feed), key=lambda pair: pair[1])
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def search(trial: Callable[[int], Trial], key: str, memory: int, largest: int) -> Finding:
+    """Sizes that double, until the next would not fit."""
+    trials: list[Trial] = []
+    size, ended = min(_FIRST[key], largest), None
+    while ended is None:
+        trials.append(trial(size))
+        if trials[-1].peak > memory:
+            ended = f"{size:,} did not fit"
+        elif expected(trials, 2 * size) > memory:
+            ended = f"{2 * size:,} would not fit"
+        elif 2 * size > largest:
+            ended = f"sizes above {largest:,} were not to be tried"
+        size *= 2
+    return Finding(key, tuple(trials), suggest(trials, key, memory, largest), memory, ended)
+
+
+def expected(trials: list[Trial], size: int) -> float:
+    """The peak at `size`, on the line through the last two trials; of one alone, its own peak."""
+    if len(trials) < 2:
+        return trials[-1].peak if trials else 0
+    (near, low, *_), (far, high, *_) = trials[-2:]
+    return low + (high - low) * (size - near) / (far - near)
+
+
+def suggest(trials: list[Trial], key: str, memory: int, largest: int) -> int | None:
+    """The largest size within the memory, by the trials and the line through the last two, at most twice the last."""
+    fitting = [trial for trial in trials if trial.peak <= memory]
+    if not fitting:
+        return None
+    last = fitting[-1].size
+    bound = trials[-1].size if trials[-1].peak > memory else min(2 * last, largest + 1)
+    sizes = range(last, bound, _STEP[key])
+    return max((size for size in sizes if expected(trials, size) <= memory), default=last)
+
+
+def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
+    """The run with a size in place of "auto": the one that its directory was begun with, or what is suggested now.
+
+    Raises ConfigError where several workers would each find another one, and where not even the smallest fits.
+    """
+    key = "batch_images" if run.task in IMAGE_TASKS else "batch_tokens"
+    if getattr(run.training, key) != AUTO:
+        return run
+    begun = directory / "run.toml"
+    if begun.is_file():
+        size = getattr(load_run(begun).training, key)
+        return _sized(run, key, size)
+    if os.environ.get("TF_CONFIG"):
+        raise ConfigError(
+            f'training.{key} = "auto" is for one worker: find the size with `regard find-batch`, and set it'
+        )
+    console.print(f"training.{key}: looking for the largest that {free_memory() / 1e9:.1f} GB hold")
+    found = find_batch(_sized(run, key, _FIRST[key]), directory, console=console)
+    if found.suggested is None:
+        raise ConfigError(
+            f"not even training.{key} = {found.trials[0].size} fits {found.memory / 1e9:.1f} GB of memory"
+        )
+    console.print(f"training.{key} = {found.suggested}: {found.ended}")
+    return _sized(run, key, found.suggested)
+
+
+def _sized(run: RunConfig, key: str, size: int) -> RunConfig:
+    return run.model_copy(update={"training": run.training.model_copy(update={key: size})})

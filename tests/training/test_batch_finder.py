@@ -1,0 +1,116 @@
+"""The batch that memory bears: the search by itself, on made-up memory, then in a run."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from regard.cli import main
+from regard.config import RunConfig, load_run, to_toml
+from regard.data.batching import Batches, Position
+from regard.errors import ConfigError
+from regard.training import batch_finder
+from regard.training.batch_finder import Trial, _fullest, find_batch, free_memory, search
+from regard.training.rate_finder import find_rate
+from regard.training.trainer import train
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def linear(base: int, each: int) -> Callable[[int], Trial]:
+    """A step whose memory grows with its size."""
+    return lambda size: Trial(size, base + each * size, 1.0, size)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 10**11))
+def test_what_is_suggested_fits_and_a_step_more_would_not(base: int, each: int, memory: int) -> None:
+    found = search(linear(base, each), "batch_tokens", memory, 65_536)
+    if base + 512 * each > memory:
+        assert found.suggested is None
+        return
+    assert found.suggested is not None
+    assert base + each * found.suggested <= memory
+    assert found.suggested == 65_536 or base + each * (found.suggested + 64) > memory
+
+
+def test_no_size_is_tried_that_the_line_says_would_not_fit() -> None:
+    found = search(linear(100, 1), "batch_tokens", 5000, 65_536)
+    assert [trial.size for trial in found.trials] == [512, 1024, 2048, 4096]
+    assert found.ended == "8,192 would not fit"
+    assert found.suggested == 4096 + 64 * 12
+
+
+def test_memory_that_grows_faster_than_the_line_ends_the_search_too() -> None:
+    found = search(lambda size: Trial(size, size**3, 1.0, 1), "batch_images", 3000, 1024)
+    assert [trial.size for trial in found.trials] == [8, 16]
+    assert found.ended == "16 did not fit"
+    assert found.suggested == 8
+
+
+def test_a_size_above_the_largest_is_neither_tried_nor_suggested() -> None:
+    found = search(linear(0, 1), "batch_tokens", 10**12, 3000)
+    assert [trial.size for trial in found.trials] == [512, 1024, 2048]
+    assert found.suggested == 2048 + 64 * 14
+
+
+def test_the_fullest_batch_is_the_one_measured() -> None:
+    class Three(Batches):
+        def epoch_length(self, epoch: int) -> int:
+            return 3
+
+        def iterate(self, position: Position):
+            return ((batch, Position(0, batch["places"])) for batch in ({"places": 3}, {"places": 9}, {"places": 5}))
+
+        def tally(self, batch):
+            return type("Tally", (), {"places": batch["places"]})
+
+        _assemble = plan = None
+
+    Three.__abstractmethods__ = frozenset()
+    assert _fullest(Three()) == ({"places": 9}, 9)
+
+
+def test_auto_is_settled_once_and_the_run_goes_on_with_it(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(batch_finder, "LARGEST", {"batch_tokens": 600})
+    run, directory = toy_run(steps=2, batch_tokens="auto"), tmp_path / "run"
+    train(run, directory, console=quiet())
+    assert load_run(directory / "run.toml").training.batch_tokens == 576
+    monkeypatch.setattr(batch_finder, "find_batch", None)  # not asked again
+    train(toy_run(steps=4, batch_tokens="auto"), directory, console=quiet())
+    assert load_run(directory / "run.toml").training.batch_tokens == 576
+    file = tmp_path / "auto.toml"
+    file.write_text(to_toml(run))
+    monkeypatch.undo()
+    assert main(["find-batch", str(file), "-o", str(tmp_path / "other"), "--to", "1100", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [trial["size"] for trial in found["trials"]] == [512, 1024]
+    assert found["trials"][0]["peak"] > 10**8
+    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"data", "lock", ".lock"}
+    assert main(["find-batch", str(file), "-o", str(tmp_path / "other"), "--memory", "0.001"]) == 0
+    assert "not even 512 fits 0.00 GB" in capsys.readouterr().out
+
+
+def test_auto_is_refused_where_nothing_fits_or_several_workers_would_find_it(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = toy_run(steps=2, batch_tokens="auto")
+    monkeypatch.setattr(batch_finder, "free_memory", lambda: 10**6)
+    with pytest.raises(ConfigError, match=r"not even training\.batch_tokens = 512 fits 0\.0 GB"):
+        train(run, tmp_path / "run", console=quiet())
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(ConfigError, match="is for one worker"):
+        train(run, tmp_path / "run", console=quiet())
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="which `regard train` settles"):
+        find_rate(run, tmp_path / "run", console=quiet())
+    assert free_memory() > 10**8
+    assert find_batch(toy_run(steps=2), tmp_path / "run", memory=1, console=quiet()).suggested is None
