@@ -83,6 +83,14 @@ while True: time.sleep(0.1)
 """
     before = signal.getsignal(signal.SIGINT)
     bodies(monkeypatch, stubborn)
+    start = launch.start_worker
+
+    def start_slowly(*given: Any) -> Any:
+        process = start(*given)
+        time.sleep(1)  # it signals before anybody waits for it
+        return process
+
+    monkeypatch.setattr(launch, "start_worker", start_slowly)
     with pytest.raises(WorkerLost, match="worker 0 of 1 ended by SIGKILL"):
         launch.train_here(["run.toml"], tmp_path, 1)
     assert signal.getsignal(signal.SIGINT) is before

@@ -6,7 +6,7 @@ make_cases.py, which needs torch and transformers, makes the cases; README.md sa
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ def recorded(path: Path) -> Recorded:
     return Recorded(meta, found["in"], found["out"], found["generate"])
 
 
-@cache
+@lru_cache(maxsize=1)  # the tests come case by case (conftest.py): all compiled models together are gigabytes
 def loaded(path: Path):
     return regard.load_model(path)
 

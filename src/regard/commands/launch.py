@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, NamedTuple, Protocol
@@ -47,13 +48,13 @@ def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
     command = shlex.join([program(), "train", str(directory), "--workers", str(workers)])
     hosts = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     (directory / LOGS).mkdir(parents=True, exist_ok=True)
-    with ExitStack() as files:
+    with signals_counted() as signals, ExitStack() as files:
         started = []
         for worker in range(workers):
             environment = os.environ | threads(workers) | contract(hosts, worker) | {COMMAND: command}
             log = None if worker == 0 else files.enter_context(log_of(directory, worker).open("wb"))
             started.append(start_worker(arguments, environment, log))
-        wait_for_all(started, directory, command)
+        wait_for_all(started, directory, command, signals)
 
 
 def contract(hosts: Sequence[str], worker: int) -> dict[str, str]:
@@ -123,22 +124,25 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-def wait_for_all(started: Sequence[Process], directory: Path, command: str) -> None:
-    """Wait until all workers have ended; a signal is passed on to them. command: what goes on with the run.
+def wait_for_all(started: Sequence[Process], directory: Path, command: str, signals: "Signals") -> None:
+    """Wait until all workers have ended; the first signal asks them to stop and save, the second ends them at once.
+    command: what goes on with the run.
 
     Where one ends neither well nor by request, the others are ended too, if they do not notice by themselves. Raises as
     `train_here`.
     """
-    with _signals_passed_on(started):
-        ending = _watch(started)
-    _raise_for(ending, len(started), directory, command)
+    _raise_for(_watch(started, signals), len(started), directory, command)
 
 
-def _watch(started: Sequence[Process]) -> Ending | None:
+def _watch(started: Sequence[Process], signals: "Signals") -> Ending | None:
     """Of the worker that failed, or else of one that stopped as it was asked to."""
     failed: Ending | None = None
-    patience = float("inf")
+    patience, passed_on = float("inf"), 0
     while [process for process in started if process.poll() is None]:
+        if signals.heard > passed_on:
+            passed_on = signals.heard
+            for process in started:
+                process.send_signal(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
         failed = _failure(started)
         if failed is not None:
             patience = min(patience, time.monotonic() + SECONDS_TO_NOTICE)
@@ -167,20 +171,24 @@ def _interrupted(started: Sequence[Process]) -> Ending | None:
     return next((Ending(worker, _INTERRUPTED) for worker, each in enumerate(started) if each.returncode), None)
 
 
+@dataclass
+class Signals:
+    """SIGINT and SIGTERM, as many as have come."""
+
+    heard: int = 0
+
+
 @contextmanager
-def _signals_passed_on(started: Sequence[Process]) -> Iterator[None]:
-    """The first asks the workers to stop and save, the second ends them at once."""
-    heard = 0
+def signals_counted() -> Iterator[Signals]:
+    """Count them instead of ending by them: from before the first worker is started, or one would be left alone."""
+    signals = Signals()
 
     def receive(number: int, _: FrameType | None) -> None:
-        nonlocal heard
-        heard += 1
-        for process in started:
-            process.send_signal(signal.SIGTERM if heard == 1 else signal.SIGKILL)
+        signals.heard += 1
 
     before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

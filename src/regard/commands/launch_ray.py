@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from regard.commands.launch import COMMAND, contract, free_ports, log_of, start_worker, wait_for_all
+from regard.commands.launch import COMMAND, contract, free_ports, log_of, signals_counted, start_worker, wait_for_all
 from regard.commands.text import program
 from regard.errors import ConfigError, MissingDependencyError
 
@@ -40,8 +40,9 @@ def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> Non
             )
         command = shlex.join([program(), "train", str(directory), "--workers", str(workers), "--launcher", "ray"])
         actor = ray.remote(num_cpus=1, num_gpus=int(found.get("GPU", 0)) // workers, scheduling_strategy="SPREAD")
-        started = _start(ray, actor(RayWorker), arguments, directory.absolute(), workers, command)
-        wait_for_all(started, directory, command)
+        with signals_counted() as signals:
+            started = _start(ray, actor(RayWorker), arguments, directory.absolute(), workers, command)
+            wait_for_all(started, directory, command, signals)
     finally:
         ray.shutdown()
 
