@@ -147,6 +147,7 @@ def work(tmp_path):
     return directory
 
 
+@pytest.mark.full  # a minute and more, most of it the two trainings
 def test_every_block_of_the_readmes_runs(work, front):
     texts = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
     ran = run_documents(texts, work, front, but=needs_packages)

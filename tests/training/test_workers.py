@@ -37,6 +37,7 @@ def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
     return {(each["kind"], each.get("step", 0)): each["loss"] for each in records}
 
 
+@pytest.mark.full  # minutes; make test has two replicas in one process (test_cluster.py)
 def test_two_processes_train_as_one_does(
     toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
 ) -> None:

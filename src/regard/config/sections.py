@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from regard.config.section import Section
 from regard.config.updates import OptimizerConfig, ScheduleConfig
@@ -153,6 +153,15 @@ class ModelConfig(Section):
         return self.model_dump(exclude={"preset", "from_"}, exclude_none=True)
 
 
+def _batch_size(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError('should be a number from 1, or "auto"')
+
+
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]  # one complaint, not one a kind
+
+
 class TrainingConfig(Section):
     """How long, how fast, how careful. A budget is needed: steps, epochs or minutes; the first one met ends the run."""
 
@@ -161,8 +170,8 @@ class TrainingConfig(Section):
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
     # Of one micro-batch, over all replicas: rows * longest side, padding included; of images, how many.
     # auto: as many as the memory holds, found once, before the first step.
-    batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = 4096
-    batch_images: Annotated[int, Field(ge=1)] | Literal["auto"] = 128
+    batch_tokens: BatchSize = 4096
+    batch_images: BatchSize = 128
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
