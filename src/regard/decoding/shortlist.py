@@ -3,6 +3,7 @@
 An engine outside Python finds them beside its last product, so that the search need not walk over (B, W, V) numbers.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -26,27 +27,40 @@ def shortlist_size(options: GenerationOptions, vocab_size: int) -> int:
     return min(count, vocab_size)
 
 
-def shortlist_bias(
-    options: GenerationOptions, step: int, vocab_size: int, unprompted: bool | None
-) -> np.ndarray | None:
-    """What the options add to the logits at `step`: (V,) float32, 0 and -inf; None where a rule needs all logits.
+def shortlist_bans(options: GenerationOptions, step: int, unprompted: bool | None) -> tuple[int, ...] | None:
+    """The tokens that the options ban from a shortlist at `step`; None where a rule needs all logits.
 
     unprompted: each row's prompt is a start token alone; None: that of some rows.
     """
-    if unprompted is None and options.forced_bos_token_id is not None and step <= 1:
+    if _needs_all(options) or _depends_on_row(options, step, unprompted) or _only(options, step, unprompted):
         return None
-    if _needs_all(options) or _forces(options, step, unprompted):
-        return None
-    banned = [*options.suppress_tokens, *(word[0] for word in options.bad_words_ids if word[0] not in options.eos_ids)]
+    banned = _suppressed(options, step, unprompted)
+    banned += tuple(word[0] for word in options.bad_words_ids if word[0] not in options.eos_ids)
     if step < options.min_new_tokens:
         banned += options.eos_ids
-    if step == (0 if options.forced_bos_token_id is None else int(bool(unprompted))):
-        banned += options.begin_suppress_tokens
     if banned and options.num_beams == 1 and options.return_scores:
         return None  # greedy search's log-probabilities are those of the tokens that are left
-    bias = np.zeros(vocab_size, np.float32)
-    bias[list(banned)] = -np.inf
-    return bias
+    return banned
+
+
+def forced_shortlist(
+    options: GenerationOptions, step: int, batch: int, vocab_size: int, unprompted: bool | None
+) -> Shortlist | None:
+    """What a search takes at `step` whatever the logits, for the options force its tokens; None where they do not.
+
+    After those stand the lowest other ids, banned, as in the order of all tokens.
+    """
+    if _needs_all(options) or _depends_on_row(options, step, unprompted):
+        return None
+    forced = set(_only(options, step, unprompted)) - set(_suppressed(options, step, unprompted))
+    if not forced or (len(forced) > 1 and options.num_beams == 1):  # whose log-probabilities are those of a choice
+        return None
+    count = shortlist_size(options, vocab_size)
+    others = (token for token in range(vocab_size) if token not in forced)
+    ids = [*sorted(forced), *islice(others, count)][:count]
+    scores = np.where(np.isin(ids, list(forced)), np.float32(0), np.float32(-np.inf))
+    shape = (batch, options.width, count)
+    return Shortlist(np.broadcast_to(scores, shape), np.broadcast_to(np.array(ids, np.int32), shape))
 
 
 def _needs_all(options: GenerationOptions) -> bool:
@@ -60,7 +74,22 @@ def _needs_all(options: GenerationOptions) -> bool:
     return changed or any(len(word) > 1 for word in options.bad_words_ids)
 
 
-def _forces(options: GenerationOptions, step: int, unprompted: bool | None) -> bool:
-    """Whether only some tokens may come, each with score 0."""
-    begins = options.forced_bos_token_id is not None and bool(unprompted) and step < 1
-    return begins or (bool(options.forced_eos_ids) and step >= options.max_new_tokens - 1)
+def _depends_on_row(options: GenerationOptions, step: int, unprompted: bool | None) -> bool:
+    """Whether some rows have a rule at this step that others have not."""
+    return unprompted is None and options.forced_bos_token_id is not None and step <= 1
+
+
+def _only(options: GenerationOptions, step: int, unprompted: bool | None) -> tuple[int, ...]:
+    """The only tokens that may come, each with score 0, before any are suppressed; () where others may."""
+    if options.forced_eos_ids and step >= options.max_new_tokens - 1:
+        return options.forced_eos_ids
+    if options.forced_bos_token_id is not None and unprompted and step < 1:
+        return (options.forced_bos_token_id,)
+    return ()
+
+
+def _suppressed(options: GenerationOptions, step: int, unprompted: bool | None) -> tuple[int, ...]:
+    """What never comes at this step, forced or not."""
+    if step == (0 if options.forced_bos_token_id is None else int(bool(unprompted))):
+        return options.suppress_tokens + options.begin_suppress_tokens
+    return options.suppress_tokens

@@ -17,6 +17,7 @@ from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
 from regard.export.openvino_lookahead import Ahead
 from regard.export.openvino_prefix import PrefixCache
+from regard.export.openvino_request import Request
 from regard.export.openvino_step import Past, Stepper
 from regard.models.inputs import MEMORY, source_keys
 from regard.models.prompts import prepared
@@ -53,11 +54,11 @@ class OpenVINOEngine:
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "KV_CACHE_PRECISION": _HINTS[precision],
         }
-        self._decoder = core.compile_model(decoder, "CPU", settings).create_infer_request()
+        self._decoder = Request(core.compile_model(decoder, "CPU", settings))
         self._prefix = PrefixCache(self._decoder, spec.text.vocab_size) if encoder is None else None
         self._encoder = None
         if encoder is not None:
-            self._encoder = core.compile_model(encoder, "CPU", settings).create_infer_request()
+            self._encoder = Request(core.compile_model(encoder, "CPU", settings))
 
     def generate(
         self,
@@ -116,7 +117,7 @@ class OpenVINOEngine:
         prompt, real, known = self._prompt(given)
         ahead = _ahead(prompt, real, options)
         if self._prefix is None:
-            self._decoder.reset_state()
+            self._decoder.forget()
             first = prompt
         else:
             first, real = self._prefix.begin(prompt, real)
@@ -163,9 +164,8 @@ class OpenVINOEngine:
             feed = {"input_ids": given["input_ids"].astype(np.int32), "attention_mask": real}
         else:
             real, feed = None, {first: given[first].astype(np.float32)}
-        self._encoder.infer(feed, share_inputs=True)
-        names = [port.get_any_name() for port in self._encoder.model_outputs]
-        memory = {name: self._encoder.get_tensor(name).data.copy() for name in names}
+        self._encoder.run(feed)
+        memory = {name: self._encoder.result(name).copy() for name in self._encoder.results}
         rows, length = memory["memory_keys_0"].shape[0], memory["memory_keys_0"].shape[2]
         mask = np.zeros((rows, 1, 1, length), np.float32)
         if real is not None:

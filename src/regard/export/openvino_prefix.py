@@ -4,9 +4,9 @@ What the last call left in the cache is kept: of one text all of it, so that a c
 several the beginning that they share, an instruction say, which is also read once for all rows of a batch.
 """
 
-from typing import Any
-
 import numpy as np
+
+from regard.export.openvino_request import Request
 
 WORTH_KEEPING = 16  # tokens; fewer are read anew
 _MOST_WASTE = 512  # slots that hold nothing of use, before all is read anew
@@ -16,7 +16,7 @@ _NOTHING = np.zeros(0, np.int32)
 class PrefixCache:
     """What row 0 of a decoder's cache holds, between two calls."""
 
-    def __init__(self, request: Any, vocab_size: int) -> None:
+    def __init__(self, request: Request, vocab_size: int) -> None:
         self.request, self.vocab_size = request, vocab_size
         self._hold(_NOTHING, _NOTHING)
         self._begun = (_NOTHING, _NOTHING)  # the prompt, where it is one, and the slots of what was known of it
@@ -56,7 +56,7 @@ class PrefixCache:
         too few."""
         known = _agreement([self.text, shared], spare=0)
         if known < WORTH_KEEPING or len(self.real) - known > _MOST_WASTE:
-            self.request.reset_state()
+            self.request.forget()
             return _NOTHING
         return np.where(np.cumsum(self.real) <= known, self.real, 0).astype(np.int32)
 
@@ -68,7 +68,7 @@ class PrefixCache:
         places = np.arange(known, len(shared), dtype=np.int32)
         feed = {"input_ids": new[None], "position_ids": places[None], "attention_mask": real[None]}
         feed |= {"beam_idx": np.zeros(1, np.int32), "bias": np.zeros(self.vocab_size, np.float32)}
-        self.request.infer({**feed, "count": np.array(1, np.int64), "last": np.array([1], np.int64)})
+        self.request.run({**feed, "count": np.array(1, np.int64), "last": np.array([1], np.int64)})
         return real
 
 

@@ -1,13 +1,15 @@
 """One step of a search on OpenVINO: what is fed to the decoder's request, and what the search gets of it."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from regard.decoding.options import GenerationOptions
-from regard.decoding.shortlist import Shortlist, shortlist_bias, shortlist_size
+from regard.decoding.shortlist import Shortlist, forced_shortlist, shortlist_bans, shortlist_size
 from regard.export.openvino_lookahead import Ahead, Taken
+from regard.export.openvino_request import Request
 
 
 class Past(NamedTuple):
@@ -33,14 +35,19 @@ class Past(NamedTuple):
 class Stepper:
     """The step of one search: it knows which tokens the search will ask for."""
 
-    def __init__(self, request: Any, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
+    def __init__(self, request: Request, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
         self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
         self.unprompted: bool | None = False
         self.step = 0
-        self.nothing = np.zeros(vocab_size, np.float32)
+        self._banned: tuple[tuple[int, ...], np.ndarray] | None = None
 
     def __call__(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[Any, Past]:
         batch, width = ids.shape
+        forced = None
+        if not self.guided:
+            forced = forced_shortlist(self.options, self.step, batch, self.vocab_size, self.unprompted)
+        if forced is not None and past.first is None and self.step == self.options.max_new_tokens - 1:
+            return forced, past  # nothing comes after it, so it need not be read
         if past.first is not None:
             found = self._infer(self._beginning(past), past.real, 1)
             past = past._replace(first=None)
@@ -51,20 +58,27 @@ class Stepper:
             found = self._infer(feed, np.repeat(past.real, width, axis=0), 1)
         self.step += 1
         each = [self._of_each(part, batch, width) for part in found]
+        if forced is not None:
+            return forced, past
         return each[0] if len(each) == 1 else Shortlist(*each), past
 
     def _infer(self, feed: dict[str, Any], real: np.ndarray, last: int) -> list[np.ndarray]:
         """What the search asks for at the last tokens of each row: logits (R * last, V), or the best log-probabilities
         and their ids (R * last, C)."""
-        bias = None
-        if not self.guided:
-            bias = shortlist_bias(self.options, self.step, self.vocab_size, self.unprompted)
-        count = 1 if bias is None else shortlist_size(self.options, self.vocab_size)
-        feed |= {"attention_mask": real, "last": np.array([last], np.int64)}
-        feed |= {"bias": self.nothing if bias is None else bias, "count": np.array(count, np.int64)}
-        self.request.infer(feed, share_inputs=True)
-        names = ("logits",) if bias is None else ("log_probs", "ids")
-        return [self.request.get_tensor(name).data for name in names]
+        bans = None if self.guided else shortlist_bans(self.options, self.step, self.unprompted)
+        count = 1 if bans is None else shortlist_size(self.options, self.vocab_size)
+        bias = self._bias(bans or ())
+        self.request.run({**feed, "attention_mask": real, "bias": bias, "count": _number(count), "last": _one(last)})
+        names = ("logits",) if bans is None else ("log_probs", "ids")
+        return [self.request.result(name) for name in names]
+
+    def _bias(self, bans: tuple[int, ...]) -> np.ndarray:
+        """(V,) float32: what is added to the logits of a shortlist. Made once for the steps that ban the same."""
+        if self._banned is None or self._banned[0] != bans:
+            bias = np.zeros(self.vocab_size, np.float32)
+            bias[list(bans)] = -np.inf
+            self._banned = (bans, bias)
+        return self._banned[1]
 
     def _of_each(self, rows: np.ndarray, batch: int, width: int) -> np.ndarray:
         """(R, C) -> (B, W, C); before the first token all hypotheses of a text are one row."""
@@ -90,9 +104,7 @@ class Stepper:
             "position_ids": np.repeat(real.sum(axis=1, dtype=np.int32) - 1, width)[:, None],
             "beam_idx": rows.reshape(-1).astype(np.int32),
         }
-        if past.cut is not None:  # else the request has it still
-            feed |= past.memory
-        return feed, past._replace(real=real, together=False, cut=None)
+        return {**feed, **past.memory}, past._replace(real=real, together=False, cut=None)
 
     def _looking_ahead(self, ids: np.ndarray, past: Past) -> tuple[list[np.ndarray], Past]:
         """As a step of one hypothesis a text, with guesses of what comes after it; nothing is run where all rows were
@@ -118,8 +130,7 @@ class Stepper:
         real = np.concatenate([past.real, new], axis=1)
         rows = np.arange(len(taken)) if past.cut is None else past.cut
         feed = {"input_ids": ids, "position_ids": _places(real)[:, -fresh:], "beam_idx": rows.astype(np.int32)}
-        if past.cut is not None:
-            feed |= past.memory
+        feed |= past.memory
         found = [part.reshape(len(taken), fresh, -1).copy() for part in self._infer(feed, real, fresh)]
         for row, one in enumerate(taken):
             for place in range(len(one.read)):
@@ -132,6 +143,16 @@ class Stepper:
     def _is_steady(self) -> bool:
         """Whether the rules of the next steps are those of this one."""
         return self.step >= max(2, self.options.min_new_tokens)
+
+
+@cache
+def _number(value: int) -> np.ndarray:
+    return np.array(value, np.int64)
+
+
+@cache
+def _one(value: int) -> np.ndarray:
+    return np.array([value], np.int64)
 
 
 def _places(real: np.ndarray) -> np.ndarray:
