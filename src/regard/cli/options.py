@@ -53,12 +53,23 @@ PromptLookup = Annotated[
     int | None,
     typer.Option("--prompt-lookup-num-tokens", help="Guess so many tokens from the text before: faster, and the same."),
 ]
+Assistant = Annotated[
+    str | None,
+    typer.Option(
+        "--assistant",
+        metavar="MODEL",
+        help="A smaller model of the same vocabulary, to guess ahead: faster, and the same. For OpenVINO, no beams.",
+    ),
+]
+AssistantTokens = Annotated[
+    int | None, typer.Option("--num-assistant-tokens", help="What the assistant guesses at once, at most. Default: 20.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
-def runtime(engine: str | None, dtype: str | None) -> dict[str, str]:
+def runtime(engine: str | None, dtype: str | None, assistant: str | None = None) -> dict[str, str]:
     """What was said of what runs the model."""
-    return {name: value for name, value in (("engine", engine), ("dtype", dtype)) if value is not None}
+    return given(engine=engine, dtype=dtype, assistant=assistant)
 
 
 def given(**options: int | float | str | None) -> dict[str, Any]:

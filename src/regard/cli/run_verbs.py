@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from regard.cli.options import (
+    Assistant,
+    AssistantTokens,
     BatchTokens,
     BulkOutput,
     BulkWorkers,
@@ -110,6 +112,8 @@ def translate(
         int | None, typer.Option("--window", help="Lines to read ahead; 1 answers each line at once. Default: 512.")
     ] = None,
     long: Long = "refuse",
+    assistant: Assistant = None,
+    num_assistant_tokens: AssistantTokens = None,
     engine: Engine = None,
     dtype: Dtype = None,
     workers: BulkWorkers = None,
@@ -140,7 +144,7 @@ def translate(
         texts or [],
         file,
         bulk=Bulk(workers, output, resume),
-        runtime=runtime(engine, dtype),
+        runtime=runtime(engine, dtype, assistant),
         as_json=as_json,
         window=window,
         source_lang=source_lang,
@@ -152,6 +156,7 @@ def translate(
             num_return_sequences=n_best,
             length_penalty=length_penalty,
             max_new_tokens=max_new_tokens,
+            num_assistant_tokens=num_assistant_tokens,
         ),
     )
 

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from regard.cli.options import (
+    Assistant,
+    AssistantTokens,
     BatchTokens,
     BulkOutput,
     BulkWorkers,
@@ -51,6 +53,10 @@ Stop = Annotated[
 NBest = Annotated[
     int | None, typer.Option("--n-best", "--num-return-sequences", help="Texts for each prompt, best first.")
 ]
+ParseSpecial = Annotated[bool, typer.Option("--parse-special", help="Special tokens that a prompt spells are no text.")]
+Stream = Annotated[
+    bool | None, typer.Option("--stream/--no-stream", help="Show one text as it is written. Default: if it can be.")
+]
 Allowed = Annotated[
     list[str] | None,
     typer.Option("--allowed", metavar="TEXT", help="Write this text or another that is allowed; to be repeated."),
@@ -79,14 +85,12 @@ def generate(
     n_best: NBest = None,
     allowed: Allowed = None,
     keep_prompt: Annotated[bool, typer.Option("--keep-prompt", help="Show the prompt before its text.")] = False,
-    parse_special: Annotated[
-        bool, typer.Option("--parse-special", help="Special tokens that a prompt spells are no text.")
-    ] = False,
-    stream: Annotated[
-        bool | None, typer.Option("--stream/--no-stream", help="Show one text as it is written. Default: if it can be.")
-    ] = None,
+    parse_special: ParseSpecial = False,
+    stream: Stream = None,
     batch_tokens: BatchTokens = 4096,
     prompt_lookup_num_tokens: PromptLookup = None,
+    assistant: Assistant = None,
+    num_assistant_tokens: AssistantTokens = None,
     engine: Engine = None,
     dtype: Dtype = None,
     workers: BulkWorkers = None,
@@ -123,7 +127,7 @@ def generate(
         allowed=allowed,
         batch_tokens=batch_tokens,
         bulk=Bulk(workers, output, resume),
-        runtime=runtime(engine, dtype),
+        runtime=runtime(engine, dtype, assistant),
         settings={"stop": stop or None, "parse_special": parse_special},
         options=search_options(
             sample,
@@ -136,6 +140,7 @@ def generate(
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
             prompt_lookup_num_tokens=prompt_lookup_num_tokens,
+            num_assistant_tokens=num_assistant_tokens,
         ),
     )
 
@@ -162,6 +167,8 @@ def chat(
     no_repeat_ngram_size: NoRepeat = None,
     seed: Seed = None,
     prompt_lookup_num_tokens: PromptLookup = None,
+    assistant: Assistant = None,
+    num_assistant_tokens: AssistantTokens = None,
     engine: Engine = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -191,7 +198,7 @@ def chat(
         template=template,
         as_json=as_json,
         stop=stop or None,
-        runtime=runtime(engine, dtype),
+        runtime=runtime(engine, dtype, assistant),
         **search_options(
             sample,
             given(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p),
@@ -200,5 +207,6 @@ def chat(
             repetition_penalty=repetition_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
             prompt_lookup_num_tokens=prompt_lookup_num_tokens,
+            num_assistant_tokens=num_assistant_tokens,
         ),
     )

@@ -15,7 +15,9 @@ from regard.tasks.locate import engine_of, model_place
 READ_AHEAD = 512  # lines
 
 
-def load_task(model: str, task: str, engine: str | None = None, dtype: str = "float32") -> Any:
+def load_task(
+    model: str, task: str, engine: str | None = None, dtype: str = "float32", assistant: str | None = None
+) -> Any:
     """`regard.load`; a path without a model fails before TensorFlow is imported, which OpenVINO does without."""
     place = model_place(model)
     if engine_of(place, engine, dtype) == "openvino":
@@ -24,7 +26,7 @@ def load_task(model: str, task: str, engine: str | None = None, dtype: str = "fl
         import_tensorflow()
     from regard.tasks.loading import load
 
-    return load(place, dtype, task=task, engine=engine)  # type: ignore[arg-type]  # the verbs' choices are its own
+    return load(place, dtype, task, engine, assistant)  # type: ignore[arg-type]  # the verbs' choices are its own
 
 
 def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> Iterable[str]:

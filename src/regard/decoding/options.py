@@ -91,6 +91,8 @@ class GenerationOptions:
     renormalize_logits: bool = False  # beams add up log-probabilities of what the rules left, not of all tokens
     # guesses from the text before that are checked together, which changes nothing but the time; 0: none
     prompt_lookup_num_tokens: int = 0
+    num_assistant_tokens: int = 20  # guesses of an assistant at once, at most
+    assistant_confidence_threshold: float = 0.4  # the probability that its guess must have; 0: any
     seed: int | tuple[int, ...] | None = None  # s: s + i for row i; or one a row; None: another one each time
     return_scores: bool = False  # token_scores, and scores for greedy search and sampling
     eos_token_id: int | tuple[int, ...] | None = None
@@ -118,11 +120,8 @@ class GenerationOptions:
                 f"but is {self.num_beams}" + ("" if self.num_beams > 1 else " (or set do_sample=True)")
             )
 
-        if self.prompt_lookup_num_tokens and self.width > 1:
-            raise ConfigError(
-                "prompt_lookup_num_tokens is for one hypothesis a text: num_beams and num_return_sequences must be 1, "
-                f"but are {self.num_beams} and {self.num_return_sequences}"
-            )
+        if self.prompt_lookup_num_tokens:
+            self.check_one_hypothesis("prompt_lookup_num_tokens")
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
             forced = _as_tuple(getattr(self, name))
             if forced and set(forced) <= set(self.suppress_tokens):
@@ -170,6 +169,8 @@ class GenerationOptions:
                 if overrides.get(length) is not None:
                     raise ConfigError(f"{tokens} and {length} both say how long a text is: give one of them")
                 overrides[length] = None
+        if overrides.pop("assistant_model", None) is not None:  # an engine that reads it takes it before
+            raise ConfigError("assistant_model is read by OpenVINO alone: leave it out, or use that engine")
         known = [field.name for field in fields(self)]
         for name in overrides:
             if name not in known:
@@ -209,6 +210,14 @@ class GenerationOptions:
             if token >= vocab_size:
                 verb = "is" if isinstance(getattr(self, name), int) else "has"
                 raise ConfigError(f"{name} must be below the vocabulary's size ({vocab_size}), but {verb} {token}")
+
+    def check_one_hypothesis(self, asking: str) -> None:
+        """Raise ConfigError where there are several a text, for `asking`."""
+        if self.width > 1:
+            raise ConfigError(
+                f"{asking} is for one hypothesis a text: num_beams and num_return_sequences must be 1, "
+                f"but are {self.num_beams} and {self.num_return_sequences}"
+            )
 
     def check_stream(self) -> None:
         """Raise ConfigError where nothing is final before the end."""

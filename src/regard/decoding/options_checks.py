@@ -17,14 +17,14 @@ Word = tuple[int, ...]
 
 LEAST = {"max_new_tokens": 1, "min_new_tokens": 0, "num_beams": 1, "num_return_sequences": 1, "num_beam_groups": 1}
 LEAST |= {"max_length": 1, "min_length": 0, "top_k": 0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0}
-LEAST["prompt_lookup_num_tokens"] = 0
+LEAST |= {"prompt_lookup_num_tokens": 0, "num_assistant_tokens": 1}
 _MOST = {"num_beams": 1024, "num_return_sequences": 1024, "num_beam_groups": 64}
 _MOST["max_new_tokens"] = 2**20  # room for all of them is taken
 _MOST |= {"no_repeat_ngram_size": 1024, "encoder_no_repeat_ngram_size": 1024}
-_MOST["prompt_lookup_num_tokens"] = 64  # more never prove right together
+_MOST |= {"prompt_lookup_num_tokens": 64, "num_assistant_tokens": 64}  # more never prove right together
 _MOST_STOPS = 1024  # ids of all stop sequences together: the states of the automaton that looks for them
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of numbers: which values, and in words
-    **dict.fromkeys(("top_p", "min_p"), (lambda x: 0 <= x <= 1, "between 0 and 1")),
+    **dict.fromkeys(("top_p", "min_p", "assistant_confidence_threshold"), (lambda x: 0 <= x <= 1, "between 0 and 1")),
     **dict.fromkeys(("typical_p", "top_h"), (lambda x: 0 < x <= 1, "above 0 and at most 1")),
     **dict.fromkeys(("epsilon_cutoff", "eta_cutoff"), (lambda x: 0 <= x < 1, "at least 0 and below 1")),
     **dict.fromkeys(("temperature", "repetition_penalty", "encoder_repetition_penalty"), (lambda x: x > 0, "above 0")),

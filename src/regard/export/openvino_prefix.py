@@ -42,6 +42,10 @@ class PrefixCache:
             full[row, len(before) : full.shape[1] - (len(text) - known)] = 0
         return prompt[:, prompt.shape[1] - longest :], full
 
+    def drop(self) -> None:
+        """Somebody else fills the cache."""
+        self._hold(_NOTHING, _NOTHING)
+
     def end(self, real: np.ndarray, written: np.ndarray | None) -> None:
         """real (B', S): the slots of the rows at the end. written: what came after the one prompt; None where there
         were several rows or hypotheses, which have their beginning in common."""

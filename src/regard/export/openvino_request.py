@@ -17,7 +17,7 @@ class Request:
     def run(self, feed: Mapping[str, np.ndarray]) -> None:
         """Inputs that are not in `feed` are those of the run before.
 
-        In OpenVINO's own threads: `infer` would work in the caller's, and took up to 1.6 times as long beside others.
+        In OpenVINO's own threads: `infer` would work in the caller's, and then two threads got no further than one.
         """
         for name, array in feed.items():
             if name not in self._bound or self._bound[name][0] is not array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from regard.decoding.options import GenerationOptions
 from regard.decoding.shortlist import Shortlist, forced_shortlist, shortlist_bans, shortlist_size
-from regard.export.openvino_lookahead import Ahead, Taken
+from regard.export.openvino_lookahead import Ahead, Guesser
 from regard.export.openvino_request import Request
 
 
@@ -35,8 +35,18 @@ class Past(NamedTuple):
 class Stepper:
     """The step of one search: it knows which tokens the search will ask for."""
 
-    def __init__(self, request: Request, options: GenerationOptions, vocab_size: int, guided: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        options: GenerationOptions,
+        vocab_size: int,
+        guided: bool,
+        guesser: Guesser | None = None,
+        most_guesses: int = 0,
+    ) -> None:
+        """guided: a rule or a trie reads all logits. guesser: tells what may come, `most_guesses` tokens at once."""
         self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
+        self.guesser, self.most_guesses = guesser, most_guesses
         self.unprompted: bool | None = False
         self.step = 0
         self._banned: tuple[tuple[int, ...], np.ndarray] | None = None
@@ -68,7 +78,8 @@ class Stepper:
         bans = None if self.guided else shortlist_bans(self.options, self.step, self.unprompted)
         count = 1 if bans is None else shortlist_size(self.options, self.vocab_size)
         bias = self._bias(bans or ())
-        self.request.run({**feed, "attention_mask": real, "bias": bias, "count": _number(count), "last": _one(last)})
+        ends = {"bias": bias, "count": number(count), "last": one_number(last)}
+        self.request.run({**feed, "attention_mask": real, **ends})
         names = ("logits",) if bans is None else ("log_probs", "ids")
         return [self.request.result(name) for name in names]
 
@@ -91,7 +102,7 @@ class Stepper:
         batch, length = past.first.shape
         known = past.real.shape[1] > length  # all go on from what row 0 of the cache holds
         rows = np.zeros(batch, np.int32) if known else np.arange(batch, dtype=np.int32)
-        places = _places(past.real)[:, -length:]
+        places = places_of(past.real)[:, -length:]
         return {"input_ids": past.first, "position_ids": places, "beam_idx": rows, **past.memory}
 
     def _feed(self, ids: np.ndarray, parents: np.ndarray, past: Past) -> tuple[dict[str, Any], Past]:
@@ -109,36 +120,43 @@ class Stepper:
     def _looking_ahead(self, ids: np.ndarray, past: Past) -> tuple[list[np.ndarray], Past]:
         """As a step of one hypothesis a text, with guesses of what comes after it; nothing is run where all rows were
         guessed right."""
-        room = self.options.max_new_tokens - 2 - self.step  # the last token may have rules of its own
-        count = min(self.options.prompt_lookup_num_tokens, room) if self._is_steady() else 0
         real = past.real.copy()
         rows = zip(past.ahead, ids[:, 0].tolist(), real, strict=True)
-        taken = [one.take(token, row, count) for one, token, row in rows]
-        ahead = tuple(one.ahead for one in taken)
-        fresh = max(len(one.read) for one in taken)
+        ahead = tuple(one.after(token, row) for one, token, row in rows)
         past = past._replace(real=real, ahead=ahead)
-        if fresh:
-            past = self._read(taken, fresh, past)
+        if not all(one.found for one in ahead):
+            past = self._read(past)
         found = [one.found.pop(0) for one in past.ahead]
         return [np.stack(parts) for parts in zip(*found, strict=True)], past
 
-    def _read(self, taken: list[Taken], fresh: int, past: Past) -> Past:
-        """Run the tokens that each row has to read, at most `fresh` of them: the others are padding."""
-        ids, new = np.zeros((len(taken), fresh), np.int32), np.zeros((len(taken), fresh), np.int32)
-        for row, one in enumerate(taken):
-            ids[row, : len(one.read)], new[row, : len(one.read)] = one.read, 1
+    def _read(self, past: Past) -> Past:
+        """Run the last token of each row of which nothing is known, and guesses after it; what others have less is
+        padding."""
+        assert self.guesser is not None
+        room = self.options.max_new_tokens - 2 - self.step  # the last token may have rules of its own
+        count = min(self.most_guesses, room) if self._is_steady() else 0
+        guesses = self.guesser(past.ahead, [0 if one.found else count for one in past.ahead])
+        read = [[] if one.found else [one.text[-1], *more] for one, more in zip(past.ahead, guesses, strict=True)]
+        rows, fresh, before = len(read), max(map(len, read)), past.real.shape[1]
+        ids, new = np.zeros((rows, fresh), np.int32), np.zeros((rows, fresh), np.int32)
+        for row, tokens in enumerate(read):
+            ids[row, : len(tokens)], new[row, : len(tokens)] = tokens, 1
         real = np.concatenate([past.real, new], axis=1)
-        rows = np.arange(len(taken)) if past.cut is None else past.cut
-        feed = {"input_ids": ids, "position_ids": _places(real)[:, -fresh:], "beam_idx": rows.astype(np.int32)}
-        feed |= past.memory
-        found = [part.reshape(len(taken), fresh, -1).copy() for part in self._infer(feed, real, fresh)]
-        for row, one in enumerate(taken):
-            for place in range(len(one.read)):
-                one.ahead.found.append([part[row, place] for part in found])
-            if one.read:
-                one.ahead.slots[:] = range(past.real.shape[1] + 1, past.real.shape[1] + len(one.read))
-        real[:, past.real.shape[1] + 1 :] = 0  # guesses become real when they prove right
-        return past._replace(real=real, together=False, cut=None)
+        cached = np.arange(rows) if past.cut is None else past.cut
+        feed = {"input_ids": ids, "position_ids": places_of(real)[:, -fresh:], "beam_idx": cached.astype(np.int32)}
+        found = [part.reshape(rows, fresh, -1).copy() for part in self._infer({**feed, **past.memory}, real, fresh)]
+        real[:, before + 1 :] = 0  # guesses become real when they prove right
+        ahead = [
+            one._replace(
+                guesses=tokens[1:],
+                slots=list(range(before + 1, before + len(tokens))),
+                found=[[part[row, place] for part in found] for place in range(len(tokens))],
+            )
+            if tokens
+            else one
+            for row, (one, tokens) in enumerate(zip(past.ahead, read, strict=True))
+        ]
+        return past._replace(real=real, ahead=tuple(ahead), together=False, cut=None)
 
     def _is_steady(self) -> bool:
         """Whether the rules of the next steps are those of this one."""
@@ -146,15 +164,17 @@ class Stepper:
 
 
 @cache
-def _number(value: int) -> np.ndarray:
+def number(value: int) -> np.ndarray:
+    """A scalar input; one array for each value, so that it is bound but once."""
     return np.array(value, np.int64)
 
 
 @cache
-def _one(value: int) -> np.ndarray:
+def one_number(value: int) -> np.ndarray:
+    """As `number`, of one dimension."""
     return np.array([value], np.int64)
 
 
-def _places(real: np.ndarray) -> np.ndarray:
+def places_of(real: np.ndarray) -> np.ndarray:
     """Positions among the real tokens; padding repeats a neighbour's."""
     return np.maximum(np.cumsum(real, axis=1) - 1, 0).astype(np.int32)

@@ -15,7 +15,13 @@ Engine = Literal["tensorflow", "openvino"]
 GENERATING = ("translate", "summarise", "generate", "chat", "caption")  # which any engine runs
 
 
-def load(path: str | Path, dtype: str = "float32", task: str | None = None, engine: Engine | None = None) -> Any:
+def load(
+    path: str | Path,
+    dtype: str = "float32",
+    task: str | None = None,
+    engine: Engine | None = None,
+    assistant: str | Path | None = None,
+) -> Any:
     """The task that the checkpoint at `path` is for, a `Translator`, `TextClassifier`, `Embedder` and so on; `task`, a
     key of TASKS, where another one is wanted.
 
@@ -23,6 +29,8 @@ def load(path: str | Path, dtype: str = "float32", task: str | None = None, engi
     file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
     for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO, which needs no TensorFlow, for a
     directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs any model that generates tokens.
+    assistant: the path of a smaller model of the same vocabulary, whose guesses OpenVINO reads ahead
+    (`OpenVINOEngine.generate`); it writes the same texts sooner.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """
@@ -34,6 +42,8 @@ def load(path: str | Path, dtype: str = "float32", task: str | None = None, engi
         place = read_modules(sentences).encoder
         task = task or "embed"
     found = Found(_model(place, dtype, engine), place, sentences)
+    if assistant is not None:
+        _assist(found, assistant, dtype)
     return _chosen(found, task).make(found)
 
 
@@ -46,6 +56,19 @@ def _model(place: Path, dtype: str, engine: str | None) -> Any:
     from regard.interop.checkpoints import load_model  # and with it Keras, which an exported model does without
 
     return load_model(place, dtype)
+
+
+def _assist(found: Found, path: str | Path, dtype: str) -> None:
+    """Load the model at `path` as the assistant of another."""
+    if not hasattr(found.model, "assistant_model"):
+        raise ConfigError("assistant is for engine='openvino' (--engine openvino): leave it out, or use that engine")
+    place = model_place(path)
+    helper = Found(_model(place, dtype, "openvino"), place)
+    found.model.check_assistant(helper.model)
+    ours, theirs = found.tokenizer, helper.tokenizer
+    if ours.content_hash != theirs.content_hash and ours.pieces() != theirs.pieces():
+        raise ConfigError(f"the assistant {path} has another vocabulary than {found.place}: it must have its tokens")
+    found.model.assistant_model = helper.model
 
 
 def _chosen(found: Found, name: str | None) -> Task:
