@@ -79,6 +79,27 @@ def test_a_row_is_decoded_as_if_it_were_alone(llama, options):
     assert len(set(together.lengths[:, 0].tolist())) > 1, "some end before others"
 
 
+@pytest.mark.parametrize("name", ["marian-seq2seq", "bart-seq2seq", "t5-seq2seq", "m2m100-seq2seq"])
+def test_texts_of_like_lengths_are_read_together_and_nothing_else_changes(monkeypatch, name):
+    random, lengths = np.random.default_rng(0), [9, 2, 7, 3, 1, 8, 2, 5]
+    real = np.array([[1] * length + [0] * (9 - length) for length in lengths])
+    real[3:5] = real[3:5, ::-1]  # padded on the left
+    ids = random.integers(5, 30, real.shape) * real + (1 - real)  # 1 is the padding of some, and to be ignored by all
+    model, batch = load_openvino(CASES / name), {"input_ids": ids, "attention_mask": real}
+    options = {"max_new_tokens": 5, "num_beams": 2, "min_new_tokens": 5}
+    at_once = model.generate(batch, **options)
+    monkeypatch.setattr("regard.export.openvino_engine.READ_TOGETHER", 2)
+    shapes, run = [], model._encoder.run
+    monkeypatch.setattr(model._encoder, "run", lambda feed: (shapes.append(feed["input_ids"].shape), run(feed)))
+    apart = model.generate(batch, **options)
+    assert shapes == [(2, 2), (2, 3), (2, 7), (2, 9)]
+    np.testing.assert_array_equal(apart.sequences, at_once.sequences)
+    np.testing.assert_allclose(apart.scores, at_once.scores, atol=1e-5)
+    for row in range(len(ids)):
+        alone = model.generate({key: value[row : row + 1] for key, value in batch.items()}, **options)
+        np.testing.assert_allclose(apart.scores[row], alone.scores[0], atol=1e-5)
+
+
 def test_a_stream_ends_with_what_generate_finds(llama):
     *_, last = llama.generate_stream(BATCH, max_new_tokens=6, every=2)
     np.testing.assert_array_equal(last.sequences, llama.generate(BATCH, max_new_tokens=6).sequences)

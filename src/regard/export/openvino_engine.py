@@ -26,6 +26,7 @@ from regard.specs import ModelSpec
 
 Precision = Literal["float32", "bfloat16"]
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+READ_TOGETHER = 8  # texts of a batch that the encoder reads at once; fewer fill no product
 _FORBIDDEN = np.float32(-1e38)
 _UNREAD = ("segment_ids", "position_ids", "token_type_ids", MEMORY)
 
@@ -206,16 +207,29 @@ class OpenVINOEngine:
             return {}
         first = source_keys(self.spec)[0]
         if self.spec.source is None:
-            real = _mask_of(given, "")
-            feed = {"input_ids": given["input_ids"].astype(np.int32), "attention_mask": real}
-        else:
-            real, feed = None, {first: given[first].astype(np.float32)}
-        self._encoder.run(feed)
+            return self._read_by_length(given["input_ids"].astype(np.int32), _mask_of(given, ""))
+        self._encoder.run({first: given[first].astype(np.float32)})
         memory = {name: self._encoder.result(name).copy() for name in self._encoder.results}
         rows, length = memory["memory_keys_0"].shape[0], memory["memory_keys_0"].shape[2]
-        mask = np.zeros((rows, 1, 1, length), np.float32)
-        if real is not None:
-            mask[:, 0, 0] = np.where(real != 0, 0, _FORBIDDEN)
+        return {**memory, "memory_mask": np.zeros((rows, 1, 1, length), np.float32)}
+
+    def _read_by_length(self, ids: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+        """The memory of texts (B, S), those of like lengths read together: padding costs as much as text."""
+        assert self._encoder is not None
+        order = np.argsort(1 - real, axis=1, kind="stable")  # the padding after the text
+        ids, real = (np.take_along_axis(array, order, axis=1) for array in (ids, real))
+        lengths, memory = real.sum(axis=1), {}
+        longest = max(int(lengths.max()), 1)
+        for rows in np.array_split(np.argsort(lengths, kind="stable"), max(1, len(ids) // READ_TOGETHER)):
+            length = max(int(lengths[rows].max()), 1)
+            self._encoder.run({"input_ids": ids[rows, :length], "attention_mask": real[rows, :length]})
+            for name in self._encoder.results:
+                found = self._encoder.result(name)
+                if name not in memory:
+                    shape = (len(ids), found.shape[1], longest, found.shape[3])
+                    memory[name] = np.zeros(shape, np.float32)
+                memory[name][rows, :, :length] = found
+        mask = np.where(real[:, None, None, :longest] != 0, np.float32(0), _FORBIDDEN)
         return {**memory, "memory_mask": mask}
 
 
