@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -17,6 +18,8 @@ from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError
 
 Step = Callable[[Array, Array, Any], tuple[Array, Any]]
+
+_stops_of = lru_cache(maxsize=16)(stop_sequences_table)  # which a search in NumPy asks for three times a step
 
 
 class Given(TypedDict, total=False):
@@ -144,7 +147,7 @@ class Search:
     def _strategy(self, rows: Rows) -> Any:
         options, ops = self.options, self.ops
         if options.stop_sequences:
-            rows = rows._replace(stops=(*rows.stops, stop_sequences_table(options.stop_sequences)))
+            rows = rows._replace(stops=(*rows.stops, _stops_of(options.stop_sequences)))
         strategy: Any = Sampler
         if options.num_beams > 1:
             strategy = BeamSearch if options.num_beam_groups == 1 else DiverseBeamSearch
