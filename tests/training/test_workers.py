@@ -110,7 +110,8 @@ def test_a_worker_that_is_killed_stops_all_and_a_new_start_ends_with_the_same_bi
     os.kill(workers_of(started)[1], signal.SIGKILL)
     assert started.wait(60) == 69
     said = begun.with_suffix(".stderr").read_text("utf-8")
-    assert "worker 0 of 2 stops, for it has lost another: /job:worker/replica:0/task:1; start all of them again" in said
+    # Which words TensorFlow has for it hangs on whether the connection or the heartbeat breaks first.
+    assert re.search(r"worker 0 of 2 stops, for it has lost another: .+; start all of them again", said), said
     assert "regard: worker 1 of 2 ended by SIGKILL" in said
     assert "--workers 2\n" in said
     print(f"stopped {time.monotonic() - began:.1f} s after the kill")
