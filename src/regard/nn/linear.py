@@ -39,7 +39,7 @@ class Linear(Layer):
     def call(self, x: Tensor) -> Tensor:
         *outer, width = ops.shape(x)
         bias = self.bias
-        if bias is not None and self.biased is not None:  # no gradient reaches the others, so that they are never trained
+        if bias is not None and self.biased is not None:  # no gradient reaches the others
             bias = ops.cast(bias, self.compute_dtype) * ops.convert_to_tensor(self.biased, dtype=self.compute_dtype)
         product = kernels.affine(ops.reshape(x, (-1, width)), self.kernel, bias)
         return ops.reshape(product, (*outer, product.shape[-1]))

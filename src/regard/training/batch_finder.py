@@ -61,8 +61,9 @@ def find_batch(
     """Take one step of the run's fresh network at each size, on the fullest of its first batches, and forget it.
 
     memory: bytes that the process may hold; absent: 0.8 of what is free, and what it holds already. largest: the size
-    not to go beyond; absent: 65,536 tokens, 1,024 images or recordings. The data are prepared under the run directory if that is
-    not done; nothing else in it is written or read. Raises ConfigError on a GPU, whose memory is not the process's.
+    not to go beyond; absent: 65,536 tokens, 1,024 images or recordings. The data are prepared under the run directory
+    if that is not done; nothing else in it is written or read. Raises ConfigError on a GPU, whose memory is not the
+    process's.
     """
     if tf.config.list_physical_devices("GPU"):
         raise ConfigError("the batch is found by the memory of a CPU's process, but this machine has a GPU: set it")
