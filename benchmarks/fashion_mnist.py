@@ -51,7 +51,7 @@ def predictions(run: Path, split: str) -> tuple[Answers, Answers]:
 
     prepared = PreparedData.open(run / "data")
     engine = load(run).engine
-    how = Batching(batch_tokens=1, seed=0, shuffle=False, batch_images=500)
+    how = Batching(batch_tokens=1, seed=0, shuffle=False, batch_rows=500)
     batches = objective_of(load_run(run / "run.toml")).of(prepared).batches(
         prepared.split(split), prepared.tokenizer, how
     )

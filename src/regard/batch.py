@@ -81,6 +81,29 @@ class CaptionExample(NamedTuple):
         return ()
 
 
+class SpeechExample(NamedTuple):
+    """A recording and what is said in it, as a corpus gives it."""
+
+    audio: str  # a path, or the file itself as a data: URI
+    text: str
+    group: str = ""  # what is scored by itself: a kind of voice, a room
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a tokenizer learns from."""
+        return (self.text,)
+
+    @property
+    def key(self) -> str:
+        """Recordings of one text never fall on both sides of a split, whoever speaks it."""
+        return self.text
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """It has no labels."""
+        return ()
+
+
 class ImageExample(NamedTuple):
     """An image and its label, as a corpus gives it."""
 

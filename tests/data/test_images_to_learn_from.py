@@ -16,7 +16,8 @@ from regard.data.augmentation import AREA, ImageAugmenter
 from regard.data.batching import Position
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.classify_image import ClassifyImage
-from regard.data.objectives.images import opened, square
+from regard.data.objectives.files import opened
+from regard.data.objectives.images import square
 from regard.data.objectives.objective import Batching
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
@@ -24,7 +25,7 @@ from regard.errors import ConfigError, DataError, InputError
 from regard.features.image import ImageProcessor
 
 SIDE = 8
-SEES_ALL = Batching(batch_tokens=1, seed=3, shuffle=False, batch_images=100)
+SEES_ALL = Batching(batch_tokens=1, seed=3, shuffle=False, batch_rows=100)
 
 
 def picture(seed, size=(SIDE, SIDE)):
@@ -217,7 +218,7 @@ def test_batches_have_the_asked_number_of_images(album, tmp_path):
     prepared = prepare(run, tmp_path / "data")
     objective = objective_of(run).of(prepared)
     assert isinstance(objective, ClassifyImage)
-    batches = objective.batches(prepared.split("train"), prepared.tokenizer, SEES_ALL._replace(batch_images=3))
+    batches = objective.batches(prepared.split("train"), prepared.tokenizer, SEES_ALL._replace(batch_rows=3))
     assert [len(batch["labels"]) for batch in batches.epoch()] == [3, 3, 1]
     assert batches.tally(next(batches.epoch())) == (3, 3, 3)
 

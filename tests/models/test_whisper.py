@@ -5,12 +5,14 @@ from math import prod
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from regard.errors import CheckpointError, ConfigError
 from regard.interop.checkpoints import load_model, save_model
 from regard.models.catalog import FAMILIES
 from regard.models.family import Config
 from regard.models.forms import build_model
+from regard.models.presets import Vocabulary, preset_spec
 from regard.specs import AudioSpec, HeadSpec
 
 WHISPER = FAMILIES["whisper"]
@@ -146,3 +148,42 @@ def test_the_encoder_reads_its_table_from_the_checkpoint():
     assert isinstance(source, AudioSpec)
     assert (source.positions.kind, source.positions.max_positions) == ("stored", 9)
     assert shapes(spec())["model.encoder.embed_positions.weight"] == (7, 12)
+
+
+def test_the_bias_of_keys_is_never_trained_for_no_checkpoint_holds_it():
+    model = build_model(spec())
+    biases = [v for v in model.trainable_variables if v.path.endswith(("query_key_value/bias", "key_value/bias"))]
+    rng = np.random.default_rng(0)
+    batch = {"input_features": rng.normal(size=(2, 14, 5)).astype("float32"), "labels": np.array([[5, 6, 2]] * 2)}
+    with tf.GradientTape() as tape:
+        loss = model(batch).loss
+    gradients = tape.gradient(loss, [bias.value for bias in biases])
+    assert len(biases) == 5
+    for bias, gradient in zip(biases, gradients, strict=True):
+        parts = np.asarray(gradient).reshape(-1, 12)
+        keys = 1 if "query" in bias.path.rpartition("attention/")[2] else 0
+        assert not parts[keys].any()
+        assert all(part.any() for place, part in enumerate(parts) if place != keys)
+
+
+def test_an_encoder_with_a_ctc_head_is_saved_in_its_own_layout_and_loaded_as_it_is(tmp_path):
+    chosen = preset_spec(
+        "whisper-mini", Vocabulary(29, pad=28, eos=0), "ctc", 29, width=12, heads=3, encoder_depth=1, source_positions=7
+    )
+    assert (chosen.form, chosen.embedding, chosen.vocab_size) == ("encoder", None, 29)
+    model = build_model(chosen)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.spec == chosen
+    features = {"input_features": np.random.default_rng(0).normal(size=(2, 14, 80)).astype("float32")}
+    logits = model(features).logits
+    assert logits.shape == (2, 7, 29)
+    np.testing.assert_array_equal(loaded(features).logits, logits)
+    names = {name for name in shapes(chosen) if "ctc" in name or "conv1" in name}
+    assert names == {"ctc_head.weight", "ctc_head.bias", "model.encoder.conv1.weight", "model.encoder.conv1.bias"}
+
+
+def test_a_ctc_head_needs_a_blank_among_its_labels():
+    for pad in (None, 29):
+        with pytest.raises(ConfigError, match=r"a ctc head needs an encoder alone, and tokens\.pad among its labels"):
+            spec(architectures=["WhisperForCTC"], pad_token_id=pad)

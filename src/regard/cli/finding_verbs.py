@@ -56,8 +56,8 @@ def find_batch(
     """Find a batch size: take single steps at sizes that double, and see what memory each takes.
 
     The table also says how fast each size trains: a larger one is not always faster. `training.batch_tokens = "auto"`
-    (of images, batch_images) does the same before the first step of a run. The data are prepared as `prepare` does;
-    nothing else is left in the run directory.
+    (of images batch_images, of sounds batch_recordings) does the same before the first step of a run. The data are
+    prepared as `prepare` does; nothing else is left in the run directory.
 
     \b
     Examples:

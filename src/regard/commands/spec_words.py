@@ -89,6 +89,8 @@ def _head(head: HeadSpec, labels: Sequence[str]) -> str:
         return "one vector" + ("" if head.width is None else f" of {head.width}")
     if head.kind == "hidden":
         return "none" if head.dense is None else "a pooler"
+    if head.kind == "ctc":
+        return f"which of {head.labels:,} tokens each frame says, or none"
     what = "each token" if head.kind == "token_class" else "the whole"
     named = f": {_listed(labels)}" if labels else ""
     return f"{head.labels} labels of {what}{_PROBLEMS[head.problem]}{named}"

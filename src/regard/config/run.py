@@ -16,7 +16,7 @@ from regard.config.sections import (
     TrainingConfig,
 )
 from regard.config.sizes import SIZES, SizeName
-from regard.config.tasks import IMAGE_TASKS, OWNED, TASKS, TaskName, with_defaults
+from regard.config.tasks import IMAGE_TASKS, OWNED, SOUND_TASKS, TASKS, TaskName, with_defaults
 
 
 class RunConfig(Section):
@@ -67,6 +67,8 @@ class RunConfig(Section):
             yield f"training.best = {self.training.best!r} needs training.score_examples above 0"
         if self.task in IMAGE_TASKS:
             yield from self._image_problems()
+        if self.task in SOUND_TASKS:
+            yield from self._sound_problems()
         if self.task == "classify":
             yield from self._classify_problems()
         beside = self.tokenizer.changed(*type(self.tokenizer).model_fields)
@@ -100,6 +102,16 @@ class RunConfig(Section):
             yield "data.image_size is missing: the pixels a side to which images are resized"
         if self.model.from_ is not None and size is not None:
             yield "data.image_size cannot stand beside model.from, which brings how images are prepared: leave it out"
+
+    def _sound_problems(self) -> Iterator[str]:
+        if self.model.from_ is not None:
+            yield f"model.from is for other tasks: {self.task} trains a new network, so name its model.preset instead"
+        if self.data.audio_seconds is None:
+            yield "data.audio_seconds is missing: the longest recording, which is all that the model hears at a time"
+        if self.task == "transcribe-ctc":
+            beside = self.model.changed("decoder_depth", "max_positions")
+            if beside is not None:
+                yield f"model.{beside} is of a decoder, which transcribe-ctc has none of: leave it out"
 
     def _classify_problems(self) -> Iterator[str]:
         problem, best = self.objective.problem, self.training.best

@@ -66,6 +66,7 @@ class DataConfig(Section):
     # other texts are read in windows; all of it is counted.
     max_tokens: int = Field(default=128, ge=2)
     image_size: int | None = Field(default=None, ge=1)  # pixels a side that images are resized to
+    audio_seconds: int | None = Field(default=None, ge=1, le=30)  # of a recording; longer ones are dropped, and counted
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
     # An epoch has rows of a corpus in proportion to (weight * examples)**(1 / temperature); absent: each row once.
     temperature: float | None = Field(default=None, ge=1)
@@ -85,11 +86,19 @@ class DataConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """How training images are varied: anew each epoch, by a hash of the seed, the epoch and the image."""
+    """How training images and recordings are varied: anew each epoch, by a hash of seed, epoch and example."""
 
     crop_padding: int = Field(default=0, ge=0)  # pixels of black on each side, of which a random crop is taken
     flip: bool = False  # half of them are mirrored, left to right
     erase: float = Field(default=0.0, ge=0, le=1)  # the share of which a random rectangle becomes noise
+    level: float = Field(default=0.0, ge=0, le=40)  # decibels by which recordings become louder or softer, at most
+    room: float = Field(default=0.0, ge=0, le=1)  # the share of them that get echoes,
+    noise: float = Field(default=0.0, ge=0, le=1)  # noise, 5 to 30 decibels below the sound,
+    band: float = Field(default=0.0, ge=0, le=1)  # or lose what is below 50 to 300 hz and above 3 to 7 khz
+    frequency_masks: int = Field(default=0, ge=0, le=16)  # SpecAugment's: bands of mels in each recording,
+    frequency_mask: int = Field(default=15, ge=1)  # the widest one
+    time_masks: int = Field(default=0, ge=0, le=16)  # and stretches of frames,
+    time_mask: int = Field(default=50, ge=1)  # the longest one, which takes a fifth of the recording at most
 
 
 class ObjectiveConfig(Section):
@@ -168,10 +177,11 @@ class TrainingConfig(Section):
     steps: int | None = Field(default=None, ge=1)  # optimizer updates
     epochs: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
-    # Of one micro-batch, over all replicas: rows * longest side, padding included; of images, how many.
+    # Of one micro-batch, over all replicas: rows * longest side, padding included; of images and recordings, how many.
     # auto: as many as the memory holds, found once, before the first step.
     batch_tokens: BatchSize = 4096
     batch_images: BatchSize = 128
+    batch_recordings: BatchSize = 32
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -18,8 +18,18 @@ TaskName = Literal[
     "embed",
     "classify-image",
     "caption",
+    "transcribe",
+    "transcribe-ctc",
 ]
 IMAGE_TASKS: tuple[TaskName, ...] = ("classify-image", "caption")  # whose models read images
+SOUND_TASKS: tuple[TaskName, ...] = ("transcribe", "transcribe-ctc")  # whose models read recordings
+
+
+def batch_key(task: TaskName) -> str:
+    """The key of [training] that says how large a batch is."""
+    if task in IMAGE_TASKS:
+        return "batch_images"
+    return "batch_recordings" if task in SOUND_TASKS else "batch_tokens"
 
 
 class TaskRules(NamedTuple):
@@ -32,12 +42,23 @@ class TaskRules(NamedTuple):
     senseless: tuple[str, ...] = ()  # keys of all the others that say nothing to it
 
 
+_OF_IMAGES = (
+    *("data.image_size", "training.batch_images"),
+    *("augmentation.crop_padding", "augmentation.flip", "augmentation.erase"),
+)
+_OF_SOUNDS = (
+    *("data.audio_seconds", "training.batch_recordings"),
+    *("augmentation.level", "augmentation.room", "augmentation.noise", "augmentation.band"),
+    *("augmentation.frequency_masks", "augmentation.frequency_mask"),
+    *("augmentation.time_masks", "augmentation.time_mask"),
+)
 # Keys that belong to some tasks alone; whole tables by their name.
 OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
-    *("data.image_size", "augmentation", "training.batch_images"),
+    *_OF_IMAGES,
+    *_OF_SOUNDS,
 )
 _MIXED = ("data.temperature", "data.curriculum")  # of tasks that batch texts by their lengths
 _WRITING = ("training.score_examples", "decoding", "training.label_smoothing", *_MIXED)
@@ -107,15 +128,29 @@ TASKS: dict[str, TaskRules] = {
     "classify-image": TaskRules(
         ("jsonl",),
         ("loss", "accuracy", "f1"),
-        ("training.label_smoothing", "data.image_size", "augmentation", "training.batch_images"),
+        ("training.label_smoothing", *_OF_IMAGES),
         {"model": {"preset": "vit-tiny"}, "training": _PLAIN},
         ("tokenizer", "data.max_tokens", "training.batch_tokens"),
     ),
     "caption": TaskRules(
         ("jsonl",),
         ("loss", "bleu"),
-        (*_WRITING, "data.image_size", "augmentation", "training.batch_images"),
+        (*_WRITING, *_OF_IMAGES),
         {"model": {"preset": "vit-gpt2-tiny"}},
+        ("training.batch_tokens",),
+    ),
+    "transcribe": TaskRules(
+        ("jsonl",),
+        ("loss", "wer", "cer"),
+        ("training.score_examples", "decoding", "training.label_smoothing", *_OF_SOUNDS),
+        {"model": {"preset": "whisper-mini"}},
+        ("training.batch_tokens",),
+    ),
+    "transcribe-ctc": TaskRules(
+        ("jsonl",),
+        ("loss", "wer", "cer"),
+        _OF_SOUNDS,
+        {"model": {"preset": "whisper-mini"}, "training": _PLAIN},
         ("training.batch_tokens",),
     ),
 }

@@ -16,6 +16,7 @@ from regard.corpora.question_sets import (
     build_python_questions,
     build_written_answers,
 )
+from regard.corpora.speech import build_speech
 from regard.errors import ConfigError
 
 __all__ = ["BUILDERS", "Corpora", "build", "default_cache"]
@@ -33,6 +34,7 @@ BUILDERS: dict[str, Builder] = {
     "questions-packages": Builder(build_package_questions, ("answer",)),
     "questions": Builder(build_all_questions, ("answer",)),
     "written-answers": Builder(build_written_answers, ("text-to-text",)),
+    "speech": Builder(build_speech, ("transcribe", "transcribe-ctc")),
     "english": Builder(build_english, ("language-model", "masked-language-model", "span-corruption")),
 }
 

@@ -22,11 +22,12 @@ _TIMEOUT = 1800  # seconds for one apt command
 
 
 class Package(NamedTuple):
-    """A binary package for all architectures."""
+    """A binary package."""
 
     name: str
     version: str
     sha256: str  # of the .deb
+    architecture: Literal["all", "amd64"] = "all"
 
 
 class Index(NamedTuple):
@@ -64,7 +65,7 @@ class Fetcher:
         Raises:
             FetchError: apt is missing or does not offer this version, or the file has another hash.
         """
-        path = self._packages / f"{package.name}_{package.version.replace(':', '%3a')}_all.deb"
+        path = self._packages / f"{package.name}_{package.version.replace(':', '%3a')}_{package.architecture}.deb"
         if not _is_pinned(path, package.sha256):
             self._packages.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._packages) as directory:

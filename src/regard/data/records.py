@@ -1,5 +1,5 @@
 """What a line of a corpus says, one kind of record a task; `regard.batch` has more, which
-corpora give: a pair of texts, an image with its label, an image with its caption.
+corpora give: a pair of texts, an image with its label or its caption, a recording with its text.
 
 `texts` are what a tokenizer learns from, `key` is what a split by hash goes by (records of one key never fall on both
 sides), `names` are the labels that it mentions. A record is a NamedTuple of JSON's own types, so that it goes to disk.
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from regard.batch import CaptionExample, ImageExample
+from regard.batch import CaptionExample, ImageExample, SpeechExample
 
 
 class Record(Protocol):
@@ -150,6 +150,13 @@ def parse_image(values: Mapping[str, Any]) -> ImageExample:
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
     """ "image", a path or a data: URI, and "caption"."""
     return CaptionExample(_text(values, "image"), _text(values, "caption").strip())
+
+
+def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
+    """ "audio", a path or a data: URI, "text", and optionally "group"."""
+    group = values.get("group")
+    named = "" if group is None else _name(group, '"group"')
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), named)
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:

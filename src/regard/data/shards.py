@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.errors import DataError
-from regard.features.image import ImageProcessor
 from regard.features.processor_config import FILE as PROCESSOR
+from regard.features.processors import Processor, read_processor
 from regard.features.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -66,13 +66,13 @@ class PreparedData:
         return str(self.manifest["tokenizer"].get("content_hash", ""))
 
     @cached_property
-    def processor(self) -> ImageProcessor | None:
-        """What the images were prepared with; None where there are none."""
+    def processor(self) -> Processor | None:
+        """What the images or the sounds were prepared with; None where there are none."""
         file = self.directory / PROCESSOR
-        return ImageProcessor.from_config(json.loads(file.read_bytes())) if file.is_file() else None
+        return read_processor(json.loads(file.read_bytes())) if file.is_file() else None
 
     def save(self, directory: Path) -> None:
-        """Write what stands beside a model's weights: its tokenizer, and how its images are prepared."""
+        """Write what stands beside a model's weights: its tokenizer, and how its images or sounds are prepared."""
         for companion in (self.tokenizer, self.processor):
             if companion is not None:
                 companion.save(directory)

@@ -23,7 +23,7 @@ class Use(NamedTuple):
     """What a run's task is called on hubs, by whom it is loaded there, and how it is used here."""
 
     pipeline: str
-    auto: str  # the class of Transformers
+    auto: str | None  # the class of Transformers; None where it has none
     command: str
     python: str
     noun: str
@@ -101,6 +101,13 @@ USES: dict[str, Use] = {
         "transcribe . sound.wav",
         'task("sound.wav").text',
         "A transcriber",
+    ),
+    "transcribe-ctc": Use(
+        "automatic-speech-recognition",
+        None,
+        "transcribe . sound.wav",
+        'task("sound.wav").text',
+        "A transcriber without a decoder",
     ),
     "embed": Use("sentence-similarity", "AutoModel", 'embed . "A text."', 'task("A text.").vector', "An embedder"),
 }

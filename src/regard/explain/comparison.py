@@ -12,6 +12,7 @@ from regard.explain.charts import Chart, Line, finite
 from regard.explain.curves import Curves, Kind, Point
 from regard.explain.report import format_cell
 from regard.explain.svg import printable
+from regard.metrics.catalog import METRICS
 
 MOST_RUNS = 8  # lines that one can tell apart
 
@@ -47,7 +48,7 @@ _SHOWN = (
     Shown("train", "tokens_per_second", "Speed", "tokens per second", "Real tokens; padding is not counted.", True),
     Shown("train", "padding", "Padding", "share of the cells", "What a batch holds beside tokens.", True),
 )
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "bits_per_byte"})
+LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
 
 
 class Row(NamedTuple):

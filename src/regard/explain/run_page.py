@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from regard.data.objectives.images import opened
+from regard.data.objectives.files import opened, shown_name
 from regard.errors import InputError
 from regard.explain.attention import AttentionExample, cross_attention
 from regard.explain.card import USES, network_words
@@ -16,9 +16,10 @@ from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.words import WORDS
 from regard.features.rgb import read_image
 from regard.metrics.catalog import METRICS
-from regard.tasks.judging.images import IMAGE, shown_name
+from regard.tasks.judging.images import IMAGE
 from regard.tasks.judging.judgement import ALL, Judgement
 from regard.tasks.judging.records import EvaluationRecord
+from regard.tasks.judging.sounds import SOUND
 
 PAGE = "report.html"
 _ITEMS = 12
@@ -119,7 +120,7 @@ def _item(judgement: Judgement) -> Item:
     first, *others = judgement.inputs.values()
     image = judgement.inputs.get(IMAGE)
     return Item(
-        source=first if image is None else shown_name(image),
+        source=shown_name(first) if judgement.inputs.keys() & {IMAGE, SOUND} else first,
         context="\n".join(others),
         reference=judgement.reference,
         output=judgement.output,

@@ -62,7 +62,8 @@ WORDS: dict[str, Words] = {
         _WRITTEN,
         noun="transcripts",
         columns=("Sound", "Reference", "Transcript"),
-        scores="Validation recordings, transcribed and compared with what was said.",
+        scores="Validation recordings, transcribed and compared with what was said: the share of words, and of "
+        "characters, that are wrong, missing or too many. 0 is perfect.",
     ),
     "classify": Words(
         noun="classifications",
@@ -127,5 +128,10 @@ WORDS["text-to-text"] = replace(
     columns=("Source", "Reference", "Text"),
     scores="Validation's outputs compared with their references: exact match, articles and punctuation aside, and F1 "
     "of the words that both share. 100 is perfect.",
+)
+WORDS["transcribe-ctc"] = replace(
+    WORDS["transcribe"],
+    loss="How surprised the model is by the right text, over all ways to spread it over the frames (connectionist "
+    "temporal classification): lower is better." + _TRAINING,
 )
 WORDS["span-corruption"] = replace(_WRITTEN, noun="texts")

@@ -1,10 +1,13 @@
 """Recordings -> log-mel features, as Whisper's preprocessor_config.json has it: batches, and windows of long audio."""
 
+import hashlib
+import json
 import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -108,6 +111,15 @@ class AudioProcessor:
             "nb_max_frames": self.log_mel.window_samples // self.log_mel.hop_length,
         }
 
+    def save(self, directory: Path) -> None:
+        """Write preprocessor_config.json, as a checkpoint has it."""
+        (directory / FILE).write_text(json.dumps(self.to_config(), indent=2, sort_keys=True) + "\n", "utf-8")
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of what it says: equal processors, equal hash."""
+        return hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode()).hexdigest()
+
     def __call__(self, audio: Audio | Sequence[Audio]) -> NDArray[np.float32]:
         """`input_features`, (B, A, M) float32, of one recording or of several: the first window of each.
 
@@ -122,13 +134,21 @@ class AudioProcessor:
         """All of a recording, for transcribing it window by window."""
         return Recording(self._samples(audio), self.log_mel.sampling_rate, self.log_mel)
 
+    def samples(self, audio: Audio) -> Samples:
+        """A recording as the features are made of it: mono, at the processor's rate. InputError as `read_audio`."""
+        return self._samples(audio)
+
+    def features(self, samples: Samples) -> NDArray[np.float32]:
+        """(A, M) of the first window of `samples`, which are at the processor's rate; silence behind them."""
+        return self.log_mel(_padded(samples[: self.log_mel.window_samples], self.log_mel))
+
     def _first_window(self, source: Audio, place: int) -> NDArray[np.float32]:
         samples = self._samples(source)
         longest = self.log_mel.window_samples
         if len(samples) > longest:
             seconds = len(samples) / self.log_mel.sampling_rate
             logger.warning("recording %d lasts %.1f s: cut to %d s", place, seconds, self.log_mel.chunk_length)
-        return self.log_mel(_padded(samples[:longest], self.log_mel))
+        return self.features(samples)
 
     def _samples(self, source: Audio) -> Samples:
         if isinstance(source, np.ndarray):

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from jiwer import process_characters, process_words
@@ -34,6 +35,16 @@ def character_errors(text: str, reference: str, normaliser: Normaliser = "basic"
         return Errors(len(ours), 0)
     found = process_characters([theirs], [ours])
     return Errors(found.substitutions + found.insertions + found.deletions, len(theirs))
+
+
+def error_rates(texts: Sequence[str], references: Sequence[str]) -> dict[str, float | None]:
+    """`wer` and `cer` of a corpus, 0 to 1 and beyond; None where the references say nothing."""
+    found: dict[str, float | None] = {}
+    for name, errors in (("wer", word_errors), ("cer", character_errors)):
+        each = [errors(text, reference) for text, reference in zip(texts, references, strict=True)]
+        length = sum(errors.length for errors in each)
+        found[name] = sum(errors.wrong for errors in each) / length if length else None
+    return found
 
 
 def normalised(text: str, normaliser: Normaliser) -> str:

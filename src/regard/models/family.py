@@ -48,6 +48,7 @@ _HEADS: dict[str, HeadKind] = {
     "ForImageClassificationWithTeacher": "sequence_class",
     "ForTokenClassification": "token_class",
     "ForQuestionAnswering": "span",
+    "ForCTC": "ctc",
     "LMHeadModel": "language",
     "ForCausalLM": "language",
     "ForConditionalGeneration": "language",

@@ -20,7 +20,7 @@ from regard.models.generation import Generator
 from regard.models.inputs import MEMORY, check_batch, check_source
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
 from regard.nn.heads import ClassHead, PooledHead, Pooler, SpanHead, TokenHead
-from regard.nn.losses import class_loss, mean_cross_entropy, span_loss
+from regard.nn.losses import class_loss, mean_cross_entropy, mean_ctc, span_loss
 from regard.nn.output import Output, Tensor
 from regard.specs import HeadSpec, ModelSpec, PairSpec, PatchSpec
 
@@ -111,7 +111,7 @@ class Transformer(keras.Model):
 
 
 class EncoderModel(Transformer):
-    """Hidden states of a text or an image, `last_hidden_state` (B, S, D), and what its head makes of them."""
+    """Hidden states of a text, an image or a sound, `last_hidden_state` (B, S, D), and what its head makes of them."""
 
     def __init__(self, spec: ModelSpec, dtype: str = "float32") -> None:
         super().__init__(spec, dtype)
@@ -141,6 +141,9 @@ class EncoderModel(Transformer):
             return output._replace(logits=logits, loss=loss)
         more = {"embedding": self.encoder.embedding} if kind == "masked_language" else {}
         logits = self.head(hidden, training=training, **more)
+        if kind == "ctc":
+            loss = None if labels is None else mean_ctc(logits, labels, self.spec.tokens.pad)
+            return output._replace(logits=logits, loss=loss)
         return output._replace(logits=logits, loss=None if labels is None else mean_cross_entropy(logits, labels))
 
     def with_spans(self, output: Output, batch: Batch, training: bool) -> Output:

@@ -100,7 +100,7 @@ def check_labels(arrays: Arrays, spec: ModelSpec, target: str) -> None:
         ids = arrays.get(target or "input_ids", labels)
         if labels.shape != ids.shape or labels.ndim != 2:
             raise InputError(f"labels must have the shape of {target or 'input_ids'} {ids.shape}, not {labels.shape}")
-        bound, what = (spec.output.labels, "labels") if kind == "token_class" else (spec.text.vocab_size, "vocab_size")
+        bound, what = (spec.output.labels, "labels") if kind == "token_class" else (spec.vocab_size, "vocab_size")
         check_below("labels", labels, bound, what, ignored=True)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
-from regard.models import bert, gpt2, t5, vision_encoder_decoder, vit
+from regard.models import bert, gpt2, t5, vision_encoder_decoder, vit, whisper
 from regard.models.family import ACTIVATION_NAMES, PROBLEM_NAMES, Config, Family
 from regard.specs import HeadKind, ModelSpec, Problem
 
@@ -16,10 +16,12 @@ HEAD_CLASSES: dict[HeadKind, str] = {
     "sequence_class": "ForSequenceClassification",
     "token_class": "ForTokenClassification",
     "span": "ForQuestionAnswering",
+    "ctc": "ForCTC",
 }
 _NAMED_OTHERWISE = {
     "t5": {"language": "ForConditionalGeneration"},
     "vision-encoder-decoder": {"language": "VisionEncoderDecoderModel"},
+    "whisper": {"language": "WhisperForConditionalGeneration", "ctc": "WhisperForCTC"},
     **{family: {"sequence_class": f"{stem}ForImageClassification"} for family, stem in vit.STEMS.items()},
 }
 
@@ -69,9 +71,17 @@ def _vit(width: int, heads: int, depth: int, patch: int = 16) -> Preset:
     return Preset("vit", "sequence_class", {**sizes, "intermediate_size": 4 * width, "hidden_dropout_prob": 0.1})
 
 
+def _whisper(width: int, heads: int, encoder_depth: int, decoder_depth: int, dropout: float = 0.0) -> Preset:
+    sizes = {f"{side}_attention_heads": heads for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_ffn_dim": 4 * width for side in ("encoder", "decoder")}
+    depths = {"encoder_layers": encoder_depth, "decoder_layers": decoder_depth}
+    return Preset("whisper", "language", {"d_model": width, **sizes, **depths, "dropout": dropout})
+
+
 # Radford et al. 2019 (gpt2 is their smallest), Turc et al. 2019 (bert-tiny, mini, small), Devlin et al. 2019 (bert),
 # Raffel et al. 2020 (T5's sizes, as released for version 1.1), Dosovitskiy et al. 2021 (vit-base), Touvron et al.
-# 2021 (vit-tiny, vit-small); vit-mini is for images of some 30 pixels a side.
+# 2021 (vit-tiny, vit-small); vit-mini is for images of some 30 pixels a side. Radford et al. 2022 (whisper-tiny, base,
+# small); whisper-mini is for a few hours of speech.
 PRESETS: dict[str, Preset] = {
     "gpt2-tiny": _gpt2(128, 4, 2),
     "gpt2-mini": _gpt2(256, 4, 4),
@@ -92,10 +102,15 @@ PRESETS: dict[str, Preset] = {
     "vit-gpt2-tiny": _vit_gpt2(_vit(128, 4, 4), _gpt2(128, 4, 2)),
     "vit-gpt2-mini": _vit_gpt2(_vit(256, 4, 6), _gpt2(256, 4, 4)),
     "vit-gpt2": _vit_gpt2(_vit(768, 12, 12), _gpt2(768, 12, 12)),
+    "whisper-mini": _whisper(192, 4, 6, 2, dropout=0.1),
+    "whisper-tiny": _whisper(384, 6, 4, 4),
+    "whisper-base": _whisper(512, 8, 6, 6),
+    "whisper-small": _whisper(768, 12, 12, 12),
 }
 _FAMILIES: dict[str, Family] = {"gpt2": gpt2.GPT2, "bert": bert.BERT, "t5": t5.T5, "vit": vit.VIT}
-_FAMILIES["vision-encoder-decoder"] = vision_encoder_decoder.VISION_ENCODER_DECODER
-_READ_IMAGES = {"vit": ("sequence_class",), "vision-encoder-decoder": ("language",)}  # and have no other head
+_FAMILIES |= {"vision-encoder-decoder": vision_encoder_decoder.VISION_ENCODER_DECODER, "whisper": whisper.WHISPER}
+# Of the families that read images and sounds: they have no other head.
+_SENSING = {"vit": ("sequence_class",), "vision-encoder-decoder": ("language",), "whisper": ("language", "ctc")}
 
 # What a run file's keys are called in each family's config.json.
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -151,6 +166,20 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "patch_size": ("encoder.patch_size",),
         "image_size": ("encoder.image_size",),
     },
+    "whisper": {
+        "width": ("d_model",),
+        "heads": ("encoder_attention_heads", "decoder_attention_heads"),
+        "ffn_width": ("encoder_ffn_dim", "decoder_ffn_dim"),
+        "encoder_depth": ("encoder_layers",),
+        "decoder_depth": ("decoder_layers",),
+        "activation": ("activation_function",),
+        "dropout": ("dropout",),
+        "attention_dropout": ("attention_dropout",),
+        "activation_dropout": ("activation_dropout",),
+        "max_positions": ("max_target_positions",),
+        "source_positions": ("max_source_positions",),
+        "mels": ("num_mel_bins",),
+    },
 }
 
 
@@ -169,7 +198,7 @@ def preset_spec(
     """
     known, usual, config = PRESETS[name]
     values, head = dict(config), head or usual
-    if head not in _READ_IMAGES.get(known, (head,)):
+    if head not in _SENSING.get(known, (head,)):
         raise ConfigError(f"model.preset = {name!r} is of the family {known}, which has no {head} head")
     for key, value in overrides.items():
         if key not in _KEYS[known]:
@@ -177,6 +206,8 @@ def preset_spec(
         values |= dict.fromkeys(_KEYS[known][key], ACTIVATION_NAMES[value] if key == "activation" else value)
     if known == "t5":
         values |= {"d_kv": _head_width(values), "decoder_start_token_id": vocabulary.pad}
+    if known == "whisper":
+        values |= {"decoder_start_token_id": vocabulary.pad}
     if known == "vision-encoder-decoder":
         values |= {"decoder.vocab_size": vocabulary.size, "decoder_start_token_id": vocabulary.eos}
     tokens = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos, "bos_token_id": vocabulary.bos}

@@ -1,4 +1,8 @@
-"""Whisper (Radford et al. 2022): log-mel frames in, text out; the names are BART's, with no bias on the keys."""
+"""Whisper (Radford et al. 2022): log-mel frames in, text out; the names are BART's, with no bias on the keys.
+
+Its encoder alone, with a linear layer on each frame for connectionist temporal classification (Graves et al. 2006), is
+our own layout, which Transformers does not have: `WhisperForCTC`, with `ctc_head` beside the encoder's tensors.
+"""
 
 from typing import Any
 
@@ -7,7 +11,7 @@ from regard.models.family import ACTIVATION_NAMES, Config, Family, with_own_tabl
 from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
-ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration"}
+ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration", "ctc": "WhisperForCTC"}
 WITHOUT_KEY = (True, False, True)  # a bias for queries and values
 
 
@@ -19,6 +23,11 @@ def from_config(config: Config) -> ModelSpec:
     width, dropout = config.get("d_model", 384), config.get("dropout", 0.0)
     frames = PositionSpec("stored", rates="tensor2tensor", max_positions=config.get("max_source_positions", 1500))
     pad = config.nullable("pad_token_id", 50256)
+    source = AudioSpec(width, mels=config.get("num_mel_bins", 80), positions=frames, dropout=dropout)
+    if config.head == "ctc":
+        labels = config.get("vocab_size", 51865)
+        head = HeadSpec("ctc", labels=labels, bias=True, dropout=dropout)
+        return ModelSpec("whisper", None, TokenIds(pad=pad), _stack(config, "encoder"), source=source, head=head)
     embedding = EmbeddingSpec(
         vocab_size=config.get("vocab_size", 51865),
         width=width,
@@ -34,7 +43,7 @@ def from_config(config: Config) -> ModelSpec:
         family="whisper",
         embedding=embedding,
         tokens=TokenIds(pad=pad, eos=eos, decoder_start=start),  # bos is kept unread: nothing needs it
-        source=AudioSpec(width, mels=config.get("num_mel_bins", 80), positions=frames, dropout=dropout),
+        source=source,
         encoder=_stack(config, "encoder"),
         decoder=_stack(config, "decoder"),
         head=HeadSpec("language", tied=tied) if config.head == "language" else HeadSpec(),
@@ -49,6 +58,7 @@ def _stack(config: Config, side: str) -> StackSpec:
         head_width=config.head_width(width, heads),
         ffn_width=config.get(f"{side}_ffn_dim", 1536),
         activation=config.activation("activation_function", "gelu"),
+        key_bias=False,
         norm_order="pre",
         dropout=config.get("dropout", 0.0),
         attention_dropout=config.get("attention_dropout", 0.0),
@@ -60,25 +70,30 @@ def _stack(config: Config, side: str) -> StackSpec:
 
 def config(spec: ModelSpec) -> dict[str, Any]:
     assert spec.encoder is not None
-    assert spec.decoder is not None
     assert isinstance(spec.source, AudioSpec)
-    layer = spec.decoder.layer
+    layer = spec.encoder.layer
     return {
         "architectures": [ARCHITECTURES[spec.output.kind]],
         "model_type": "whisper",
-        "is_encoder_decoder": True,
-        "vocab_size": spec.text.vocab_size,
+        "is_encoder_decoder": spec.decoder is not None,
+        "vocab_size": spec.vocab_size,
         "d_model": layer.width,
         "num_mel_bins": spec.source.mels,
         "max_source_positions": spec.source.positions.max_positions,
-        "max_target_positions": spec.text.positions.max_positions,
         **_stack_config("encoder", spec.encoder),
-        **_stack_config("decoder", spec.decoder),
         "activation_function": ACTIVATION_NAMES[layer.activation],
         "dropout": layer.dropout,
         "attention_dropout": layer.attention_dropout,
         "activation_dropout": layer.activation_dropout,
         "pad_token_id": spec.tokens.pad,
+        **({} if spec.decoder is None else _decoder_config(spec, spec.decoder)),
+    }
+
+
+def _decoder_config(spec: ModelSpec, decoder: StackSpec) -> dict[str, Any]:
+    return {
+        "max_target_positions": spec.text.positions.max_positions,
+        **_stack_config("decoder", decoder),
         "eos_token_id": spec.tokens.eos,
         "decoder_start_token_id": spec.tokens.decoder_start,
         "tie_word_embeddings": spec.output.tied,
@@ -95,12 +110,12 @@ def _stack_config(side: str, stack: StackSpec) -> dict[str, int]:
 
 def rules(spec: ModelSpec) -> list[Rule]:
     assert spec.encoder is not None
-    assert spec.decoder is not None
     base = "" if spec.output.kind == "hidden" else "model."
+    found = [*_stem(spec.source, f"{base}encoder"), *_layers("encoder", f"{base}encoder", spec.encoder)]
+    if spec.decoder is None:
+        return found + linear("head/output", ("ctc_head",), spec.encoder.layer.width, spec.output.labels)
     width, rows, vocab_size = spec.text.width, spec.text.positions.max_positions, spec.text.vocab_size
-    found = [
-        *_stem(spec.source, f"{base}encoder"),
-        *_layers("encoder", f"{base}encoder", spec.encoder),
+    found += [
         table("decoder/embedding/table", f"{base}decoder.embed_tokens.weight", vocab_size, width),
         table("decoder/stem/positions/table", f"{base}decoder.embed_positions.weight", rows, width),
         *_layers("decoder", f"{base}decoder", spec.decoder),

@@ -111,7 +111,8 @@ class SelfAttention(MultiHeadAttention):
         super().__init__(spec, index, **kwargs)
         own = {"dtype": self.dtype_policy}
         widths = (self.inner_width, self.kv_width, self.kv_width)
-        self.query_key_value = Linear(spec.width, *widths, bias=self.input_bias, name="query_key_value", **own)
+        biases = (self.input_bias, self.input_bias and spec.key_bias, self.input_bias)
+        self.query_key_value = Linear(spec.width, *widths, bias=biases, name="query_key_value", **own)
         if spec.query_key_norm:
             self.query_norm = Norm(spec.head_width, spec.norm_epsilon, "rms", name="query_norm", **own)
             self.key_norm = Norm(spec.head_width, spec.norm_epsilon, "rms", name="key_norm", **own)
@@ -160,9 +161,10 @@ class CrossAttention(MultiHeadAttention):
 
     def __init__(self, spec: LayerSpec, index: int = 0, **kwargs: Any) -> None:
         super().__init__(spec, index, **kwargs)
-        own = {"dtype": self.dtype_policy, "bias": self.input_bias}
-        self.query = Linear(spec.width, self.inner_width, name="query", **own)
-        self.key_value = Linear(spec.width, self.kv_width, self.kv_width, name="key_value", **own)
+        own, bias = {"dtype": self.dtype_policy}, self.input_bias
+        self.query = Linear(spec.width, self.inner_width, bias=bias, name="query", **own)
+        biases = (bias and spec.key_bias, bias)
+        self.key_value = Linear(spec.width, self.kv_width, self.kv_width, bias=biases, name="key_value", **own)
 
     def build(self) -> None:
         self.query.build()

@@ -115,6 +115,25 @@ def _cross_entropy_backward(
     return tf.cast(slopes, logits.dtype)
 
 
+def ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
+    """-log p of each row's labels under its frames: (B, S, V), (B, T) int32, where they are real (B, T) -> (B,).
+
+    TensorFlow has it twice. Of sparse labels it is one C++ operation, the forward and the backward variables together:
+    18 times as fast on 2 cores as that of dense ones, which is a loop of small operations (32 rows of 200 frames).
+    """
+    places = tf.where(real)
+    shape = tf.shape(labels, out_type=tf.int64)
+    sparse = tf.SparseTensor(places, tf.gather_nd(labels, places), shape)
+    lengths = tf.fill(tf.shape(logits)[:1], tf.shape(logits)[1])
+    return tf.nn.ctc_loss(sparse, at_least_float32(logits), None, lengths, logits_time_major=False, blank_index=blank)
+
+
+def portable_ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
+    lengths = ops.sum(ops.cast(real, "int32"), axis=1)
+    frames = ops.full_like(lengths, logits.shape[1])
+    return ops.ctc_loss(ops.where(real, labels, 0), at_least_float32(logits), lengths, frames, mask_index=blank)
+
+
 def recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
     """function(*arguments) of which no intermediate value is kept for the gradient: they are computed again when it is
     asked for. `arguments` are tensors, structures of them, or None.

@@ -1,5 +1,6 @@
 """x W + b, with W two-dimensional."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,11 +14,14 @@ from regard.nn.output import Tensor
 
 class Linear(Layer):
     """(..., in_width) -> (..., sum of out_widths). Several projections of one input share one kernel, side by side, and
-    each is initialised by itself (Glorot uniform)."""
+    each is initialised by itself (Glorot uniform). bias: of all of them, or of each; where some have none, theirs stays
+    at zero."""
 
-    def __init__(self, in_width: int, *out_widths: int, bias: bool = True, **kwargs: Any) -> None:
+    def __init__(self, in_width: int, *out_widths: int, bias: bool | Sequence[bool] = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.in_width, self.out_widths, self.has_bias = in_width, out_widths, bias
+        each = [bias] * len(out_widths) if isinstance(bias, bool) else bias
+        self.in_width, self.out_widths, self.has_bias = in_width, out_widths, any(each)
+        self.biased = None if all(each) else np.repeat(np.asarray(each, "float32"), out_widths)
 
     def build(self) -> None:
         width = sum(self.out_widths)
@@ -34,5 +38,8 @@ class Linear(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         *outer, width = ops.shape(x)
-        product = kernels.affine(ops.reshape(x, (-1, width)), self.kernel, self.bias)
+        bias = self.bias
+        if bias is not None and self.biased is not None:  # no gradient reaches the others
+            bias = ops.cast(bias, self.compute_dtype) * ops.convert_to_tensor(self.biased, dtype=self.compute_dtype)
+        product = kernels.affine(ops.reshape(x, (-1, width)), self.kernel, bias)
         return ops.reshape(product, (*outer, product.shape[-1]))

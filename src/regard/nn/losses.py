@@ -30,6 +30,24 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total / ops.maximum(count, 1)
 
 
+def ctc_losses(logits: Tensor, labels: Tensor, blank: int | None) -> tuple[Tensor, Tensor]:
+    """-log p(text | frames) in nats, summed over the rows, and how many tokens the texts have: scalars.
+
+    Connectionist temporal classification (Graves et al. 2006, section 3): p is the sum over all ways to spread a text's
+    tokens over the frames, each a run of one frame or more, `blank` anywhere between them and necessarily between equal
+    ones. logits: (B, S, V); labels: (B, T), -100 behind each text, which must not need more frames than there are.
+    """
+    real = labels != IGNORED_LABEL
+    losses = kernels.ctc(logits, ops.cast(labels, "int32"), real, blank)
+    return ops.sum(losses), ops.sum(ops.cast(real, losses.dtype))
+
+
+def mean_ctc(logits: Tensor, labels: Tensor, blank: int | None) -> Tensor:
+    """`ctc_losses` a token: scalar, nats."""
+    total, count = ctc_losses(logits, labels, blank)
+    return total / ops.maximum(count, 1)
+
+
 def span_loss(start_logits: Tensor, end_logits: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
     """The mean of both ends' cross-entropies, each over the rows whose answer lies within the text: scalar, nats.
 
@@ -97,6 +115,8 @@ def head_losses(
     if kind == "span":
         places = batch["start_positions"], batch["end_positions"]
         return span_losses(output.start_logits, output.end_logits, *places)
+    if kind == "ctc":
+        return ctc_losses(output.logits, labels, spec.tokens.pad)
     if kind == "sequence_class":
         return class_losses(output.logits, labels, spec.output.problem, label_smoothing)
     if kind == "language" and spec.form == "decoder":

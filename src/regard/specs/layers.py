@@ -109,6 +109,7 @@ class LayerSpec:
     norm_order: NormOrder = "post"  # normalise after the residual sum (the paper), or before each sublayer
     norm_epsilon: float = 1e-5
     attention_bias: Biases = "all"  # of which projections: query, key and value ("input"), the output, all, none
+    key_bias: bool = True  # where queries and values have one: a key's is the same to all of a query's scores
     feed_forward_bias: bool = True
     query_key_norm: bool = False  # each head's queries and keys are normalised (rms)
     attention_scale: float | None = None  # of the scores; None: head_width ** -0.5
@@ -136,6 +137,7 @@ class LayerSpec:
         require_flag(
             "layer",
             gated=self.gated,
+            key_bias=self.key_bias,
             feed_forward_bias=self.feed_forward_bias,
             query_key_norm=self.query_key_norm,
             scale_by_layer=self.scale_by_layer,

@@ -8,7 +8,7 @@ from regard.specs.checks import require_at_most, require_count, require_flag, re
 from regard.specs.layers import Activation, StackSpec
 from regard.specs.stems import AudioSpec, EmbeddingSpec, PatchSpec
 
-HeadKind = Literal["hidden", "pooled", "language", "masked_language", "sequence_class", "token_class", "span"]
+HeadKind = Literal["hidden", "pooled", "language", "masked_language", "sequence_class", "token_class", "span", "ctc"]
 Problem = Literal["regression", "single_label", "multi_label"]
 Form = Literal["encoder", "decoder", "encoder-decoder", "pair"]
 
@@ -37,11 +37,12 @@ class HeadSpec:
     "hidden" is nothing, or BERT's pooler where `dense` is set; "pooled" is CLIP's way to one vector: a token, a norm
     and a projection; "language" predicts tokens with the embedding's table or one of its own; "masked_language" has a
     dense layer and a norm before that; the classes read one vector, the tags each token, and "span" says for each token
-    how likely an answer begins and ends there.
+    how likely an answer begins and ends there. "ctc" says for each frame which token is spoken, or none (Graves et al.
+    2006): its `labels` are the vocabulary, and the padding's token stands for none.
     """
 
     kind: HeadKind = "hidden"
-    labels: int = 0  # how many: the classes and tags
+    labels: int = 0  # how many: the classes, the tags, ctc's tokens
     dense: Activation | None = None  # a layer of the model's own width before, with this activation
     width: int | None = None  # hidden: of the pooler, None as the model; pooled: of the projection, None without one
     norm: bool = False  # pooled: a layer norm on the token that is read
@@ -65,7 +66,7 @@ class HeadSpec:
             require_positive("head", width=self.width)
         if self.pool == "token":
             require_count("head", token=self.token)  # type: ignore[arg-type]  # None is refused as well
-        if self.kind in ("sequence_class", "token_class") and not self.labels:
+        if self.kind in ("sequence_class", "token_class", "ctc") and not self.labels:
             raise ConfigError(f"head: a {self.kind} head needs labels of at least 1, but has 0")
 
     @property
@@ -97,6 +98,8 @@ class ModelSpec:
             object.__setattr__(self, "head", HeadSpec("hidden" if self.decoder is None else "language"))
         if self.decoder is None and self.output.kind == "language":
             raise ConfigError("model: a language head needs a decoder, but there is an encoder alone")
+        if self.output.kind == "ctc" and (self.decoder is not None or self.tokens.pad not in range(self.output.labels)):
+            raise ConfigError("model: a ctc head needs an encoder alone, and tokens.pad among its labels")
         if self.source is not None and self.encoder is None:
             raise ConfigError("model: patches and audio are read by an encoder, but there is none")
         self._check_widths()
@@ -157,6 +160,11 @@ class ModelSpec:
         if self.embedding is None:
             raise InputError(f"this {self.family} model reads no tokens")
         return self.embedding
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens it reads or predicts. Raises InputError as `text` does."""
+        return self.output.labels if self.output.kind == "ctc" else self.text.vocab_size
 
     @property
     def source_text(self) -> EmbeddingSpec:

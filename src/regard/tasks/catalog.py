@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from regard.features.audio import AudioProcessor
 from regard.specs import AudioSpec, ModelSpec
 from regard.tasks.answer import Answerer
 from regard.tasks.caption import Captioner
@@ -17,7 +18,8 @@ from regard.tasks.sentence_modules import mean, read_modules
 from regard.tasks.similarity import Matcher
 from regard.tasks.tag import TokenTagger
 from regard.tasks.text_to_text import summariser, translator
-from regard.tasks.transcribe import transcriber
+from regard.tasks.transcribe import Transcriber, transcriber
+from regard.tasks.transcribe_frames import FrameTranscriber
 
 
 class Task(NamedTuple):
@@ -51,6 +53,12 @@ def _image_classifier(found: Found) -> ImageClassifier:
 
 def _matcher(found: Found) -> Matcher:
     return Matcher(found.model, image_processor(found.processor, found.spec.family), found.tokenizer)
+
+
+def _transcriber(found: Found) -> Transcriber | FrameTranscriber:
+    if found.spec.output.kind == "ctc":
+        return FrameTranscriber(found.model, found.tokenizer, AudioProcessor.from_config(found.processor))
+    return transcriber(found)
 
 
 def _embedder(found: Found) -> Embedder:
@@ -118,11 +126,9 @@ TASKS: dict[str, Task] = {
     ),
     "transcribe": Task(
         "a transcriber",
-        "an encoder of sounds with a decoder of texts",
-        lambda spec: (
-            spec.form == "encoder-decoder" and isinstance(spec.source, AudioSpec) and spec.output.kind == "language"
-        ),
-        transcriber,
+        "an encoder of sounds with a decoder of texts, or with a ctc head",
+        lambda spec: isinstance(spec.source, AudioSpec) and spec.output.kind in ("language", "ctc"),
+        _transcriber,
     ),
     "generate": Task(
         "a text generator",

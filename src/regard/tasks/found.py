@@ -45,7 +45,7 @@ class Found:
     def tokenizer(self) -> Tokenizer:
         """Raises CheckpointError where there is none, or it gives ids that the model has no row for."""
         tokenizer = Tokenizer.load(self.place) if self.place.is_dir() else self._inside()
-        rows = self.spec.text.vocab_size
+        rows = self.spec.vocab_size
         unread = tokenizer.mask_id == rows and tokenizer.vocab_size == rows + 1  # as BART-CNN's
         if tokenizer.vocab_size > rows and not unread:  # less is common: tables are padded to a round number of rows
             raise CheckpointError(

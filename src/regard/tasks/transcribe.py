@@ -39,13 +39,14 @@ class Segment:
 class Transcription:
     """All that is said in one recording.
 
-    language: a code such as de, spoken in the recording, though a translation is English. segments: with
+    language: a code such as de, spoken in the recording, though a translation is English; None where the model knows of
+    no languages. segments: with
     `timestamps=True`; those without text are left out. cut: the seconds at which windows start whose text came to
     max_new_tokens, so that the rest of it was not heard.
     """
 
     text: str
-    language: str
+    language: str | None
     seconds: float
     segments: tuple[Segment, ...] = ()
     cut: tuple[float, ...] = ()
@@ -136,7 +137,7 @@ class Transcriber:
         self.engine, self.tokenizer, self.processor = engine, tokenizer, processor
         self.tokens, self.defaults = tokens, defaults
         self.languages = tuple(tokens.languages)
-        _check_sizes(engine.spec, processor)
+        check_sizes(engine.spec, processor)
 
     @overload
     def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
@@ -234,7 +235,7 @@ class Transcriber:
             try:
                 active.append(self._listener(number, source, request))
             except InputError as error:
-                return error if isinstance(source, str | os.PathLike) else InputError(f"recording {number}: {error}")
+                return named_error(error, source, number)
         return None
 
     def _listener(self, number: int, source: Audio, request: "_Request") -> _Listener:
@@ -305,7 +306,13 @@ def transcriber(found: Found) -> Transcriber:
     return Transcriber(model, found.tokenizer, processor, tokens, found.generation_options)
 
 
-def _check_sizes(spec: ModelSpec, processor: AudioProcessor) -> None:
+def named_error(error: InputError, source: Audio, number: int) -> InputError:
+    """What was wrong with a recording, with its number where it has no name."""
+    return error if isinstance(source, str | os.PathLike) else InputError(f"recording {number}: {error}")
+
+
+def check_sizes(spec: ModelSpec, processor: AudioProcessor) -> None:
+    """Raise CheckpointError unless the processor's windows are what the model reads."""
     assert isinstance(spec.source, AudioSpec)
     log_mel, frames = processor.log_mel, FRAMES * spec.source.positions.max_positions
     for name, ours, theirs in (

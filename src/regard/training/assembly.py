@@ -3,6 +3,7 @@
 from typing import Any
 
 from regard.config import RunConfig
+from regard.config.tasks import batch_key
 from regard.data.batching import Batches
 from regard.data.curriculum import Curriculum
 from regard.data.objectives.objective import Batching, Objective
@@ -41,8 +42,8 @@ def batches_of(
 ) -> Batches:
     """The batches of one split, as the model of a run reads them."""
     types = model.spec.embedding is not None and bool(model.spec.embedding.token_types)
-    tokens, images = (_settled(run, key) for key in ("batch_tokens", "batch_images"))
-    how = Batching(tokens, run.seed, shuffle, types, varied=split == "train", batch_images=images)
+    tokens, rows = (_settled(run, key) for key in ("batch_tokens", batch_key(run.task)))
+    how = Batching(tokens, run.seed, shuffle, types, varied=split == "train", batch_rows=rows)
     if split == "train":
         how = how._replace(**mixing(run, prepared))
     return objective.batches(prepared.split(split), prepared.tokenizer, how)

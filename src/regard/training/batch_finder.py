@@ -15,7 +15,7 @@ from rich.console import Console
 
 from regard.batch import Batch
 from regard.config import RunConfig, load_run
-from regard.config.tasks import IMAGE_TASKS
+from regard.config.tasks import batch_key
 from regard.data.batching import Batches, Position
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare
@@ -31,24 +31,24 @@ from regard.training.step import TrainStep
 SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
 AUTO = "auto"
 _SEEN = 32  # batches among which the fullest is looked for
-_FIRST = {"batch_tokens": 512, "batch_images": 8}
-LARGEST = {"batch_tokens": 65_536, "batch_images": 1_024}
-_STEP = {"batch_tokens": 64, "batch_images": 8}  # what is suggested is a multiple of it
+_FIRST = {"batch_tokens": 512, "batch_images": 8, "batch_recordings": 8}
+LARGEST = {"batch_tokens": 65_536, "batch_images": 1_024, "batch_recordings": 1_024}
+_STEP = {"batch_tokens": 64, "batch_images": 8, "batch_recordings": 8}  # what is suggested is a multiple of it
 
 
 class Trial(NamedTuple):
     """One step at one size."""
 
-    size: int  # batch_tokens, or batch_images
+    size: int  # batch_tokens, batch_images or batch_recordings
     peak: int  # bytes that the process had held at most after it
     seconds: float  # of the step, its graph built before
-    places_per_second: float  # tokens and padding, or images
+    places_per_second: float  # tokens and padding, images, or what is learned of recordings
 
 
 class Finding(NamedTuple):
     """What a search came to."""
 
-    key: str  # batch_tokens or batch_images
+    key: str  # as `batch_key` names it
     trials: tuple[Trial, ...]
     suggested: int | None  # None where not even the smallest fits
     memory: int  # bytes: the bound
@@ -61,12 +61,13 @@ def find_batch(
     """Take one step of the run's fresh network at each size, on the fullest of its first batches, and forget it.
 
     memory: bytes that the process may hold; absent: 0.8 of what is free, and what it holds already. largest: the size
-    not to go beyond; absent: 65,536 tokens or 1,024 images. The data are prepared under the run directory if that is
-    not done; nothing else in it is written or read. Raises ConfigError on a GPU, whose memory is not the process's.
+    not to go beyond; absent: 65,536 tokens, 1,024 images or recordings. The data are prepared under the run directory
+    if that is not done; nothing else in it is written or read. Raises ConfigError on a GPU, whose memory is not the
+    process's.
     """
     if tf.config.list_physical_devices("GPU"):
         raise ConfigError("the batch is found by the memory of a CPU's process, but this machine has a GPU: set it")
-    key = "batch_images" if run.task in IMAGE_TASKS else "batch_tokens"
+    key = batch_key(run.task)
     memory = free_memory() if memory is None else memory
     with locked(directory):
         begun = bool(CheckpointStore(directory / "checkpoints").complete())
@@ -156,7 +157,7 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
 
     Raises ConfigError where several workers would each find another one, and where not even the smallest fits.
     """
-    key = "batch_images" if run.task in IMAGE_TASKS else "batch_tokens"
+    key = batch_key(run.task)
     if getattr(run.training, key) != AUTO:
         return run
     begun = directory / "run.toml"

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from regard.config import RunConfig
-from regard.config.tasks import IMAGE_TASKS, TASKS, TaskName
+from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS, TASKS, TaskName
 from regard.data.objectives.objective import Objective
+from regard.data.objectives.transcribe import STRIDE
 from regard.data.shards import NO_TOKENIZER, PreparedData
 from regard.errors import ConfigError
+from regard.features.audio import AudioProcessor
 from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import load_model
 from regard.models.catalog import spec as translator_spec
 from regard.models.forms import Transformer, build_model
 from regard.models.presets import PRESETS, Vocabulary, preset_spec
-from regard.specs import Form, HeadKind, ModelSpec, PatchSpec
+from regard.specs import AudioSpec, Form, HeadKind, ModelSpec, PatchSpec
 from regard.training.starting import WantedHead, head_for, open_start
 
 HEADS: dict[TaskName, HeadKind] = {
@@ -30,6 +32,8 @@ HEADS: dict[TaskName, HeadKind] = {
     "embed": "hidden",
     "classify-image": "sequence_class",
     "caption": "language",
+    "transcribe": "language",
+    "transcribe-ctc": "ctc",
 }
 FORMS: dict[TaskName, tuple[Form, ...]] = {
     "translate": ("encoder-decoder",),
@@ -44,8 +48,15 @@ FORMS: dict[TaskName, tuple[Form, ...]] = {
     "embed": ("encoder",),
     "classify-image": ("encoder",),
     "caption": ("encoder-decoder",),
+    "transcribe": ("encoder-decoder",),
+    "transcribe-ctc": ("encoder",),
 }
-IMAGE_FAMILIES: dict[TaskName, str] = {"classify-image": "vit", "caption": "vision-encoder-decoder"}  # of the presets
+SENSING: dict[TaskName, str] = {  # the presets' family
+    "classify-image": "vit",
+    "caption": "vision-encoder-decoder",
+    "transcribe": "whisper",
+    "transcribe-ctc": "whisper",
+}
 
 
 def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path | None) -> Transformer:
@@ -56,8 +67,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     """
     wanted = wanted_head(run, prepared.manifest.get("names", []))
     if run.model.from_ is None:
-        made = image_spec if run.task in IMAGE_TASKS else _spec
-        model = build_model(made(run, prepared.tokenizer, wanted), dtype)
+        model = build_model(_new_spec(run, prepared, wanted), dtype)
     elif checkpoint is not None:
         model = load_model(checkpoint, dtype)
     else:
@@ -68,6 +78,8 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
         label2id = {name: number for number, name in enumerate(wanted.names)}
         model.kept_config = {**model.kept_config, "id2label": numbered, "label2id": label2id}
+    if run.task in SOUND_TASKS:  # else whoever reads it would guess by the size of the vocabulary
+        model.kept_generation = {**model.kept_generation, "is_multilingual": False}
     if "decoding" in TASKS[run.task].keys:
         model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
     return model
@@ -87,13 +99,38 @@ def batch_keys(objective: Objective, spec: ModelSpec) -> tuple[str, ...]:
     return tuple(key for key in objective.keys if key != "token_type_ids" or spec.text.token_types)
 
 
+def _new_spec(run: RunConfig, prepared: PreparedData, wanted: WantedHead) -> ModelSpec:
+    if run.task in IMAGE_TASKS:
+        return image_spec(run, prepared.tokenizer, wanted)
+    if run.task in SOUND_TASKS:
+        return sound_spec(run, prepared, wanted)
+    return _spec(run, prepared.tokenizer, wanted)
+
+
+def _sensing_preset(run: RunConfig, what: str) -> str:
+    """The run's preset. Raises ConfigError for one that reads something else."""
+    name, family = run.model.preset or "", SENSING[run.task]
+    if name not in PRESETS or PRESETS[name].family != family:
+        known = ", ".join(each for each, preset in PRESETS.items() if preset.family == family)
+        raise ConfigError(f"model.preset must be one that reads {what} ({known}) for {run.task}, but is {name!r}")
+    return name
+
+
+def sound_spec(run: RunConfig, prepared: PreparedData, wanted: WantedHead) -> ModelSpec:
+    """A preset's spec for the windows that the recordings were prepared for. Raises ConfigError for a preset that
+    reads no recordings."""
+    name, processor = _sensing_preset(run, "recordings"), prepared.processor
+    assert isinstance(processor, AudioProcessor)
+    log_mel, vocabulary = processor.log_mel, _vocabulary(prepared.tokenizer)
+    windows: dict[str, Any] = {"source_positions": log_mel.window_frames // STRIDE, "mels": log_mel.feature_size}
+    labels = vocabulary.size if wanted.kind == "ctc" else 0
+    return preset_spec(name, vocabulary, wanted.kind, labels, **run.model.overrides(), **windows)
+
+
 def image_spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> ModelSpec:
     """A preset's spec for images of the run's size. Raises ConfigError for a preset that reads no images, and where the
     patches do not fill the images."""
-    name, size, family = run.model.preset or "", run.data.image_size, IMAGE_FAMILIES[run.task]
-    if name not in PRESETS or PRESETS[name].family != family:
-        known = ", ".join(each for each, preset in PRESETS.items() if preset.family == family)
-        raise ConfigError(f"model.preset must be one that reads images ({known}) for {run.task}, but is {name!r}")
+    name, size = _sensing_preset(run, "images"), run.data.image_size
     overrides = {**run.model.overrides(), "image_size": size}
     vocabulary = Vocabulary(1, None, None) if tokenizer is NO_TOKENIZER else _vocabulary(tokenizer)
     spec = preset_spec(name, vocabulary, wanted.kind, wanted.labels, wanted.problem, **overrides)
@@ -118,15 +155,21 @@ def _vocabulary(tokenizer: Tokenizer) -> Vocabulary:
     return Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id, tokenizer.bos_id)
 
 
+def _reads(task: TaskName) -> tuple[str, type]:
+    """What the models of a task read, in words and as a spec's source."""
+    if task in IMAGE_TASKS:
+        return "images", PatchSpec
+    return ("recordings", AudioSpec) if task in SOUND_TASKS else ("texts", type(None))
+
+
 def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
-    forms = FORMS[run.task]
-    reads_images = isinstance(spec.source, PatchSpec)
-    fits = reads_images if run.task in IMAGE_TASKS else spec.source is None
+    forms, (what_it_reads, source) = FORMS[run.task], _reads(run.task)
+    fits = isinstance(spec.source, source)
     if spec.form not in forms or not fits or spec.output.kind != HEADS[run.task]:
         what = f"model.from = {run.model.from_!r}" if run.model.from_ else f"model.preset = {run.model.preset!r}"
         raise ConfigError(
             f"{what} is an {spec.form} with a {spec.output.kind} head, but {run.task} needs an {' or '.join(forms)} "
-            f"of {'images' if run.task in IMAGE_TASKS else 'texts'} with a {HEADS[run.task]} head, such as the preset "
+            f"of {what_it_reads} with a {HEADS[run.task]} head, such as the preset "
             f"{TASKS[run.task].defaults['model']['preset']}"
         )
     if spec.embedding is None:

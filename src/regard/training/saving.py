@@ -12,6 +12,7 @@ from regard.data.shards import PreparedData
 from regard.errors import CheckpointError
 from regard.interop.checkpoints import SavesItself, write_model
 from regard.interop.sentence_files import SentenceFiles
+from regard.metrics.catalog import METRICS
 from regard.training.checkpoint import CheckpointStore, Entry, plan_kept, verify
 from regard.training.state import (
     RunState,
@@ -148,10 +149,11 @@ class Saver:
 
     def rank(self, score: dict[str, Any]) -> float:
         """A validation score as a number, smaller is better."""
-        value = score[self.run.training.best]
+        best = self.run.training.best
+        value = score[best]
         if value is None:
             return float("inf")
-        return float(value if self.run.training.best == "loss" else -value)
+        return float(value if METRICS[best].better == "lower" else -value)
 
     def _write(self, taken: Snapshot) -> None:
         """In the thread."""

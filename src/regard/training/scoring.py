@@ -11,6 +11,7 @@ from regard.data.objectives.objective import Objective
 from regard.data.objectives.summarise import Summarise
 from regard.data.objectives.tag import Tag
 from regard.data.objectives.text_to_text import TextToText
+from regard.data.objectives.transcribe import Transcribe, TranscribeFrames
 from regard.data.objectives.translate import Translate
 from regard.data.shards import PreparedData
 from regard.models.forms import Transformer
@@ -18,6 +19,7 @@ from regard.training.caption_scores import CaptionScores
 from regard.training.retrieval_scores import RetrievalScores
 from regard.training.scores import ClassScores, LanguageScores, Scores, TokenScores
 from regard.training.span_scores import AnswerScores, TagScores
+from regard.training.transcript_scores import FrameScores, WrittenScores
 from regard.training.writing_scores import AnswerTextScores, SummaryScores, TranslationScores
 
 
@@ -39,6 +41,10 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
             return RetrievalScores(shards)
         case Caption():
             return CaptionScores(model, shards, tokenizer, objective.images, run.training.score_examples)
+        case TranscribeFrames():
+            return FrameScores(shards, tokenizer, tokenizer.id_of("pad"))
+        case Transcribe():
+            return WrittenScores(model, shards, tokenizer, objective, run.training.score_examples)
         case ClassifyImage():
             return ClassScores("single_label")
         case Tag():

@@ -16,6 +16,7 @@ from regard.data.objectives.objective import Objective
 from regard.data.objectives.summarise import Summarise
 from regard.data.objectives.tag import Tag
 from regard.data.objectives.text_to_text import TextToText
+from regard.data.objectives.transcribe import Transcribe, TranscribeFrames, hearing
 from regard.data.objectives.translate import Translate
 
 OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
@@ -33,6 +34,10 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "caption": lambda run: Caption(run.data.max_tokens, square(run.data.image_size), run.augmentation),
     "classify-image": lambda run: ClassifyImage(
         run.data.max_tokens, square(run.data.image_size), run.augmentation
+    ),
+    "transcribe": lambda run: Transcribe(run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation),
+    "transcribe-ctc": lambda run: TranscribeFrames(
+        run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation
     ),
     "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
 }

@@ -1,7 +1,5 @@
 """What the objectives that read images share: files -> bytes of one size -> the pixel values of a batch."""
 
-import base64
-import binascii
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from regard.config import AugmentationConfig, CorpusConfig
 from regard.data.augmentation import ImageAugmenter
 from regard.data.batching import ArrayBatch, BucketedBatches, Rows
 from regard.data.documents import read_records
+from regard.data.objectives.files import INLINE, beside, opened, reason
 from regard.data.objectives.objective import Batching, Objective, Reports
 from regard.data.records import Parse
 from regard.data.shards import PreparedData, TokenShards
@@ -22,7 +21,6 @@ from regard.features.rgb import Pixels
 from regard.features.tokenizer import Tokenizer
 
 MOST_BYTES = 2**26  # of a shard's pixels, which are in memory while it is made
-INLINE = "data:"  # how the image begins where it is no path, but the file itself
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class ImageObjective(Objective):
 
     def of(self, prepared: PreparedData) -> Self:
         named = super().of(prepared)
-        return named if prepared.processor is None else replace(named, images=prepared.processor)
+        found = prepared.processor
+        return replace(named, images=found) if isinstance(found, ImageProcessor) else named
 
     @property
     def processor(self) -> ImageProcessor:
@@ -77,7 +76,7 @@ class ImageObjective(Objective):
             pixels = stacked(shards, rows)
             return self.images.normalised(pixels if vary is None else vary(pixels, rows, epoch))
 
-        return how.of_images(
+        return how.of_one_size(
             len(shards),
             lambda planned, epoch: {
                 "pixel_values": pixel_values(planned.rows, epoch),
@@ -99,26 +98,3 @@ def stacked(shards: TokenShards, rows: Any) -> Pixels:
     """The images of ascending rows: (R, H, W, C) bytes."""
     pixels = shards.features(rows)
     return pixels.reshape(len(rows), -1, *pixels.shape[1:])
-
-
-def beside(image: str, listing: str) -> str:
-    """An image's path, which is meant from where the file that names it lies."""
-    return image if image.startswith(INLINE) else str(Path(listing).parent / image)
-
-
-def opened(image: str) -> str | bytes:
-    """A path as it is, and the bytes of a data: URI. Raises InputError where it is spelled wrong."""
-    if not image.startswith(INLINE):
-        return image
-    head, comma, body = image.partition(",")
-    if not comma or not head.endswith(";base64"):
-        raise InputError("a data: URI must be data:TYPE;base64,CONTENT")
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error:
-        raise InputError("a data: URI that is no base64") from None
-
-
-def reason(error: InputError) -> str:
-    """Why an image could not be read, without its name: so equal reasons count as one."""
-    return str(error).rpartition(": ")[2]

@@ -16,7 +16,7 @@ from regard.data.mixture import Mixture
 from regard.data.records import Record
 from regard.data.shards import PreparedData, TokenShards
 from regard.data.sources import DropReport, Located
-from regard.features.image import ImageProcessor
+from regard.features.processors import Processor
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
@@ -48,7 +48,7 @@ class Batching(NamedTuple):
     corpora: tuple[int, ...] = ()  # prepared rows of each corpus, one after another
     curriculum: Curriculum | None = None
     varied: bool = False  # whether images and sounds are varied by hashes, as the run file says
-    batch_images: int = 1
+    batch_rows: int = 1  # of images and sounds, which are all of one size
 
     def bucketed(
         self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int, of: Rows | None = None
@@ -73,12 +73,12 @@ class Batching(NamedTuple):
         ends = np.searchsorted(of, np.cumsum(self.corpora))
         return Mixture([int(count) for count in np.diff(ends, prepend=0)], self.temperature, self.seed)
 
-    def of_images(self, count: int, arrange: Arrange) -> BucketedBatches:
-        """Batches of `batch_images` rows, all of one shape."""
+    def of_one_size(self, count: int, arrange: Arrange) -> BucketedBatches:
+        """Batches of `batch_rows` rows, all of one shape."""
         return BucketedBatches(
             np.ones((count, 1), np.int32),
             arrange,
-            batch_tokens=self.batch_images,
+            batch_tokens=self.batch_rows,
             seed=self.seed,
             shuffle=self.shuffle,
             max_tokens=1,
@@ -120,8 +120,8 @@ class Objective(ABC):
         return self.with_names(prepared.manifest.get("names", []))
 
     @property
-    def processor(self) -> ImageProcessor | None:
-        """What prepares its images, where it has any."""
+    def processor(self) -> Processor | None:
+        """What prepares its images or sounds, where it has any."""
         return None
 
     @property

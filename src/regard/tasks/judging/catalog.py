@@ -7,6 +7,7 @@ from regard.tasks.judging.judgement import Evaluation
 from regard.tasks.judging.labels import LABELS
 from regard.tasks.judging.likelihood import LANGUAGE, MASKED_LANGUAGE
 from regard.tasks.judging.pairs import SEARCHES
+from regard.tasks.judging.sounds import FRAME_TRANSCRIPTS, TRANSCRIPTS
 from regard.tasks.judging.summaries import SUMMARIES
 from regard.tasks.judging.tags import TAGS
 from regard.tasks.judging.texts import TEXTS
@@ -24,6 +25,8 @@ EVALUATIONS: dict[str, Evaluation] = {
     "embed": SEARCHES,
     "classify-image": IMAGE_LABELS,
     "caption": CAPTIONS,
+    "transcribe": TRANSCRIPTS,
+    "transcribe-ctc": FRAME_TRANSCRIPTS,
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from regard.batch import CaptionExample, ImageExample
-from regard.data.objectives.images import INLINE, opened
+from regard.data.objectives.files import opened
 from regard.metrics.captions import cider_d
 from regard.metrics.translation import bleu_statistics, signatures
 from regard.tasks.caption import Caption, Captioner
@@ -74,11 +74,6 @@ def _captioned(
 
 def _signatures(judgements: Sequence[Judgement]) -> dict[str, Any]:
     return {"bleu": signatures()["bleu"]}
-
-
-def shown_name(image: str) -> str:
-    """What stands for an image in words: a file's path, or that it came within the data."""
-    return "(in the data)" if image.startswith(INLINE) else image
 
 
 IMAGE_LABELS = Evaluation("classify-image", _rankings, _labelled)

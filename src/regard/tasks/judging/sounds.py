@@ -1,0 +1,52 @@
+"""Recordings, and what is said in them by the word and the character error rate."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from regard.batch import SpeechExample
+from regard.data.objectives.files import opened
+from regard.metrics.transcripts import Normaliser, character_errors, normalised, word_errors
+from regard.tasks.judging.judgement import ALL, Evaluation, Judgement, Settings
+from regard.tasks.transcribe import Transcription
+
+SOUND = "audio"  # the input of a judgement, which pages name
+_NORMALISER: Normaliser = "basic"
+
+
+def _transcripts(transcriber: Any, examples: Sequence[SpeechExample], settings: Settings) -> Iterator[Transcription]:
+    found: Iterator[Transcription] = transcriber.each((opened(example.audio) for example in examples), **settings)
+    return found
+
+
+def _judged(
+    examples: Sequence[SpeechExample], predictions: Sequence[Transcription], settings: Settings
+) -> list[Judgement]:
+    return [_judgement(example, found) for example, found in zip(examples, predictions, strict=True)]
+
+
+def _judgement(example: SpeechExample, found: Transcription) -> Judgement:
+    """The rates of a corpus are sums over sums, so the statistics of an example are its errors and its length."""
+    words = word_errors(found.text, example.text, _NORMALISER)
+    characters = character_errors(found.text, example.text, _NORMALISER)
+    right = normalised(found.text, _NORMALISER) == normalised(example.text, _NORMALISER)
+    return Judgement(
+        inputs={SOUND: example.audio},
+        reference=example.text,
+        output=found.text,
+        statistics={"wer": list(words), "cer": list(characters), "exact_match": [float(right), 1]},
+        quality=-words.wrong / max(words.length, 1),
+        right=right,
+        group=example.group or ALL,
+        remark="" if right else f"WER {100 * words.wrong / max(words.length, 1):.0f} %",
+        finished=not found.cut,
+    )
+
+
+def _signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
+    said = f"{_NORMALISER}: lower case, punctuation a space"
+    return dict.fromkeys(("wer", "cer", "exact_match"), said)
+
+
+# A rate over kinds of voices together says something of their numbers alone.
+TRANSCRIPTS = Evaluation("transcribe", _transcripts, _judged, signatures=_signatures, writes=True, pooled=False)
+FRAME_TRANSCRIPTS = Evaluation("transcribe", _transcripts, _judged, signatures=_signatures, pooled=False)

@@ -1,0 +1,99 @@
+"""Transcribing with an encoder alone: each frame says its token, or none (Graves et al. 2006)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, overload
+
+import numpy as np
+
+from regard.decoding.frames import collapsed
+from regard.errors import CheckpointError, InputError
+from regard.features.audio import AudioProcessor, Recording, listed
+from regard.features.samples import Audio
+from regard.features.tokenizer import Tokenizer
+from regard.tasks.reading import Reader
+from regard.tasks.transcribe import Progress, Transcription, check_sizes, named_error
+from regard.tasks.transcribe_options import TranscribeOptions
+
+_OF_A_DECODER = ("language", "task", "num_beams", "max_new_tokens")
+
+
+class FrameTranscriber:
+    """A model with a ctc head: called as a `Transcriber` is.
+
+    A recording longer than a window is heard from window to window, without overlap, each by itself. There are no
+    timestamps, and nothing is sampled: the text is that of the likeliest path.
+    """
+
+    def __init__(self, engine: Reader, tokenizer: Tokenizer, processor: AudioProcessor) -> None:
+        """Raises CheckpointError where the processor's windows are not what the model reads."""
+        self.engine, self.tokenizer, self.processor = engine, tokenizer, processor
+        check_sizes(engine.spec, processor)
+        if engine.spec.tokens.pad is None:
+            raise CheckpointError("the model cannot transcribe: config.json names no pad_token_id, which is the blank")
+        self.blank = engine.spec.tokens.pad
+
+    @overload
+    def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
+
+    @overload
+    def __call__(self, audio: Sequence[Audio], **settings: Any) -> list[Transcription]: ...
+
+    def __call__(self, audio: Audio | Sequence[Audio], **settings: Any) -> Transcription | list[Transcription]:
+        """A recording -> a `Transcription`; several -> a list of them. `settings` are those of `each`."""
+        sources = listed(audio)
+        found = list(self.each(sources, **settings))
+        return found[0] if sources is not audio else found
+
+    def each(
+        self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
+    ) -> Iterator[Transcription]:
+        """The transcriptions in the order of the recordings, `batch_size` recordings at a time.
+
+        settings: as `Transcriber.each` has them. Raises InputError for what asks for a decoder or for timestamps, and
+        for a recording that cannot be read, once those before it are done.
+        """
+        asked = TranscribeOptions.of(settings)
+        given = [name for name in _OF_A_DECODER if getattr(asked, name) is not None]
+        if asked.timestamps or given:
+            raise InputError(f"this model has no decoder and no {(*given, 'timestamps')[0]}: leave that out")
+        return self._each(enumerate(sources, 1), asked.batch_size, progress)
+
+    def _each(
+        self, sources: Iterator[tuple[int, Audio]], batch_size: int, progress: Progress | None
+    ) -> Iterator[Transcription]:
+        refusal: InputError | None = None
+        while refusal is None:
+            heard: list[tuple[int, Recording]] = []
+            for number, source in islice(sources, batch_size):
+                try:
+                    heard.append((number, self.processor.recording(source)))
+                except InputError as error:
+                    refusal = named_error(error, source, number)
+                    break
+            if not heard:
+                break
+            yield from self._transcriptions(heard, progress)
+        if refusal is not None:
+            raise refusal
+
+    def _transcriptions(
+        self, heard: Sequence[tuple[int, Recording]], progress: Progress | None
+    ) -> Iterator[Transcription]:
+        """One window of all recordings after the other."""
+        texts: list[list[str]] = [[] for _ in heard]
+        windows = [recording.windows() for _, recording in heard]
+        while True:
+            found = [(row, window) for row, own in enumerate(windows) if (window := next(own, None)) is not None]
+            if not found:
+                break
+            features = np.stack([window.features for _, window in found])
+            logits = np.asarray(self.engine({"input_features": features}).logits)
+            for (row, window), ids in zip(found, collapsed(logits.argmax(axis=-1), self.blank), strict=True):
+                texts[row].append(self.tokenizer.decode(list(ids)).strip())
+                number, recording = heard[row]
+                if progress is not None:
+                    seconds = window.real_frames * recording.seconds / recording.frames
+                    progress(number, window.start_seconds + seconds, recording.seconds)
+        for own, (_, recording) in zip(texts, heard, strict=True):
+            yield Transcription(" ".join(filter(None, own)), None, recording.seconds)

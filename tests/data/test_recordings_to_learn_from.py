@@ -1,0 +1,188 @@
+"""Recordings on their way to a batch: read once, kept as samples, varied by hashes, heard as the checkpoint will."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from regard.config import AugmentationConfig, parse_run
+from regard.data.batching import Position
+from regard.data.objectives.catalog import objective_of
+from regard.data.objectives.files import opened
+from regard.data.objectives.objective import Batching
+from regard.data.objectives.transcribe import TranscribeFrames, hearing
+from regard.data.prepare import prepare
+from regard.data.sound_augmentation import HIGH, MOST_MASKED, SoundAugmenter
+from regard.errors import ConfigError
+from regard.features.audio import AudioProcessor
+
+RATE = 16_000
+SEES_ALL = Batching(batch_tokens=1, seed=3, shuffle=False, batch_rows=100)
+
+
+def sound(seed, seconds=0.4):
+    """Noise that 16 bits hold exactly."""
+    return np.random.default_rng(seed).integers(-9000, 9000, int(seconds * RATE)).astype(np.int16)
+
+
+def inline(samples):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE, format="WAV")
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def write(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+@pytest.fixture
+def tape(tmp_path):
+    """Recordings beside the file that lists them, in a directory of its own."""
+    folder = tmp_path / "tape"
+    (folder / "sounds").mkdir(parents=True)
+    lines = []
+    for number in range(4):
+        soundfile.write(folder / "sounds" / f"{number}.flac", sound(number, 0.2 * (number + 1)), RATE)
+        lines.append({"audio": f"sounds/{number}.flac", "text": f"number {number}"})
+    lines.append({"audio": inline(sound(4)), "text": "within the data"})
+    write(folder / "train.jsonl", lines)
+    write(folder / "held.jsonl", [{"audio": inline(sound(5)), "text": "held out", "group": 7}])
+    return folder
+
+
+def run_of(tape, task="transcribe", **sections):
+    data = {"train": [{"jsonl": str(tape / "train.jsonl")}], "validation": [{"jsonl": str(tape / "held.jsonl")}]}
+    values = {"task": task, "data": {**data, "workers": 1, "audio_seconds": 1}, "training": {"steps": 1}}
+    return parse_run({**values, "tokenizer": {"vocab_size": 300}, **sections})
+
+
+def batch_of(prepared, run, how=SEES_ALL, split="train", epoch=0):
+    batches = objective_of(run).of(prepared).batches(prepared.split(split), prepared.tokenizer, how)
+    return next(batches.iterate(Position(epoch, 0)))[0]
+
+
+def test_a_batch_holds_what_the_processor_makes_of_each_file_and_its_text(tape, tmp_path):
+    run = run_of(tape)
+    prepared = prepare(run, tmp_path / "data")
+    batch = batch_of(prepared, run)
+    sources = [*(tape / "sounds" / f"{number}.flac" for number in range(4)), opened(inline(sound(4)))]
+    assert np.array_equal(batch["input_features"], hearing(1)(sources))
+    texts = [prepared.tokenizer.decode(row[row >= 0].tolist()) for row in batch["labels"]]
+    assert texts == [*(f"number {number}" for number in range(4)), "within the data"]
+    assert all(row[row >= 0][-1] == prepared.tokenizer.eos_id for row in batch["labels"])
+    assert prepared.processor == AudioProcessor.from_config(
+        json.loads((tmp_path / "data" / "preprocessor_config.json").read_text())
+    )
+    assert prepared.processor.log_mel.chunk_length == 1
+    assert prepared.split("validation").text(0)[1:] == ("held out", "7")
+
+
+def test_the_texts_of_frames_have_no_end_token(tape, tmp_path):
+    run = run_of(tape, "transcribe-ctc")
+    prepared = prepare(run, tmp_path / "data")
+    labels = batch_of(prepared, run)["labels"]
+    assert not (labels == prepared.tokenizer.eos_id).any()
+    assert prepared.tokenizer.decode(labels[4][labels[4] >= 0].tolist()) == "within the data"
+
+
+def test_what_cannot_be_learned_from_is_dropped_with_its_reason_and_counted(tape, tmp_path):
+    good = [json.loads(line) for line in (tape / "train.jsonl").read_text().splitlines()]
+    (tape / "broken.wav").write_bytes(b"RIFF....WAVEfmt but no more")
+    soundfile.write(tape / "long.wav", sound(6, 1.01), RATE)
+    bad = [
+        {"audio": "none.wav", "text": "missing"},
+        {"audio": "broken.wav", "text": "broken"},
+        {"audio": "data:audio/wav,raw", "text": "no base64"},
+        {"audio": "long.wav", "text": "too long"},
+        {"audio": "sounds/0.flac", "text": "  "},
+        {"audio": "sounds/0.flac", "text": "much to say " * 60},
+        {"text": "no recording"},
+    ]
+    write(tape / "train.jsonl", [*good, *bad])
+    found = prepare(run_of(tape), tmp_path / "data").manifest["splits"]["train"]
+    assert (found["pairs"], sum(found["dropped"]["counts"].values())) == (5, len(bad))
+    counts = found["dropped"]["counts"]
+    assert counts["a recording that cannot be read (it is no file)"] == 1
+    assert counts["a recording longer than data.audio_seconds = 1"] == 1
+    assert counts["a text longer than data.max_tokens = 128"] == 1
+    assert counts['"text" is empty'] == 1
+    assert any(reason.startswith("a recording that cannot be read (it is damaged") for reason in counts)
+
+
+def test_equal_tokens_need_a_place_more_between_them():
+    objective = TranscribeFrames(200, hearing(1), AugmentationConfig())
+    assert objective.objection([1, 2] * 25) is None
+    assert objective.objection([1] * 25) is None
+    for ids in ([1, 2] * 25 + [1], [1] * 26):
+        assert "a text of more tokens than the 50 places of data.audio_seconds" in objective.objection(ids)
+    assert objective.objection([]) == "a text without a token"
+
+
+def test_what_becomes_of_a_recording_hangs_on_seed_epoch_and_row_alone(tape, tmp_path):
+    run = run_of(tape, augmentation={"level": 6.0, "room": 0.5, "noise": 0.5, "band": 0.5, "time_masks": 2})
+    prepared = prepare(run, tmp_path / "data")
+    varied = SEES_ALL._replace(varied=True)
+    first, again, later = (batch_of(prepared, run, varied, epoch=epoch)["input_features"] for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, later)
+    apart = varied._replace(batch_rows=1)
+    assert np.array_equal(batch_of(prepared, run, apart)["input_features"][0], first[0])
+    assert np.array_equal(batch_of(prepared, run)["input_features"], batch_of(prepared, run_of(tape))["input_features"])
+
+
+def augmenter(**config):
+    return SoundAugmenter(AugmentationConfig(**config), hearing(1).log_mel, 0)
+
+
+def test_noise_room_and_band_do_what_they_say():
+    samples = sound(0, 0.9).astype(np.float32) / 2**15
+    assert np.array_equal(augmenter().heard(samples, 0, 0), samples)
+    for example in range(8):
+        louder = augmenter(level=6.0).heard(samples, example, 0)[samples != 0] / samples[samples != 0]
+        assert np.ptp(louder) < 1e-6
+        assert 0.5 < louder.mean() < 2
+        hissing = augmenter(noise=1.0).heard(samples, example, 0) - samples
+        ratio = 10 * np.log10(np.sum(samples**2) / np.sum(hissing**2))
+        assert 4 < ratio < 31
+        power = np.abs(np.fft.rfft(augmenter(band=1.0).heard(samples, example, 0))) ** 2
+        assert power[int(HIGH[1] * 0.9) + 100 :].mean() < 1e-2 * power[500:2500].mean()
+    impulse = np.zeros(8000, np.float32)
+    impulse[0] = 1
+    echoing = augmenter(room=1.0).heard(impulse, 0, 0)
+    assert np.argmax(np.abs(echoing)) == 0
+    assert np.abs(echoing[1:800]).mean() > 10 * np.abs(echoing[5600:6400]).mean() > 0
+
+
+def test_masks_are_bands_and_stretches_at_the_mean_within_the_recording():
+    rng = np.random.default_rng(0)
+    config = {"frequency_masks": 1, "frequency_mask": 10, "time_masks": 1, "time_mask": 50}
+    widths = []
+    for example in range(200):
+        features = rng.normal(size=(100, 80)).astype(np.float32)
+        masked = augmenter(**config).masked(features.copy(), 60 * 160, example, 0)
+        changed = masked != features
+        assert np.allclose(masked[changed], features[:60].mean(), atol=1e-6)
+        assert not changed[60:].any()
+        bands, stretches = np.flatnonzero(changed[:60].all(axis=0)), np.flatnonzero(changed.all(axis=1))
+        assert np.array_equal(changed[:60], changed[:60].all(axis=0)[None] | changed[:60].all(axis=1)[:, None])
+        for found in (bands, stretches):
+            assert len(found) == 0 or np.ptp(found) == len(found) - 1
+        widths.append((len(bands), len(stretches)))
+    assert tuple(np.max(widths, axis=0)) == (10, int(MOST_MASKED * 60))
+    assert tuple(np.min(widths, axis=0)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"data": {"train": [{"jsonl": "x"}]}}, "data.audio_seconds is missing"),
+        ({"augmentation": {"erase": 0.5}}, "augmentation.erase is for classify-image, caption, but task is"),
+        ({"training": {"steps": 1, "batch_images": 4}}, "training.batch_images is for classify-image, caption"),
+    ],
+)
+def test_keys_that_do_not_fit_recordings_are_refused_by_name(tape, sections, words):
+    with pytest.raises(ConfigError, match=words):
+        run_of(tape, **sections)

@@ -1,0 +1,204 @@
+"""Whole runs of speech recognition at toy size: a letter is a tone, by a decoder and by the frames alone."""
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+from typer.testing import CliRunner
+
+from regard.cli import app
+from regard.config import parse_run
+from regard.data.objectives.catalog import objective_of
+from regard.data.shards import PreparedData
+from regard.errors import ConfigError, TrainingInterrupted
+from regard.interop.directory import read_json
+from regard.metrics.transcripts import error_rates
+from regard.tasks.loading import load
+from regard.tasks.transcribe import Transcriber
+from regard.tasks.transcribe_frames import FrameTranscriber
+from regard.training.trainer import train
+
+RATE, LETTER = 16_000, 0.2  # samples a second; seconds
+TONES = {"a": 300, "b": 700, "c": 1500, "d": 3000}  # hz
+SIZES = {"width": 32, "heads": 2, "ffn_width": 64, "encoder_depth": 1, "dropout": 0.0}
+STEPS = {"transcribe": 120, "transcribe-ctc": 120}
+
+
+def said(number):
+    """Some letters, and their tones, a pause after each, with some noise."""
+    rng = np.random.default_rng(number)
+    letters = rng.choice(list(TONES), rng.integers(2, 5))
+    times = np.arange(int(LETTER * RATE)) / RATE
+    tones = [0.3 * np.sin(2 * np.pi * TONES[letter] * times) * (times < LETTER - 0.03) for letter in letters]
+    return " ".join(letters), np.concatenate(tones) + rng.normal(0, 1e-3, len(times) * len(letters))
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tape")
+    for split, numbers in (("train", range(200)), ("validation", range(200, 216))):
+        lines = []
+        for number in numbers:
+            text, samples = said(number)
+            soundfile.write(folder / f"{number}.flac", samples, RATE)
+            lines.append({"audio": f"{number}.flac", "text": text, "group": "even" if number % 2 == 0 else "odd"})
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return folder
+
+
+def run_of(tape, task, **sections):
+    data = {split: [{"jsonl": f"{tape}/{split}.jsonl"}] for split in ("train", "validation")}
+    written = task == "transcribe"
+    return parse_run(
+        {
+            "task": task,
+            "seed": 3,
+            "data": {**data, "workers": 1, "audio_seconds": 1, "max_tokens": 16},
+            "augmentation": {"level": 6.0, "frequency_masks": 1, "frequency_mask": 4, "time_masks": 1, "time_mask": 3},
+            "tokenizer": {"vocab_size": 300},
+            "model": {**SIZES, **({"decoder_depth": 1, "max_positions": 32} if written else {})},
+            **({"decoding": {"num_beams": 1, "max_new_tokens": 16}} if written else {}),
+            "training": {
+                "steps": STEPS[task],
+                "batch_recordings": 16,
+                "log_every": 10,
+                "validate_every": STEPS[task] // 2,
+                "dtype": "float32",
+                "best": "wer",
+                "schedule": {"name": "constant", "peak": 0.01, "warmup_steps": 10},
+                **({"score_examples": 16} if written else {}),
+                **sections.pop("training", {}),
+            },
+            **sections,
+        }
+    )
+
+
+def quiet():
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tape, tmp_path_factory):
+    directories = {}
+    for task in STEPS:
+        directories[task] = tmp_path_factory.mktemp(task)
+        train(run_of(tape, task), directories[task], console=quiet())
+    return directories
+
+
+def validations(directory):
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [{**record, "seconds": 0} for record in lines if record["kind"] == "validation"]
+
+
+def bits(directory):
+    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
+    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("task", list(STEPS))
+def test_a_transcriber_learns_what_tones_say_and_the_command_line_prints_it(task, tape, undisturbed):
+    last = min(validations(undisturbed[task]), key=lambda score: score["wer"])
+    assert last["wer"] < 0.15
+    assert last["cer"] < 0.15
+    found = [(number, said(number)[0]) for number in range(200, 208)]
+    paths = [str(tape / f"{number}.flac") for number, _ in found]
+    printed = CliRunner().invoke(app, ["transcribe", str(undisturbed[task]), *paths])
+    assert printed.exit_code == 0, printed.output
+    texts = [line.partition("\t")[2] for line in printed.stdout.splitlines()]
+    assert error_rates(texts, [text for _, text in found])["wer"] < 0.25
+    alone = CliRunner().invoke(app, ["transcribe", str(undisturbed[task]), paths[0]])
+    assert alone.stdout == texts[0] + "\n"
+
+
+@pytest.mark.parametrize("task", list(STEPS))
+def test_an_evaluation_has_both_rates_of_each_group_and_they_are_those_of_the_transcripts(task, undisturbed):
+    directory = undisturbed[task]
+    evaluated = CliRunner().invoke(app, ["evaluate", str(directory), "--split", "validation", "--json"])
+    assert evaluated.exit_code == 0, evaluated.output
+    groups = json.loads(evaluated.stdout)["groups"]
+    assert [(group["name"], group["examples"]) for group in groups] == [("even", 8), ("odd", 8)]
+    lines = (directory / "evaluation-validation.jsonl").read_text("utf-8").splitlines()
+    judged = [json.loads(line) for line in lines]
+    for group in groups:
+        own = [each for each in judged if each["group"] == group["name"]]
+        rates = error_rates([each["output"] for each in own], [each["reference"] for each in own])
+        for name, rate in rates.items():
+            assert group["scores"][name]["value"] == pytest.approx(rate)
+            low, high = group["scores"][name]["interval"]
+            assert low <= rate <= high
+    assert "word error rate" in (directory / "report.html").read_text("utf-8")
+
+
+def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undisturbed):
+    directory = undisturbed["transcribe-ctc"]
+    best = min(validations(directory), key=lambda score: score["wer"])
+    texts = [each.text for each in load(directory)([str(tape / f"{number}.flac") for number in range(200, 216)])]
+    assert error_rates(texts, [said(number)[0] for number in range(200, 216)])["wer"] == pytest.approx(best["wer"])
+
+
+def test_a_checkpoint_says_how_long_its_windows_are_and_is_a_whisper_where_it_has_a_decoder(undisturbed):
+    for task, architecture, kind in (
+        ("transcribe", "WhisperForConditionalGeneration", Transcriber),
+        ("transcribe-ctc", "WhisperForCTC", FrameTranscriber),
+    ):
+        model = undisturbed[task] / "model"
+        config, processor = read_json(model, "config.json"), read_json(model, "preprocessor_config.json")
+        assert config["architectures"] == [architecture]
+        assert (config["max_source_positions"], processor["chunk_length"], processor["nb_max_frames"]) == (50, 1, 100)
+        assert type(load(undisturbed[task])) is kind
+    generation = read_json(undisturbed["transcribe"] / "model", "generation_config.json")
+    assert generation["is_multilingual"] is False
+
+
+def test_a_run_of_recordings_stopped_and_gone_on_with_ends_with_the_same_bits(tape, tmp_path):
+    run = run_of(tape, "transcribe-ctc", training={"steps": 6, "validate_every": 3, "best": "loss"})
+    train(run, tmp_path / "undisturbed", console=quiet())
+    asked_for = iter(range(100))
+    with pytest.raises(TrainingInterrupted):
+        train(run, tmp_path / "stopped", stop=lambda: next(asked_for) > 3, console=quiet())
+    train(run, tmp_path / "stopped", console=quiet())
+    assert bits(tmp_path / "stopped") == bits(tmp_path / "undisturbed")
+
+
+def test_the_loss_of_frames_is_that_of_each_recording_alone(undisturbed):
+    directory = undisturbed["transcribe-ctc"]
+    prepared, task = PreparedData.open(directory / "data"), load(directory)
+    shards, objective = prepared.split("validation"), objective_of(run_of("", "transcribe-ctc")).of(prepared)
+    nats = []
+    for row in range(len(shards)):
+        features, labels = objective.features(shards, np.array([row])), shards.row(row)[0]
+        loss = task.engine({"input_features": features, "labels": labels[None]}).loss
+        nats.append(float(loss) * len(labels))
+    best = min(validations(directory), key=lambda score: (score["wer"], score["step"]))
+    assert sum(nats) / shards.lengths.sum() == pytest.approx(best["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "sections", "words"),
+    [
+        ("transcribe", {"model": {"preset": "vit-mini"}}, r"one that reads recordings \(whisper-mini, .*\) for"),
+        ("transcribe", {"decoding": {"max_new_tokens": 40}}, "decoding.max_new_tokens must be at most"),
+        ("transcribe", {"model": {"from": "x"}}, "model.from is for other tasks: transcribe trains a new network"),
+        ("transcribe-ctc", {"decoding": {"num_beams": 2}}, "decoding is for .*, but task is 'transcribe-ctc'"),
+        ("transcribe-ctc", {"model": {"decoder_depth": 2}}, "model.decoder_depth is of a decoder, which"),
+        ("transcribe-ctc", {"augmentation": {"flip": True}}, "augmentation.flip is for classify-image, caption"),
+        ("transcribe", {"training": {"best": "bleu"}}, "training.best must be one of loss, wer, cer for transcribe"),
+    ],
+)
+def test_a_run_that_does_not_suit_recordings_is_refused_by_name(task, sections, words, tape, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        train(run_of(tape, task, **sections), tmp_path, console=quiet())
+
+
+def test_what_asks_for_a_decoder_is_refused_where_there_is_none(tape, undisturbed):
+    asked = ["transcribe", str(undisturbed["transcribe-ctc"]), str(tape / "200.flac")]
+    refused = CliRunner().invoke(app, [*asked, "--timestamps"])
+    assert refused.exit_code != 0
+    assert "this model has no decoder and no timestamps: leave that out" in str(refused.exception or refused.output)
