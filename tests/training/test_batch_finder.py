@@ -1,7 +1,7 @@
 """The batch that memory bears: the search by itself, on made-up memory, then in a run."""
 
 import io
-import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from regard.config import RunConfig, load_run, to_toml
 from regard.data.batching import Batches, Position
 from regard.errors import ConfigError
 from regard.training import batch_finder
-from regard.training.batch_finder import Trial, _fullest, find_batch, free_memory, search
+from regard.training.batch_finder import Trial, _fullest, find_batch, free_memory, search, settled
 from regard.training.rate_finder import find_rate
 from regard.training.trainer import train
 
@@ -85,18 +85,19 @@ def test_auto_is_settled_once_and_the_run_goes_on_with_it(
     train(run, directory, console=quiet())
     assert load_run(directory / "run.toml").training.batch_tokens == 576
     monkeypatch.setattr(batch_finder, "find_batch", None)  # not asked again
-    train(toy_run(steps=4, batch_tokens="auto"), directory, console=quiet())
-    assert load_run(directory / "run.toml").training.batch_tokens == 576
+    again = settled(toy_run(steps=4, batch_tokens="auto"), directory, quiet())
+    assert (again.training.steps, again.training.batch_tokens) == (4, 576)
+    monkeypatch.undo()
     file = tmp_path / "auto.toml"
     file.write_text(to_toml(run))
-    monkeypatch.undo()
-    assert main(["find-batch", str(file), "-o", str(tmp_path / "other"), "--to", "1100", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [trial["size"] for trial in found["trials"]] == [512, 1024]
-    assert found["trials"][0]["peak"] > 10**8
-    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"data", "lock", ".lock"}
+    shutil.copytree(directory / "data", tmp_path / "other" / "data")
     assert main(["find-batch", str(file), "-o", str(tmp_path / "other"), "--memory", "0.001"]) == 0
-    assert "not even 512 fits 0.00 GB" in capsys.readouterr().out
+    header, trial, *said = capsys.readouterr().out.splitlines()[-4:]
+    assert header.split() == ["batch_tokens", "memory", "step", "tokens/s"]
+    assert trial.split()[0] == "512"
+    assert float(trial.split()[1]) > 0.1  # GB
+    assert said[1].startswith("not even 512 fits 0.00 GB")
+    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"data", "lock", ".lock"}
 
 
 def test_auto_is_refused_where_nothing_fits_or_several_workers_would_find_it(
