@@ -68,7 +68,7 @@ def sections(_: argparse.Namespace) -> Table:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import SGDClassifier
     except ImportError:
-        print("scikit-learn is not installed: TF-IDF is left out")
+        print("scikit-learn is not installed (pip install 'regard[baselines]'): TF-IDF is left out")
         return table
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     train = vectorizer.fit_transform(item["text"] for item in corpus.train)
