@@ -1,10 +1,9 @@
 """What every test process needs before TensorFlow is imported: its backend, its share of the cores, quiet logs."""
 
-import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,6 @@ settings.register_profile("fast", max_examples=25, deadline=None, suppress_healt
 settings.register_profile("ci", settings.get_profile("fast"), derandomize=True, database=None, print_blob=True)
 settings.register_profile("full", settings.get_profile("fast"), max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "fast")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _given_back() -> Iterator[None]:
-    """A model's compiled graphs refer to each other in circles: without this a worker grows by gigabytes over a run."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="session")
