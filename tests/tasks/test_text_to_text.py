@@ -183,18 +183,20 @@ def test_odd_params_are_named(tmp_path, config, complaint):
 
 
 def test_ids_that_only_one_side_names_or_one_of_several_are_no_contradiction(tmp_path):
-    checkpoint = found(write("t5", tmp_path))
-    for spec_ids in ({"eos": (7, 1), "pad": 0}, {"eos": None, "pad": 0}, {"eos": 1, "pad": None}):
-        tokens = SimpleNamespace(**spec_ids)
-        changed = SimpleNamespace(tokens=tokens, text=checkpoint.spec.text, family="t5", form="encoder-decoder")
-        summariser(Found(Unbuilt(changed, {}), tmp_path))
-    for spec_ids, complaint in (
+    text = found(write("t5", tmp_path)).spec.text
+
+    def changed(ids: dict[str, object]) -> SimpleNamespace:
+        facts = {"text": text, "vocab_size": text.vocab_size, "family": "t5", "form": "encoder-decoder"}
+        return SimpleNamespace(tokens=SimpleNamespace(**ids), **facts)
+
+    for ids in ({"eos": (7, 1), "pad": 0}, {"eos": None, "pad": 0}, {"eos": 1, "pad": None}):
+        summariser(Found(Unbuilt(changed(ids), {}), tmp_path))
+    for ids, complaint in (
         ({"eos": (7, 8), "pad": 0}, "its eos id is 1, but the model's is 7 or 8"),
         ({"eos": 1, "pad": 3}, "its pad id is 0, but the model's is 3"),
     ):
-        changed = SimpleNamespace(tokens=SimpleNamespace(**spec_ids), text=checkpoint.spec.text, family="t5")
         with pytest.raises(CheckpointError, match=complaint):
-            summariser(Found(Unbuilt(changed, {}), tmp_path))
+            summariser(Found(Unbuilt(changed(ids), {}), tmp_path))
 
 
 def test_a_table_without_a_row_for_the_mask_is_read_and_one_that_lacks_pieces_is_not(tmp_path):
