@@ -40,7 +40,7 @@ def find_run_batch(
     unit = found.key.removeprefix("batch_")
     print(f"{found.key:>12}  memory     step  {unit:>8}/s")
     for trial in found.trials:
-        print(f"{trial.size:12,}  {trial.peak / _GB:3.2f} GB  {trial.seconds:5.2f} s  {trial.places_per_second:8,.0f}")
+        print(f"{trial.size:12,}  {trial.peak / _GB:3.2f} GB  {trial.seconds:5.2f} s  {trial.per_second:8,.0f}")
     print(found.ended)
     if found.suggested is None:
         small = f"not even {found.trials[0].size:,} fits {found.memory / _GB:.2f} GB"

@@ -29,7 +29,6 @@ from regard.training.starting import brought_by
 from regard.training.step import TrainStep
 
 SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
-AUTO = "auto"
 _SEEN = 32  # batches among which the fullest is looked for
 _FIRST = {"batch_tokens": 512, "batch_images": 8, "batch_recordings": 8}
 LARGEST = {"batch_tokens": 65_536, "batch_images": 1_024, "batch_recordings": 1_024}
@@ -42,7 +41,7 @@ class Trial(NamedTuple):
     size: int  # batch_tokens, batch_images or batch_recordings
     peak: int  # bytes that the process had held at most after it
     seconds: float  # of the step, its graph built before
-    places_per_second: float  # tokens and padding, images, or what is learned of recordings
+    per_second: float  # tokens and padding; images, or recordings
 
 
 class Finding(NamedTuple):
@@ -79,7 +78,7 @@ def find_batch(
 
     def trial(size: int) -> Trial:
         batches = batches_of(_sized(run, key, size), prepared, objective, step.model, "train", shuffle=True)
-        return tried(step, batches, size, run.training.accumulation)
+        return tried(step, batches, key, size, run.training.accumulation)
 
     return search(trial, key, memory, LARGEST[key] if largest is None else largest)
 
@@ -95,7 +94,7 @@ def free_memory() -> int:
     return int(SHARE * 1024 * available) + own * os.sysconf("SC_PAGESIZE")
 
 
-def tried(step: TrainStep, batches: Batches, size: int, accumulation: int) -> Trial:
+def tried(step: TrainStep, batches: Batches, key: str, size: int, accumulation: int) -> Trial:
     """Two steps on the fullest batch: the first builds what its shape needs."""
     batch, places = _fullest(batches)
     for _ in range(2):
@@ -103,7 +102,8 @@ def tried(step: TrainStep, batches: Batches, size: int, accumulation: int) -> Tr
         step([batch] * accumulation, 0.0)
         step.read()  # waits for it
     seconds = time.monotonic() - began
-    return Trial(size, peak_memory(), seconds, accumulation * places / seconds)
+    many = places if key == "batch_tokens" else len(batch["labels"])
+    return Trial(size, peak_memory(), seconds, accumulation * many / seconds)
 
 
 def _fullest(batches: Batches) -> tuple[Batch, int]:
@@ -158,7 +158,7 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
     Raises ConfigError where several workers would each find another one, and where not even the smallest fits.
     """
     key = batch_key(run.task)
-    if getattr(run.training, key) != AUTO:
+    if getattr(run.training, key) != "auto":
         return run
     begun = directory / "run.toml"
     if begun.is_file():
@@ -168,11 +168,12 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
         raise ConfigError(
             f'training.{key} = "auto" is for one worker: find the size with `regard find-batch`, and set it'
         )
-    console.print(f"training.{key}: looking for the largest that {free_memory() / 1e9:.1f} GB hold")
-    found = find_batch(_sized(run, key, _FIRST[key]), directory, console=console)
+    memory = free_memory()
+    console.print(f"training.{key}: looking for the largest that {memory / 1e9:.1f} GB hold")
+    found = find_batch(_sized(run, key, _FIRST[key]), directory, memory=memory, console=console)
     if found.suggested is None:
         raise ConfigError(
-            f"not even training.{key} = {found.trials[0].size} fits {found.memory / 1e9:.1f} GB of memory"
+            f"not even training.{key} = {found.trials[0].size} fits {memory / 1e9:.1f} GB of memory"
         )
     console.print(f"training.{key} = {found.suggested}: {found.ended}")
     return _sized(run, key, found.suggested)
