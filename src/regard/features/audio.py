@@ -132,25 +132,22 @@ class AudioProcessor:
 
     def recording(self, audio: Audio) -> Recording:
         """All of a recording, for transcribing it window by window."""
-        return Recording(self._samples(audio), self.log_mel.sampling_rate, self.log_mel)
-
-    def samples(self, audio: Audio) -> Samples:
-        """A recording as the features are made of it: mono, at the processor's rate. InputError as `read_audio`."""
-        return self._samples(audio)
+        return Recording(self.samples(audio), self.log_mel.sampling_rate, self.log_mel)
 
     def features(self, samples: Samples) -> NDArray[np.float32]:
         """(A, M) of the first window of `samples`, which are at the processor's rate; silence behind them."""
         return self.log_mel(_padded(samples[: self.log_mel.window_samples], self.log_mel))
 
     def _first_window(self, source: Audio, place: int) -> NDArray[np.float32]:
-        samples = self._samples(source)
+        samples = self.samples(source)
         longest = self.log_mel.window_samples
         if len(samples) > longest:
             seconds = len(samples) / self.log_mel.sampling_rate
             logger.warning("recording %d lasts %.1f s: cut to %d s", place, seconds, self.log_mel.chunk_length)
         return self.features(samples)
 
-    def _samples(self, source: Audio) -> Samples:
+    def samples(self, source: Audio) -> Samples:
+        """A recording as the features are made of it: mono, at the processor's rate. InputError as `read_audio`."""
         if isinstance(source, np.ndarray):
             raise InputError("an array of samples needs its rate: pass (array, rate)")
         return read_audio(source, self.log_mel.sampling_rate, self.max_seconds)

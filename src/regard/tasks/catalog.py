@@ -18,7 +18,7 @@ from regard.tasks.sentence_modules import mean, read_modules
 from regard.tasks.similarity import Matcher
 from regard.tasks.tag import TokenTagger
 from regard.tasks.text_to_text import summariser, translator
-from regard.tasks.transcribe import Transcriber, transcriber
+from regard.tasks.transcribe import Hearer, transcriber
 from regard.tasks.transcribe_frames import FrameTranscriber
 
 
@@ -55,7 +55,7 @@ def _matcher(found: Found) -> Matcher:
     return Matcher(found.model, image_processor(found.processor, found.spec.family), found.tokenizer)
 
 
-def _transcriber(found: Found) -> Transcriber | FrameTranscriber:
+def _transcriber(found: Found) -> Hearer:
     if found.spec.output.kind == "ctc":
         return FrameTranscriber(found.model, found.tokenizer, AudioProcessor.from_config(found.processor))
     return transcriber(found)

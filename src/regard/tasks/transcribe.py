@@ -1,6 +1,7 @@
 """The transcribing task: recordings of any length in, text with its times out (Radford et al. 2022, section 4.5)."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -40,9 +41,8 @@ class Transcription:
     """All that is said in one recording.
 
     language: a code such as de, spoken in the recording, though a translation is English; None where the model knows of
-    no languages. segments: with
-    `timestamps=True`; those without text are left out. cut: the seconds at which windows start whose text came to
-    max_new_tokens, so that the rest of it was not heard.
+    no languages. segments: with `timestamps=True`; those without text are left out. cut: the seconds at which windows
+    start whose text came to max_new_tokens, so that the rest of it was not heard.
     """
 
     text: str
@@ -117,7 +117,29 @@ class _Listener:
         return self.at(self.frame + FRAMES * step)
 
 
-class Transcriber:
+class Hearer(ABC):
+    """What makes text of recordings; each kind of model in its own way."""
+
+    @overload
+    def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
+
+    @overload
+    def __call__(self, audio: Sequence[Audio], **settings: Any) -> list[Transcription]: ...
+
+    def __call__(self, audio: Audio | Sequence[Audio], **settings: Any) -> Transcription | list[Transcription]:
+        """A recording -> a `Transcription`; several -> a list of them. `settings` are those of `each`."""
+        sources = listed(audio)
+        found = list(self.each(sources, **settings))
+        return found[0] if sources is not audio else found
+
+    @abstractmethod
+    def each(
+        self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
+    ) -> Iterator[Transcription]:
+        """The transcriptions in the order of the recordings, each as soon as it and all before it are done."""
+
+
+class Transcriber(Hearer):
     """A Whisper model: `transcriber("talk.flac")`, or a list of recordings. A recording is a path, the bytes of a file,
     or an array of samples with its rate.
 
@@ -138,18 +160,6 @@ class Transcriber:
         self.tokens, self.defaults = tokens, defaults
         self.languages = tuple(tokens.languages)
         check_sizes(engine.spec, processor)
-
-    @overload
-    def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
-
-    @overload
-    def __call__(self, audio: Sequence[Audio], **settings: Any) -> list[Transcription]: ...
-
-    def __call__(self, audio: Audio | Sequence[Audio], **settings: Any) -> Transcription | list[Transcription]:
-        """A recording -> a `Transcription`; several -> a list of them. `settings` are those of `each`."""
-        sources = listed(audio)
-        found = list(self.each(sources, **settings))
-        return found[0] if sources is not audio else found
 
     def each(
         self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any

@@ -2,23 +2,23 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from regard.decoding.frames import collapsed
 from regard.errors import CheckpointError, InputError
-from regard.features.audio import AudioProcessor, Recording, listed
+from regard.features.audio import AudioProcessor, Recording
 from regard.features.samples import Audio
 from regard.features.tokenizer import Tokenizer
 from regard.tasks.reading import Reader
-from regard.tasks.transcribe import Progress, Transcription, check_sizes, named_error
+from regard.tasks.transcribe import Hearer, Progress, Transcription, check_sizes, named_error
 from regard.tasks.transcribe_options import TranscribeOptions
 
 _OF_A_DECODER = ("language", "task", "num_beams", "max_new_tokens")
 
 
-class FrameTranscriber:
+class FrameTranscriber(Hearer):
     """A model with a ctc head: called as a `Transcriber` is.
 
     A recording longer than a window is heard from window to window, without overlap, each by itself. There are no
@@ -32,18 +32,6 @@ class FrameTranscriber:
         if engine.spec.tokens.pad is None:
             raise CheckpointError("the model cannot transcribe: config.json names no pad_token_id, which is the blank")
         self.blank = engine.spec.tokens.pad
-
-    @overload
-    def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
-
-    @overload
-    def __call__(self, audio: Sequence[Audio], **settings: Any) -> list[Transcription]: ...
-
-    def __call__(self, audio: Audio | Sequence[Audio], **settings: Any) -> Transcription | list[Transcription]:
-        """A recording -> a `Transcription`; several -> a list of them. `settings` are those of `each`."""
-        sources = listed(audio)
-        found = list(self.each(sources, **settings))
-        return found[0] if sources is not audio else found
 
     def each(
         self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
