@@ -22,23 +22,13 @@ from regard.export.openvino_model import load_openvino
 
 sys.path.append(str(Path(__file__).parents[1] / "tasks"))
 
-import tiny_writers
+sys.path.append(str(Path(__file__).parent))
 
-CASES = Path(__file__).parents[1] / "parity" / "cases"
+import tiny_writers
+from looking_ahead import CASES, WAYS, engine
+
 NAMES = ("llama-language-model", "gpt2-language-model", "marian-seq2seq", "t5-seq2seq")
 NOISE = {"equal": 0.0, "noisy": 0.2, "unrelated": 30.0}  # what is added to weights, in their own spread
-WAYS = {
-    "greedy": {},
-    "scored": {"return_scores": True},
-    "ruled": {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
-    "sampled": {"do_sample": True, "temperature": 0.3, "seed": (4, 5, 6)},
-    "ended": {"eos_token_id": tuple(range(20, 40)), "min_new_tokens": 4, "forced_eos_token_id": 3},
-}
-
-
-@cache
-def engine(name):
-    return load_openvino(CASES / name)
 
 
 @pytest.fixture(scope="module")

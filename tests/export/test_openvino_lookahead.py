@@ -1,7 +1,7 @@
 """Prompt lookup changes how often the network runs, and nothing else."""
 
 import json
-from functools import cache
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +10,13 @@ import pytest
 pytest.importorskip("openvino")
 from regard.decoding.options import GenerationOptions
 from regard.errors import ConfigError
-from regard.export.openvino_model import load_openvino
 
-CASES = Path(__file__).parents[1] / "parity" / "cases"
+sys.path.append(str(Path(__file__).parent))
+
+from looking_ahead import WAYS, engine
+
 IDS = np.array([[9, 4, 7, 5, 9, 4], [8, 6, 8, 6, 0, 0], [5, 5, 5, 0, 0, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).astype(int)}
-WAYS = {
-    "greedy": {},
-    "scored": {"return_scores": True},
-    "ruled": {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3},
-    "sampled": {"do_sample": True, "temperature": 0.3, "seed": (4, 5, 6)},
-    "ended": {"eos_token_id": tuple(range(20, 40)), "min_new_tokens": 4, "forced_eos_token_id": 3},
-}
-
-
-@cache
-def engine(name):
-    return load_openvino(CASES / name)
 
 
 def runs_of(model, monkeypatch):

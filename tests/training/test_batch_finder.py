@@ -1,27 +1,27 @@
 """The batch that memory bears: the search by itself, on made-up memory, then in a run."""
 
-import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from regard.cli import main
 from regard.config import RunConfig, load_run, to_toml
-from regard.data.batching import Batches, Position
+from regard.data.batching import Position
 from regard.errors import ConfigError
 from regard.training import batch_finder
-from regard.training.batch_finder import Trial, _fullest, find_batch, free_memory, search, settled
+from regard.training.batch_finder import Sizes, Trial, _fullest, find_batch, free_memory, search, settled
 from regard.training.rate_finder import find_rate
 from regard.training.trainer import train
 
+sys.path.append(str(Path(__file__).parent))
 
-def quiet() -> Console:
-    return Console(file=io.StringIO())
+from whole_runs import quiet
 
 
 def linear(base: int, each: int) -> Callable[[int], Trial]:
@@ -61,26 +61,23 @@ def test_a_size_above_the_largest_is_neither_tried_nor_suggested() -> None:
 
 
 def test_the_fullest_batch_is_the_one_measured() -> None:
-    class Three(Batches):
+    class Three:
         def epoch_length(self, epoch: int) -> int:
             return 3
 
         def iterate(self, position: Position):
-            return ((batch, Position(0, batch["places"])) for batch in ({"places": 3}, {"places": 9}, {"places": 5}))
+            return ((batch, position) for batch in ({"places": 3}, {"places": 9}, {"places": 5}))
 
         def tally(self, batch):
-            return type("Tally", (), {"places": batch["places"]})
+            return SimpleNamespace(places=batch["places"])
 
-        _assemble = plan = None
-
-    Three.__abstractmethods__ = frozenset()
     assert _fullest(Three()) == ({"places": 9}, 9)
 
 
 def test_auto_is_settled_once_and_the_run_goes_on_with_it(
     toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(batch_finder, "LARGEST", {"batch_tokens": 600})
+    monkeypatch.setattr(batch_finder, "SIZES", {"batch_tokens": Sizes(512, 600, 64)})
     run, directory = toy_run(steps=2, batch_tokens="auto"), tmp_path / "run"
     train(run, directory, console=quiet())
     assert load_run(directory / "run.toml").training.batch_tokens == 576

@@ -1,13 +1,12 @@
 """A whole run of captioning at toy size, on images that the test draws."""
 
-import hashlib
-import io
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from regard.batch import CaptionExample
@@ -22,6 +21,10 @@ from regard.metrics.captions import cider_d
 from regard.tasks.caption import Caption as Written
 from regard.tasks.judging.images import CAPTIONS
 from regard.training.trainer import train
+
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import bits, quiet, validations
 
 SIDE, STEPS = 8, 20
 COLOURS = ("red", "green", "blue")
@@ -68,26 +71,11 @@ def run_of(album, **sections):
     )
 
 
-def quiet():
-    return Console(file=io.StringIO())
-
-
 @pytest.fixture(scope="module")
 def undisturbed(album, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     train(run_of(album), directory, console=quiet())
     return directory
-
-
-def validations(directory):
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text("utf-8").splitlines())
-    return [{**record, "seconds": 0} for record in lines if record["kind"] == "validation"]
-
-
-def bits(directory):
-    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
-    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_a_captioner_learns_to_say_what_is_in_a_picture(album, undisturbed):

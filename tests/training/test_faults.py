@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +24,12 @@ from regard.training.step import NOT_FINITE, TrainStep
 from regard.training.trainer import train
 from regard.training.validation import Validator
 
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import quiet
+
 Make = Callable[..., RunConfig]
 Check = Callable[[Path, Path], None]
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 def complete(run: Path) -> list[str]:

@@ -1,15 +1,15 @@
 """Whole runs on images at toy size, on images that the test draws: they learn, go on exactly, and are used."""
 
 import base64
-import hashlib
 import io
 import json
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from regard.cli import app
@@ -22,6 +22,10 @@ from regard.tasks.classify_image import ImageClassifier
 from regard.tasks.loading import load
 from regard.training.starting import processor_of
 from regard.training.trainer import train
+
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import bits, quiet, validations
 
 SIDE, STEPS = 8, 24
 TINY = {"preset": "vit-mini", "width": 16, "heads": 2, "ffn_width": 32, "depth": 1, "patch_size": 4, "dropout": 0.1}
@@ -70,27 +74,11 @@ def run_of(album, **sections):
     )
 
 
-def quiet():
-    return Console(file=io.StringIO())
-
-
 @pytest.fixture(scope="module")
 def undisturbed(album, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     train(run_of(album), directory, console=quiet())
     return directory
-
-
-def validations(directory):
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text("utf-8").splitlines())
-    return [{**record, "seconds": 0} for record in lines if record["kind"] == "validation"]
-
-
-def bits(directory):
-    """The hashes of all that a run computed."""
-    kept = ("model.safetensors", "training_state.safetensors", "config.json", "preprocessor_config.json")
-    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_a_classifier_of_images_learns_and_its_scores_are_those_of_its_predictions(album, undisturbed):

@@ -1,7 +1,5 @@
 """A whole run of each task at toy size: it learns, its scores are in the log, and no interruption changes a bit."""
 
-import hashlib
-import io
 import json
 import random
 import signal
@@ -15,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from regard.cli import main
 from regard.commands.train import prepare_run, train_run
@@ -26,6 +23,10 @@ from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
 from regard.tasks.loading import load
 from regard.training.trainer import train
+
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import bits, quiet, validations
 
 NAMES, PLACES = ("Anna", "Bert", "Clara"), ("Rome", "Paris", "New York")
 ENCODER = {"preset": "bert-tiny", "width": 16, "heads": 2, "ffn_width": 16, "depth": 1}
@@ -128,10 +129,6 @@ def run_of(corpora: Path) -> Callable[..., RunConfig]:
     return make
 
 
-def quiet() -> Console:
-    return Console(file=io.StringIO())
-
-
 @pytest.fixture(scope="module")
 def undisturbed(run_of: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Runs that nothing disturbed, each made once."""
@@ -145,22 +142,6 @@ def undisturbed(run_of: Callable[..., RunConfig], tmp_path_factory: pytest.TempP
         return made[task]
 
     return of
-
-
-def validations(directory: Path) -> list[dict[str, Any]]:
-    lines = (directory / "metrics.jsonl").read_text("utf-8").splitlines()
-    return [record for record in map(json.loads, lines) if record["kind"] == "validation"]
-
-
-def bits(directory: Path) -> dict[str, str]:
-    """The hashes of all that a run computed."""
-    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
-    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def scores(directory: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in each.items() if key != "seconds"} for each in validations(directory)]
 
 
 @pytest.mark.parametrize("task", list(MODELS))
@@ -180,7 +161,7 @@ def test_a_run_stopped_and_gone_on_with_ends_with_the_same_bits(
         train(run_of(task), tmp_path, stop=lambda: next(asked_for) > 1, console=quiet())
     train(run_of(task), tmp_path, console=quiet())
     assert bits(tmp_path) == bits(undisturbed(task))
-    assert scores(tmp_path) == scores(undisturbed(task))
+    assert validations(tmp_path) == validations(undisturbed(task))
 
 
 @pytest.mark.parametrize("task", ["language-model", "classify"])

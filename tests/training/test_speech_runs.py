@@ -1,13 +1,12 @@
 """Whole runs of speech recognition at toy size: a letter is a tone, by a decoder and by the frames alone."""
 
-import hashlib
-import io
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 from typer.testing import CliRunner
 
 from regard.cli import app
@@ -21,6 +20,10 @@ from regard.tasks.loading import load
 from regard.tasks.transcribe import Transcriber
 from regard.tasks.transcribe_frames import FrameTranscriber
 from regard.training.trainer import train
+
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import bits, quiet, validations
 
 RATE, LETTER = 16_000, 0.2  # samples a second; seconds
 TONES = {"a": 300, "b": 700, "c": 1500, "d": 3000}  # hz
@@ -78,10 +81,6 @@ def run_of(tape, task, **sections):
     )
 
 
-def quiet():
-    return Console(file=io.StringIO())
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tape, tmp_path_factory):
     directories = {}
@@ -89,17 +88,6 @@ def undisturbed(tape, tmp_path_factory):
         directories[task] = tmp_path_factory.mktemp(task)
         train(run_of(tape, task), directories[task], console=quiet())
     return directories
-
-
-def validations(directory):
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text("utf-8").splitlines())
-    return [{**record, "seconds": 0} for record in lines if record["kind"] == "validation"]
-
-
-def bits(directory):
-    kept = ("model.safetensors", "training_state.safetensors", "config.json", "tokenizer.json")
-    files = [path for path in sorted(directory.glob("*/**/*")) if path.name in kept]
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.parametrize("task", list(STEPS))

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
 from regard.training.trainer import TrainingResult, train
 
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import quiet
+
 STEPS, VALIDATE_EVERY = 12, 3  # of `toy_run`
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 def test_a_run_leaves_its_log_its_checkpoints_and_a_model_behind(

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from regard.interop.checkpoints import load_model
 from regard.training.rate_finder import Trial, find_rate, rising, smoothed, suggest
 from regard.training.trainer import train
 
+sys.path.append(str(Path(__file__).parent))
+
+from whole_runs import quiet
+
 SETTINGS: dict[str, Any] = {
     "steps": 4,
     "validate_every": 2,
@@ -29,10 +34,6 @@ SETTINGS: dict[str, Any] = {
     "freeze": ["encoder/layer_0/*"],
     "optimizer": {"name": "muon", "weight_decay": 0.1, "groups": [{"pattern": "*/bias", "rate": 2.0}]},
 }
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 @pytest.fixture(scope="module")

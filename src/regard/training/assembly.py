@@ -1,20 +1,51 @@
 """What a run trains with, put together from what its run file says: its step and its batches."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+from rich.console import Console
 
 from regard.config import RunConfig
 from regard.config.tasks import batch_key
 from regard.data.batching import Batches
 from regard.data.curriculum import Curriculum
+from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Batching, Objective
+from regard.data.prepare import open_or_prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, DataError
 from regard.models.forms import Transformer
+from regard.training.checkpoint import CheckpointStore
 from regard.training.cluster import ALONE, Cluster
-from regard.training.network import batch_keys
+from regard.training.lock import locked
+from regard.training.network import batch_keys, network
 from regard.training.optimizer import model_optimizer
+from regard.training.precision import resolve_dtype
 from regard.training.rematerialisation import recompute_layers
+from regard.training.starting import brought_by
 from regard.training.step import TrainStep
+
+
+class Rehearsal(NamedTuple):
+    """A run before its first step, of which nothing is kept."""
+
+    prepared: PreparedData
+    objective: Objective
+    step: TrainStep
+
+
+def rehearsal(run: RunConfig, directory: Path, console: Console) -> Rehearsal:
+    """The run's fresh network, seeded, and its data, which are prepared under the run directory if that is not done;
+    nothing else in it is written or read."""
+    with locked(directory):
+        begun = bool(CheckpointStore(directory / "checkpoints").complete())
+        progress = console.is_terminal
+        prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
+    objective = objective_of(run).of(prepared)
+    keras.utils.set_random_seed(run.seed)
+    step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)
+    return Rehearsal(prepared, objective, step)
 
 
 def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:

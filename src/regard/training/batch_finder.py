@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import tensorflow as tf
 from rich.console import Console
 
@@ -17,22 +16,24 @@ from regard.batch import Batch
 from regard.config import RunConfig, load_run
 from regard.config.tasks import batch_key
 from regard.data.batching import Batches, Position
-from regard.data.objectives.catalog import objective_of
-from regard.data.prepare import open_or_prepare
 from regard.errors import ConfigError
-from regard.training.assembly import batches_of, train_step
-from regard.training.checkpoint import CheckpointStore
-from regard.training.lock import locked
-from regard.training.network import network
-from regard.training.precision import resolve_dtype
-from regard.training.starting import brought_by
+from regard.training.assembly import batches_of, rehearsal
 from regard.training.step import TrainStep
 
 SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
 _SEEN = 32  # batches among which the fullest is looked for
-_FIRST = {"batch_tokens": 512, "batch_images": 8, "batch_recordings": 8}
-LARGEST = {"batch_tokens": 65_536, "batch_images": 1_024, "batch_recordings": 1_024}
-_STEP = {"batch_tokens": 64, "batch_images": 8, "batch_recordings": 8}  # what is suggested is a multiple of it
+
+
+class Sizes(NamedTuple):
+    """What is tried where nothing else is asked for."""
+
+    first: int  # the smallest
+    largest: int
+    step: int  # what is suggested is a multiple of it
+
+
+_ROWS = Sizes(8, 1_024, 8)
+SIZES = {"batch_tokens": Sizes(512, 65_536, 64), "batch_images": _ROWS, "batch_recordings": _ROWS}
 
 
 class Trial(NamedTuple):
@@ -68,19 +69,13 @@ def find_batch(
         raise ConfigError("the batch is found by the memory of a CPU's process, but this machine has a GPU: set it")
     key = batch_key(run.task)
     memory = free_memory() if memory is None else memory
-    with locked(directory):
-        begun = bool(CheckpointStore(directory / "checkpoints").complete())
-        progress = console.is_terminal
-        prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
-    objective = objective_of(run).of(prepared)
-    keras.utils.set_random_seed(run.seed)
-    step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)
+    prepared, objective, step = rehearsal(run, directory, console)
 
     def trial(size: int) -> Trial:
         batches = batches_of(_sized(run, key, size), prepared, objective, step.model, "train", shuffle=True)
         return tried(step, batches, key, size, run.training.accumulation)
 
-    return search(trial, key, memory, LARGEST[key] if largest is None else largest)
+    return search(trial, key, memory, SIZES[key].largest if largest is None else largest)
 
 
 def free_memory() -> int:
@@ -120,7 +115,7 @@ def peak_memory() -> int:
 def search(trial: Callable[[int], Trial], key: str, memory: int, largest: int) -> Finding:
     """Sizes that double, until the next would not fit."""
     trials: list[Trial] = []
-    size, ended = min(_FIRST[key], largest), None
+    size, ended = min(SIZES[key].first, largest), None
     while ended is None:
         trials.append(trial(size))
         if trials[-1].peak > memory:
@@ -148,7 +143,7 @@ def suggest(trials: list[Trial], key: str, memory: int, largest: int) -> int | N
         return None
     last = fitting[-1].size
     bound = trials[-1].size if trials[-1].peak > memory else min(2 * last, largest + 1)
-    sizes = range(last, bound, _STEP[key])
+    sizes = range(last, bound, SIZES[key].step)
     return max((size for size in sizes if expected(trials, size) <= memory), default=last)
 
 
@@ -170,11 +165,9 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
         )
     memory = free_memory()
     console.print(f"training.{key}: looking for the largest that {memory / 1e9:.1f} GB hold")
-    found = find_batch(_sized(run, key, _FIRST[key]), directory, memory=memory, console=console)
+    found = find_batch(_sized(run, key, SIZES[key].first), directory, memory=memory, console=console)
     if found.suggested is None:
-        raise ConfigError(
-            f"not even training.{key} = {found.trials[0].size} fits {memory / 1e9:.1f} GB of memory"
-        )
+        raise ConfigError(f"not even training.{key} = {found.trials[0].size} fits {memory / 1e9:.1f} GB of memory")
     console.print(f"training.{key} = {found.suggested}: {found.ended}")
     return _sized(run, key, found.suggested)
 

@@ -5,22 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from rich.console import Console
 
 from regard.batch import Batch
 from regard.config import RunConfig
 from regard.data.batching import Position
-from regard.data.objectives.catalog import objective_of
-from regard.data.prepare import open_or_prepare
 from regard.errors import ConfigError
-from regard.training.assembly import batches_of, train_step
-from regard.training.checkpoint import CheckpointStore
-from regard.training.lock import locked
-from regard.training.network import network
-from regard.training.precision import resolve_dtype
-from regard.training.starting import brought_by
+from regard.training.assembly import batches_of, rehearsal
 from regard.training.step import APPLIED, TrainStep
 
 _SMOOTHING = 0.9  # of the losses, of which each batch has another
@@ -54,14 +46,8 @@ def find_rate(
     range.
     """
     rates = rising(low, high, steps)
-    with locked(directory):
-        begun = bool(CheckpointStore(directory / "checkpoints").complete())
-        progress = console.is_terminal
-        prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
-    objective = objective_of(run).of(prepared)
     run = run.model_copy(update={"training": run.training.model_copy(update={"spike_deviations": None, "ema": None})})
-    keras.utils.set_random_seed(run.seed)
-    step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)
+    prepared, objective, step = rehearsal(run, directory, console)
     batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
     return search(step, batches.iterate(Position()), rates, run.training.accumulation)
 

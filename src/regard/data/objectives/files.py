@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from pathlib import Path
 
 from regard.errors import InputError
@@ -27,9 +28,10 @@ def opened(file: str) -> str | bytes:
         raise InputError("a data: URI that is no base64") from None
 
 
-def reason(error: InputError) -> str:
-    """Why a file could not be read, without its name: so equal reasons count as one."""
-    return str(error).rpartition(": ")[2]
+def reason(error: InputError, file: str) -> str:
+    """Why a file could not be read, without its name or its size: so equal reasons count as one."""
+    said = str(error).removeprefix("cannot read ")
+    return re.sub(rf"^(an? \w+ of [\d,]+ bytes|{re.escape(file)}):? ", "", said)
 
 
 def shown_name(file: str) -> str:

@@ -66,7 +66,7 @@ class ImageObjective(Objective):
         try:
             return self.images.pixels(opened(image))
         except InputError as error:
-            reports.dropped.add(f"an image that cannot be read ({reason(error)})", located.place)
+            reports.dropped.add(f"an image that cannot be read ({reason(error, image)})", located.place)
             return None
 
     def batches(self, shards: TokenShards, tokenizer: Tokenizer, how: Batching) -> BucketedBatches:

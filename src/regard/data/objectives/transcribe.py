@@ -1,7 +1,6 @@
 """A recording, and the text that is spoken in it, which a decoder learns to write (Radford et al. 2022), or which each
 frame learns its part of (connectionist temporal classification, Graves et al. 2006)."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,7 +14,7 @@ from regard.batch import IGNORED_LABEL, SpeechExample
 from regard.config import AugmentationConfig, CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, Rows, padded
 from regard.data.documents import read_records
-from regard.data.objectives.files import INLINE, beside, opened
+from regard.data.objectives.files import INLINE, beside, opened, reason
 from regard.data.objectives.objective import Batching, Objective, Reports, SensedRow
 from regard.data.objectives.text_to_text import require_ending
 from regard.data.records import parse_spoken
@@ -102,7 +101,7 @@ class Transcribe(Objective):
         try:
             return self.sounds.samples(opened(audio))
         except InputError as error:
-            reports.dropped.add(f"a recording that cannot be read ({_reason(error, audio)})", located.place)
+            reports.dropped.add(f"a recording that cannot be read ({reason(error, audio)})", located.place)
             return None
 
     def batches(self, shards: TokenShards, tokenizer: Tokenizer, how: Batching) -> BucketedBatches:
@@ -171,9 +170,3 @@ def labels_of(shards: TokenShards, rows: Rows, most: int) -> NDArray[Any]:
     lengths = shards.lengths[rows, 0]
     size = -(-int(lengths.max()) // MULTIPLE) * MULTIPLE
     return padded(shards.gather(rows, 0), lengths, min(size, most), IGNORED_LABEL)[0]
-
-
-def _reason(error: InputError, audio: str) -> str:
-    """Why a recording could not be read, without its name: so equal reasons count as one."""
-    said = str(error).removeprefix("cannot read ")
-    return re.sub(rf"^(a recording of [\d,]+ bytes|{re.escape(audio)}):? ", "", said)
