@@ -66,11 +66,11 @@ def top_k(x: np.ndarray, k: int) -> TopK:
 
 def _largest(row: np.ndarray, k: int) -> np.ndarray:
     """The places of the k largest of (V,), as `top_k` has them, without sorting the rest."""
-    places = np.arange(len(row))
+    falling, places = -row, np.arange(len(row))
     if k < len(row):
-        least = np.partition(-row, k - 1)[k - 1]
-        places = places if np.isnan(least) else np.flatnonzero(-row <= least)
-    return places[np.argsort(-row[places], kind="stable")][:k]
+        last = np.partition(falling, k - 1)[k - 1]
+        places = places if np.isnan(last) else np.flatnonzero(falling <= last)
+    return places[np.argsort(falling[places], kind="stable")][:k]
 
 
 def cast(x: Array, dtype: str) -> np.ndarray:

@@ -112,6 +112,9 @@ _FAMILIES |= {"vision-encoder-decoder": vision_encoder_decoder.VISION_ENCODER_DE
 # Of the families that read images and sounds: they have no other head.
 _SENSING = {"vit": ("sequence_class",), "vision-encoder-decoder": ("language",), "whisper": ("language", "ctc")}
 
+# Which token a decoder starts from, where it has one of its own.
+_STARTS = {"t5": "pad", "whisper": "pad", "vision-encoder-decoder": "eos"}
+
 # What a run file's keys are called in each family's config.json.
 _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "gpt2": {
@@ -205,11 +208,11 @@ def preset_spec(
             raise ConfigError(f"model.{key} is no key of {name}: it has {', '.join(_KEYS[known])}")
         values |= dict.fromkeys(_KEYS[known][key], ACTIVATION_NAMES[value] if key == "activation" else value)
     if known == "t5":
-        values |= {"d_kv": _head_width(values), "decoder_start_token_id": vocabulary.pad}
-    if known == "whisper":
-        values |= {"decoder_start_token_id": vocabulary.pad}
+        values["d_kv"] = _head_width(values)
     if known == "vision-encoder-decoder":
-        values |= {"decoder.vocab_size": vocabulary.size, "decoder_start_token_id": vocabulary.eos}
+        values["decoder.vocab_size"] = vocabulary.size
+    if known in _STARTS:
+        values["decoder_start_token_id"] = getattr(vocabulary, _STARTS[known])
     tokens = {"pad_token_id": vocabulary.pad, "eos_token_id": vocabulary.eos, "bos_token_id": vocabulary.bos}
     said = {"model_type": known, "vocab_size": vocabulary.size, **values, **tokens}
     found = _FAMILIES[known].from_config(Config(_nested(with_head(said, head, labels, problem))))
