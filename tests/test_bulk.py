@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from regard.commands.bulk import BLOCK, Answer, Bulk, answer_lines
+from regard.commands.bulk import Bulk, answer_lines
+from regard.commands.bulk_blocks import BLOCK, Answer
 from regard.errors import InputError, RegardError
 
 

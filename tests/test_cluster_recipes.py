@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from regard.training.cluster import worker_of
+from regard.config.tf_config import worker_of
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "cluster"
 # What a worker would be: it writes down what it was told and asked.

@@ -173,7 +173,7 @@ def test_processes_give_the_same_bytes_and_start_no_tensorflow(tmp_path):
 
 
 def test_long_texts_make_shards_of_fewer_pairs(tmp_path, monkeypatch):
-    monkeypatch.setattr("regard.data.prepare.CHARACTERS_PER_SHARD", 2000)
+    monkeypatch.setattr("regard.data.preparation.CHARACTERS_PER_SHARD", 2000)
     prepared = prepare(run_of(tmp_path), tmp_path / "data", pairs_per_shard=300)
     size = sum(len(source) + len(target) for source, target in pairs(400))
     assert size // 2100 <= len(prepared.manifest["splits"]["train"]["shards"]) <= size // 2000 + 1
@@ -251,7 +251,7 @@ def test_validation_is_split_off_where_the_run_file_names_none(tmp_path, capsys)
 
 
 def test_a_large_corpus_trains_its_tokenizer_on_a_sample_and_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("regard.data.prepare.SAMPLE_PAIRS", 150)
+    monkeypatch.setattr("regard.data.preparation.SAMPLE_PAIRS", 150)
     prepare(run_of(tmp_path), tmp_path / "data")
     assert "chosen by hash, of 400 pairs" in capsys.readouterr().err
     assert sampling.SAMPLE_PAIRS == 500_000

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regard.config.tf_config import Place, worker_of
 from regard.errors import ConfigError, WorkerLost
-from regard.training.cluster import ALONE, Cluster, Place, worker_of
+from regard.training.cluster import ALONE, Cluster
 from regard.training.trainer import _refuse_shared_batches
 
 TWO = {"worker": ["a:1", "b:1"]}

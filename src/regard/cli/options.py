@@ -45,6 +45,9 @@ BulkWorkers = Annotated[
     int | None,
     typer.Option("--workers", help="Processes that share the lines, each with the model; results come in order."),
 ]
+Launcher = Annotated[
+    Literal["local", "ray"], typer.Option("--launcher", help="Where --workers start: here, or on a Ray cluster.")
+]
 BulkOutput = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; a journal is kept until it is whole.")
 ]

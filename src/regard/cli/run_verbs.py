@@ -1,7 +1,7 @@
 """The verbs over a run, and over the translator that it trains."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from regard.cli.options import (
     Dtype,
     Engine,
     Json,
+    Launcher,
     LengthPenalty,
     Long,
     MaxNewTokens,
@@ -57,6 +58,8 @@ def demo(
 def prepare(run: RunFile, output: Output = None, overrides: Overrides = None) -> None:
     """Tokenise a run's data into DIR/data, once; `train` does it by itself.
 
+    Where TF_CONFIG names several workers, this is one of them, and writes its share of the shards.
+
     \b
     Examples:
       regard prepare run.toml
@@ -75,9 +78,7 @@ def train(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Train in so many processes, each with its rows of every batch.")
     ] = None,
-    launcher: Annotated[
-        Literal["local", "ray"], typer.Option("--launcher", help="Where --workers start: here, or on a Ray cluster.")
-    ] = "local",
+    launcher: Launcher = "local",
 ) -> None:
     """Train a model by a run file. The same command on the same directory goes on where it stopped.
 
@@ -117,6 +118,7 @@ def translate(
     engine: Engine = None,
     dtype: Dtype = None,
     workers: BulkWorkers = None,
+    launcher: Launcher = "local",
     output: BulkOutput = None,
     resume: Resume = False,
     as_json: Json = False,
@@ -135,6 +137,7 @@ def translate(
       regard translate runs/en-de --file book.en --long split > book.de
       cat book.en | regard translate runs/en-de --num-beams 8 --n-best 3 --json
       regard translate runs/en-de --file library.en --workers 4 --output library.de --resume
+      regard translate runs/en-de --file library.en --workers 32 --launcher ray --output library.de
     """
     from regard.commands.bulk import Bulk
     from regard.commands.translate import translate_texts
@@ -143,7 +146,7 @@ def translate(
         model,
         texts or [],
         file,
-        bulk=Bulk(workers, output, resume),
+        bulk=Bulk(workers, output, resume, launcher),
         runtime=runtime(engine, dtype, assistant),
         as_json=as_json,
         window=window,

@@ -17,43 +17,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import IO, Any, NamedTuple, Self
 
+from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block, in_blocks
+from regard.commands.bulk_ray import answered_on_ray
 from regard.commands.launch import threads
 from regard.commands.text import warn_of_unfinished
 from regard.data.processes import interrupts_blocked, process_pool
 from regard.errors import InputError, RegardError
 
-BLOCK = 64  # lines at a time to a process
 AHEAD = 2  # blocks in the hands of each process, or waiting for it
 MOST_DEATHS = 3  # of processes, without an answered block in between
-
-
-class Answer(NamedTuple):
-    """What becomes of a block of lines."""
-
-    output: str  # for stdout, line ends included
-    notes: tuple[str, ...] = ()  # for stderr
-    unfinished: int = 0  # texts that were cut at max_new_tokens
-
-
-class LineTask(Protocol):
-    """A task over lines, as it travels to a process: it holds what was asked for, and no model."""
-
-    what: ClassVar[str]  # of the texts that it writes
-
-    def load(self) -> Any:
-        """The task, with its model."""
-
-    def answer(self, task: Any, lines: list[str], first: int) -> Answer:
-        """For lines of which the first has this number, from 0; a pure function of them."""
-
-
-class Block(NamedTuple):
-    """Some lines, and where they begin, from 0."""
-
-    first: int
-    lines: list[str]
 
 
 class Bulk(NamedTuple):
@@ -62,6 +36,7 @@ class Bulk(NamedTuple):
     workers: int | None = None  # processes
     output: Path | None = None  # instead of stdout
     resume: bool = False  # go on where an earlier process was ended that wrote `output`
+    launcher: str = "local"  # where the processes start: "local", or on a "ray" cluster
 
     @property
     def wanted(self) -> bool:
@@ -79,21 +54,17 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
         raise InputError(f"--workers must be at least 1, but is {workers}")
     if bulk.resume and bulk.output is None:
         raise InputError("--resume goes on in a file: name it by --output")
+    if bulk.launcher != "local" and bulk.workers is None:
+        raise InputError(f"--launcher {bulk.launcher} starts the processes that --workers counts: say how many")
+    answered = answered_on_ray if bulk.launcher == "ray" else _answered
     with Sink.open(bulk.output, bulk.resume) as sink:
         remaining = sink.skip_answered(iter(lines))
-        for block, answer in _answered(task, in_blocks(remaining, sink.lines), workers):
+        for block, answer in answered(task, in_blocks(remaining, sink.lines), workers):
             for note in answer.notes:
                 print(f"regard: {note}", file=sys.stderr)
             sink.write(block, answer)
         sink.done()
         warn_of_unfinished(sink.unfinished, sink.lines, task.what)
-
-
-def in_blocks(lines: Iterator[str], first: int) -> Iterator[Block]:
-    """The lines from number `first` on, some at a time."""
-    while block := list(islice(lines, BLOCK)):
-        yield Block(first, block)
-        first += len(block)
 
 
 class Sink:
@@ -247,8 +218,4 @@ def _work(block: Block) -> Answer:
     global _loaded
     if _loaded is None:  # here and not where the process begins: an error there says nothing but that it died
         _loaded = _task.load()
-    try:
-        return _task.answer(_loaded, block.lines, block.first)
-    except InputError as error:
-        last = block.first + len(block.lines)
-        raise InputError(f"in lines {block.first + 1} to {last} of the input: {error}") from None
+    return answer_block(_task, _loaded, block)

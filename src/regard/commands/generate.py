@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from regard.commands.bulk import Answer, Bulk, answer_lines
+from regard.commands.bulk import Bulk, answer_lines
+from regard.commands.bulk_blocks import Answer
 from regard.commands.lines import answered, are_typed, as_json_line, in_columns, lines_of, load_task, whole_text
 from regard.commands.search import check_seed
 from regard.commands.text import warn_of_unfinished

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from regard.commands.bulk import Answer, Bulk, answer_lines
+from regard.commands.bulk import Bulk, answer_lines
+from regard.commands.bulk_blocks import Answer
 from regard.commands.lines import (
     answered,
     as_json_line,

@@ -10,9 +10,10 @@ from regard.commands.engine import import_tensorflow
 from regard.commands.launch import COMMAND, train_here
 from regard.commands.text import program
 from regard.config import DataConfig, RunConfig, load_run
+from regard.config.tf_config import worker_of
 from regard.data.fingerprint import Given, reads_stdin
 from regard.data.objectives.catalog import objective_of
-from regard.data.prepare import open_or_prepare, prepare
+from regard.data.prepare import open_or_prepare, prepare, prepare_share
 from regard.data.shards import MANIFEST
 from regard.errors import ConfigError
 from regard.interop.directory import read_json
@@ -22,17 +23,25 @@ from regard.training.resume import refuse_another_run
 
 
 def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -> None:
-    """Prepare the data of a run under its run directory, where `train_run` finds it."""
+    """Prepare the data of a run under its run directory, where `train_run` finds it.
+
+    Where `TF_CONFIG` names several workers, this is one of them, and writes its share.
+    """
     run = load_run(run_file, overrides)
     directory = _run_directory(run_file, output)
     given = None if run.model.from_ is None else partial(_brought, run)
+    place = worker_of(os.environ.get("TF_CONFIG", "").strip() or "{}")
+    if place.worker:
+        written = prepare_share(run, directory / "data", *place[:2], given=given, progress=True)
+        print(f"{directory / 'data'}: worker {place.worker} of {place.workers} wrote {written} shards of it")
+        return
     with locked(directory):
         checkpoints = CheckpointStore(directory / "checkpoints").complete()
         if checkpoints:
             refuse_another_run(read_json(checkpoints[-1], STATE, required=True)["run"], run, checkpoints[-1])
             prepared = open_or_prepare(run, directory / "data", begun=True, given=given, progress=True)
         else:
-            prepared = prepare(run, directory / "data", given=given, progress=True)
+            prepared = prepare(run, directory / "data", given=given, progress=True, workers=place.workers)
     objective = objective_of(run)
     rows = objective.rows_are or objective.noun
     print(f"{directory / 'data'}: ready, {len(prepared.split('train'))} {rows} to train on")

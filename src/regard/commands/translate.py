@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from regard.commands.bulk import Answer, Bulk, answer_lines
+from regard.commands.bulk import Bulk, answer_lines
+from regard.commands.bulk_blocks import Answer
 from regard.commands.lines import READ_AHEAD, are_typed, lines_of, load_task
 from regard.commands.text import warn_of_unfinished
 from regard.errors import InputError

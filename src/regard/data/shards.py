@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +189,7 @@ def write_shard(
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace a file as a whole: whoever reads sees the old bytes or the new ones."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex[:8]}.tmp")  # its own: several may write the same file
     try:
         with temporary.open("wb") as stream:
             stream.write(content)

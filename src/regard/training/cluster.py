@@ -21,9 +21,9 @@ import tensorflow as tf
 from tensorflow.python.eager import context  # the coordination service has no public name
 
 from regard.batch import Batch
+from regard.config.tf_config import worker_of
 from regard.errors import ConfigError, WorkerLost
 
-_TASKS = ("chief", "worker")
 _BETWEEN_AGREEMENTS = 0.2  # seconds, about: so long may a signal wait for the step after which all stop
 _MOST_STEPS_BETWEEN = 100
 _SEEDS_APART = 0x9E3779B1  # 2**32 over the golden ratio
@@ -198,35 +198,6 @@ def join_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     kind = devices[0].split(":")[-2]
     same = [name for name in devices if name.split(":")[-2] == kind]
     return ALONE if len(same) == 1 else Cluster(tf.distribute.MirroredStrategy(same))
-
-
-class Place(NamedTuple):
-    """Of a process among the workers."""
-
-    worker: int
-    workers: int
-    jobs: tuple[tuple[str, int], ...] = ()  # as of `Cluster`
-
-
-def worker_of(text: str) -> Place:
-    """What a `TF_CONFIG` says: a chief is the first worker. Raises ConfigError."""
-    try:
-        config = json.loads(text)
-        cluster, task = config.get("cluster", {}), config.get("task", {})
-        hosts = {kind: list(cluster.get(kind, ())) for kind in _TASKS}
-        kind, index = task.get("type", "worker"), int(task.get("index", 0))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"TF_CONFIG is not what TensorFlow's workers take, but {text[:100]!r}: {error}") from error
-    odd = sorted(cluster.keys() - set(_TASKS))
-    if odd or kind not in _TASKS:
-        raise ConfigError(f"TF_CONFIG: training knows the tasks chief and worker, but not {(odd or [kind])[0]!r}")
-    workers = len(hosts["chief"]) + len(hosts["worker"])
-    if workers and not 0 <= index < len(hosts[kind]):
-        raise ConfigError(f"TF_CONFIG: task.index of a {kind} must be below {len(hosts[kind])}, but is {index}")
-    if len(hosts["chief"]) > 1:
-        raise ConfigError(f"TF_CONFIG: there must be one chief, but there are {len(hosts['chief'])}")
-    jobs = tuple((name, len(listed)) for name, listed in hosts.items() if listed)
-    return Place(index + (len(hosts["chief"]) if kind == "worker" else 0), max(1, workers), jobs)
 
 
 def _multi_worker() -> Any:

@@ -1,0 +1,52 @@
+"""Many lines as blocks: what goes out to the processes of a bulk command, and what comes back."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from regard.errors import InputError
+
+BLOCK = 64  # lines at a time to a process
+
+
+class Answer(NamedTuple):
+    """What becomes of a block of lines."""
+
+    output: str  # for stdout, line ends included
+    notes: tuple[str, ...] = ()  # for stderr
+    unfinished: int = 0  # texts that were cut at max_new_tokens
+
+
+class LineTask(Protocol):
+    """A task over lines, as it travels to a process: it holds what was asked for, and no model."""
+
+    what: ClassVar[str]  # of the texts that it writes
+
+    def load(self) -> Any:
+        """The task, with its model."""
+
+    def answer(self, task: Any, lines: list[str], first: int) -> Answer:
+        """For lines of which the first has this number, from 0; a pure function of them."""
+
+
+class Block(NamedTuple):
+    """Some lines, and where they begin, from 0."""
+
+    first: int
+    lines: list[str]
+
+
+def in_blocks(lines: Iterator[str], first: int) -> Iterator[Block]:
+    """The lines from number `first` on, some at a time."""
+    while block := list(islice(lines, BLOCK)):
+        yield Block(first, block)
+        first += len(block)
+
+
+def answer_block(task: LineTask, loaded: Any, block: Block) -> Answer:
+    """By the task's model. Raises InputError that says which lines they were."""
+    try:
+        return task.answer(loaded, block.lines, block.first)
+    except InputError as error:
+        last = block.first + len(block.lines)
+        raise InputError(f"in lines {block.first + 1} to {last} of the input: {error}") from None
