@@ -4,18 +4,19 @@ Ray Data holds the blocks, keeps N actors with a model each, spreads them over t
 that is lost to another, and hands answers back in order. What becomes of them is `commands/bulk`'s, journal and all.
 """
 
+import json
 import logging
 import os
-import pickle
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from regard import errors
 from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block
 from regard.commands.launch import threads
 from regard.errors import ConfigError, MissingDependencyError, RegardError
 
-_Row = dict[str, Any]  # of Ray Data; our own objects travel pickled in it, so that every line arrives as it was
+_Row = dict[str, Any]  # of Ray Data; blocks and answers travel in it as JSON, which keeps bytes that are no UTF-8, too
 
 
 def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
@@ -31,7 +32,7 @@ def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> It
     import ray
     import ray.data
 
-    rows = [{"block": pickle.dumps(block)} for block in blocks]
+    rows = [{"block": json.dumps(block)} for block in blocks]
     if not rows:
         return
     ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
@@ -52,10 +53,10 @@ def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> It
         )
         try:
             for row in answers.iter_rows():
-                answer = pickle.loads(row["answer"])
-                if isinstance(answer, RegardError):
-                    raise answer
-                yield pickle.loads(row["block"]), answer
+                if row["failed"]:
+                    raise getattr(errors, row["failed"])(row["answer"])
+                output, notes, unfinished = json.loads(row["answer"])
+                yield Block(*json.loads(row["block"])), Answer(output, tuple(notes), unfinished)
         except ray.exceptions.RayError as error:
             raise RegardError(f"Ray gave up on the lines: {str(error).strip()[-500:]}") from None
     finally:
@@ -78,13 +79,12 @@ class RayLines:
         self._task, self._loaded = task, None
 
     def __call__(self, row: _Row) -> _Row:
-        """The row, with the answer to its block, or with the error that there was instead: as a value, for what is
-        raised here arrives as Ray's words."""
-        answer: Answer | RegardError
+        """The row, with the answer to its block, or with the class and the words of the error that there was instead:
+        what is raised here arrives in Ray's words alone."""
         try:
             if self._loaded is None:
                 self._loaded = self._task.load()
-            answer = answer_block(self._task, self._loaded, pickle.loads(row["block"]))
+            answer = answer_block(self._task, self._loaded, Block(*json.loads(row["block"])))
         except RegardError as error:
-            answer = error
-        return {**row, "answer": pickle.dumps(answer)}
+            return {**row, "failed": type(error).__name__, "answer": str(error)}
+        return {**row, "failed": "", "answer": json.dumps(answer)}
