@@ -85,6 +85,7 @@ def test_a_captioner_learns_to_say_what_is_in_a_picture(album, undisturbed):
     assert (said.exit_code, said.stdout.splitlines()) == (0, [f"a {colour} square on a wall" for colour in COLOURS])
 
 
+@pytest.mark.full  # make test stops, and goes on with, runs on texts, which share all of it (test_objectives.py)
 def test_a_run_of_captions_stopped_and_gone_on_with_ends_with_the_same_bits(album, undisturbed, tmp_path):
     asked_for = iter(range(100))
     with pytest.raises(TrainingInterrupted):

@@ -93,6 +93,7 @@ def test_a_classifier_of_images_learns_and_its_scores_are_those_of_its_predictio
     assert right / len(lines) == max(validations(undisturbed), key=lambda score: score["accuracy"])["accuracy"]
 
 
+@pytest.mark.full  # make test stops, and goes on with, runs on texts, which share all of it (test_objectives.py)
 def test_a_run_on_images_stopped_and_gone_on_with_ends_with_the_same_bits(album, undisturbed, tmp_path):
     asked_for = iter(range(100))
     with pytest.raises(TrainingInterrupted):

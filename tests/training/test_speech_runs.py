@@ -145,6 +145,7 @@ def test_a_checkpoint_says_how_long_its_windows_are_and_is_a_whisper_where_it_ha
     assert generation["is_multilingual"] is False
 
 
+@pytest.mark.full  # make test stops, and goes on with, runs on texts, which share all of it (test_objectives.py)
 def test_a_run_of_recordings_stopped_and_gone_on_with_ends_with_the_same_bits(tape, tmp_path):
     run = run_of(tape, "transcribe-ctc", training={"steps": 6, "validate_every": 3, "best": "loss"})
     train(run, tmp_path / "undisturbed", console=quiet())
