@@ -8,12 +8,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from regard import __version__
 from regard.config import CorpusConfig, DataConfig, RunConfig
+from regard.data.built import NOTHING_BUILT, Built, built_by
 from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
 from regard.data.fingerprint import Given, changed_settings, differences, made_of, reads_stdin, stdin_copied
 from regard.data.objectives.catalog import objective_of
@@ -30,8 +31,8 @@ from regard.data.shards import (
     read_manifest,
     write_file,
 )
-from regard.data.sources import DropReport, Located, Place, hash_files
-from regard.errors import ConfigError, DataError, RegardError
+from regard.data.sources import DropReport, Located, hash_files
+from regard.errors import DataError, RegardError
 from regard.features.processor_config import FILE as PROCESSOR
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
@@ -174,7 +175,7 @@ class _Preparation:
     narrator: Narrator
     pairs_per_shard: int
     objective: Objective = field(init=False)
-    corpora: dict[str, list[Located]] = field(default_factory=dict)  # what a builder gave, by split
+    built: Built = NOTHING_BUILT
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -185,7 +186,9 @@ class _Preparation:
     def build(self, origin: dict[str, Any]) -> dict[str, Any]:
         """Make everything; the manifest, written last, is returned."""
         if self.data.builder is not None:
-            self._run_builder(self.data.builder)
+            self.built = built_by(self.data.builder, self.run.task, self.objective, self.narrator.say)
+            for note in self.built.notes:
+                self._note(note)
         found = self._resume_survey() or self._survey()
         self.objective = self.objective.with_names(found.names)
         tokenizer = NO_TOKENIZER if self.objective.layout is None else Tokenizer.load(self.directory)
@@ -201,6 +204,7 @@ class _Preparation:
             "regard": __version__,
             "made_of": origin,
             "notes": self.notes,
+            "parts": self.built.parts,
             "names": found.names,
             "tokenizer": _described(tokenizer),
             "splits": splits,
@@ -214,23 +218,9 @@ class _Preparation:
         (self.directory / _SURVEY).unlink()
         return manifest
 
-    def _run_builder(self, name: str) -> None:
-        from regard.corpora import BUILDERS, build
-
-        tasks = BUILDERS[name].tasks if name in BUILDERS else ()
-        if tasks and self.run.task not in tasks:
-            raise ConfigError(f"data.builder = {name!r} is for {' or '.join(tasks)}, but task is {self.run.task!r}")
-        built = build(name, None, self.narrator.say)
-        for split, items in (("train", built.train), ("validation", built.validation), ("test", built.test)):
-            places = (Place(f"{name} {split}", number) for number in count(1))
-            records = map(self.objective.built, items)
-            self.corpora[split] = [Located(record, place) for record, place in zip(records, places, strict=False)]
-        self._note(f"{name}: {built.source}")
-        self._note(f"{name}: " + ", ".join(f"{what} {number:,}" for what, number in built.counts.items()))
-
     def _names(self, split: str) -> bool:
         """Whether the run names data for a split."""
-        return bool(self.corpora.get(split) or getattr(self.data, split))
+        return bool(self.built.splits.get(split) or getattr(self.data, split))
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -295,7 +285,7 @@ class _Preparation:
     def _examples(self, split: str, report: DropReport) -> Iterator[Located]:
         """The usable records of a split, as the run file names them."""
         named = getattr(self.data, split)
-        for located in iter(self.corpora[split]) if self.corpora else self._read(named, report):
+        for located in iter(self.built.splits[split]) if self.built.splits else self._read(named, report):
             self.objective.refuse_record(located)
             yield located
 
@@ -332,12 +322,12 @@ class _Preparation:
             report.merge(record.dropped)
             changed.merge(record.changed)
         columns = enumerate(self.objective.columns)
+        corpora = self.built.parts if split == "train" and self.built.parts else getattr(self.data, split)
         entry = {
             "pairs": sum(record.rows for record in finished),
             **{f"{name}_tokens": sum(record.tokens[place] for record in finished) for place, name in columns},
             "corpora": [
-                sum(record.corpora.get(str(number), 0) for record in finished)
-                for number in range(max(1, len(getattr(self.data, split))))
+                sum(record.corpora.get(str(number), 0) for record in finished) for number in range(max(1, len(corpora)))
             ],
             "dropped": asdict(report),
             "changed": asdict(changed),
