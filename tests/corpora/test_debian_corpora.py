@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from regard.batch import Example
-from regard.corpora import Corpora, build, debian
+from regard.corpora import Corpora, build, debian, four_ways
+from regard.corpora.corpus import Pinned
 from regard.corpora.fetch import Index, Package
 from regard.errors import DataError, FetchError
 
@@ -103,6 +104,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(debian, "INDEXES", indexes)
     monkeypatch.setattr(debian, "EXPECTED", {})
     monkeypatch.setattr(debian, "EXPECTED_SPLITS", {})
+    monkeypatch.setattr(four_ways, "PINNED", {})
     monkeypatch.setenv("PATH", "")
     return tmp_path
 
@@ -186,7 +188,37 @@ def test_every_pinned_file_has_a_whole_hash_and_every_source_a_pinned_count() ->
 
     pinned = [*PACKAGES.values(), *INDEXES.values()]
     assert all(len(bytes.fromhex(entry.sha256)) == 32 for entry in pinned)
-    names = [source.name for source in debian._SOURCES]
-    assert list(EXPECTED["debian-en-zh"]) == names
-    assert list(EXPECTED["debian-en-de"]) == [*names, "man pages"]
+    for code, sources in debian._SOURCES.items():
+        assert list(EXPECTED[f"debian-en-{code}"]) == [source.name for source in sources]
     assert set(EXPECTED_SPLITS) == set(EXPECTED)
+
+
+def test_four_ways_are_the_pairs_of_both_languages_in_both_directions(cache: Path) -> None:
+    corpus = build("debian-four-ways", cache)
+    assert list(corpus.parts) == ["en-de", "de-en", "en-zh", "zh-en"]
+    assert sum(corpus.parts.values()) == len(corpus.train)
+    begin = 0
+    for name, size in corpus.parts.items():  # part after part, as `data.temperature` needs them
+        part = corpus.train[begin : begin + size]
+        assert size
+        assert {f"{example.source_lang}-{example.target_lang}" for example in part} == {name}
+        begin += size
+    ways = {(example.source, example.target) for example in everything(corpus)}
+    assert {(target, source) for source, target in ways} == ways
+    assert {("Open a document.", "打开文档。"), ("Ein Dokument öffnen.", "Open a document.")} <= ways
+    single = build("debian-zh-en", cache)
+    assert single.train == [example for example in corpus.train if example[2:] == ("zh", "en")]
+    assert single.parts == {"zh-en": len(single.train)}
+
+
+def test_the_first_held_out_examples_are_of_all_directions() -> None:
+    ways = [
+        [Example(f"{way} {number}", "", "en", way) for number in range(count)] for way, count in (("de", 3), ("zh", 1))
+    ]
+    assert [example.source for example in four_ways._in_turn(ways)] == ["de 0", "zh 0", "de 1", "de 2"]
+
+
+def test_what_four_ways_are_made_of_is_pinned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(four_ways, "PINNED", {"debian-de-en": Pinned(1, 2, 3, "")})
+    with pytest.raises(DataError, match=r"debian-de-en gave .* pairs, but 1 and 2 and 3 are pinned"):
+        build("debian-de-en", cache)

@@ -68,7 +68,8 @@ class DataConfig(Section):
     image_size: int | None = Field(default=None, ge=1)  # pixels a side that images are resized to
     audio_seconds: int | None = Field(default=None, ge=1, le=30)  # of a recording; longer ones are dropped, and counted
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
-    # An epoch has rows of a corpus in proportion to (weight * examples)**(1 / temperature); absent: each row once.
+    # An epoch has rows of a corpus, or of a direction of a builder's, in proportion to (weight * examples)**(1 /
+    # temperature); absent: each row once.
     temperature: float | None = Field(default=None, ge=1)
     curriculum: CurriculumConfig | None = None
     workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core, 8 at most
@@ -78,7 +79,7 @@ class DataConfig(Section):
         if bool(self.train) == (self.builder is not None):
             raise ValueError("data needs either builder or train, and not both")
         beside = self.changed("validation", "test")
-        if self.temperature is not None and len(self.train) < 2:
+        if self.temperature is not None and self.builder is None and len(self.train) < 2:
             raise ValueError(f"data.temperature mixes corpora, but data.train has {len(self.train)}: leave it out")
         if self.builder is not None and beside is not None:
             raise ValueError(f"data.{beside} cannot stand beside data.builder, which brings its own: leave it out")

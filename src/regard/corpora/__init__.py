@@ -8,6 +8,7 @@ from regard.corpora.debian import build_english_chinese, build_english_german
 from regard.corpora.demo import build_demo
 from regard.corpora.english import build_english
 from regard.corpora.fashion import build_fashion_mnist
+from regard.corpora.four_ways import build_chinese_english, build_four_ways, build_german_english
 from regard.corpora.package_texts import build_pairs, build_sections, build_summaries
 from regard.corpora.question_sets import (
     build_all_questions,
@@ -25,6 +26,9 @@ BUILDERS: dict[str, Builder] = {
     "demo": Builder(build_demo, ("translate",)),
     "debian-en-de": Builder(build_english_german, ("translate",)),
     "debian-en-zh": Builder(build_english_chinese, ("translate",)),
+    "debian-de-en": Builder(build_german_english, ("translate",)),
+    "debian-zh-en": Builder(build_chinese_english, ("translate",)),
+    "debian-four-ways": Builder(build_four_ways, ("translate",)),
     "fashion-mnist": Builder(build_fashion_mnist, ("classify-image",)),
     "package-summaries": Builder(build_summaries, ("summarise", "text-to-text")),
     "package-sections": Builder(build_sections, ("classify",)),

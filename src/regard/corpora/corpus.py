@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ class Corpora:
     test: list[Item]
     counts: dict[str, int]  # what was read, dropped by reason, and kept
     source: str  # one line on origin and licence
+    # Of the training items, which stand part after part, how many each part has, by its name: `data.temperature` mixes
+    # them. Empty: they are one corpus.
+    parts: dict[str, int] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

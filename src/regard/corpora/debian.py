@@ -24,7 +24,7 @@ from regard.corpora.splits import Split, split_of, text_key
 
 SCORED_WORDS = 6  # shorter held-out pairs are dropped: menu entries say little about translation
 
-_ORIGIN = (
+ORIGIN = (
     "Debian 12.15 packages; licences: LibreOffice help and l10n MPL-2.0, package descriptions as each package, "
     "gcc GPL-3+, man pages mixed (German GPL-3+), debian-handbook GPL-2+ or CC-BY-SA-3.0, gnome-user-docs CC-BY-SA-3.0"
 )
@@ -54,21 +54,31 @@ class Source(NamedTuple):
     accelerators: bool = False
 
 
+Splits = dict[Split, list[TextPair]]
+
+
 def build_english_german(cache: Path, report: Report) -> Corpora:
     """English to German; fetches about 80 MB at the first call."""
-    return _build("debian-en-de", GERMAN, (*_SOURCES, Source("man pages", _man_pages)), cache, report)
+    return _one_way(GERMAN, cache, report)
 
 
 def build_english_chinese(cache: Path, report: Report) -> Corpora:
     """English to simplified Chinese; fetches about 70 MB at the first call. Its man pages do not align."""
-    return _build("debian-en-zh", CHINESE, _SOURCES, cache, report)
+    return _one_way(CHINESE, cache, report)
 
 
-def _build(name: str, language: Language, sources: tuple[Source, ...], cache: Path, report: Report) -> Corpora:
-    fetcher = Fetcher(cache)
+def _one_way(language: Language, cache: Path, report: Report) -> Corpora:
+    splits, counts = read_splits(language, cache, report)
+    train, validation, test = (_examples(splits[split], language) for split in ("train", "validation", "test"))
+    return Corpora(train, validation, test, dict(counts), ORIGIN)
+
+
+def read_splits(language: Language, cache: Path, report: Report) -> tuple[Splits, Counter[str]]:
+    """The pairs of English and a language by split, and what was read, dropped and kept."""
+    name, fetcher = f"debian-en-{language.code}", Fetcher(cache)
     counts: Counter[str] = Counter()
     pairs: dict[TextPair, None] = {}
-    for source in sources:
+    for source in _SOURCES[language.code]:
         found, found_counts = _read(name, source, fetcher, language, report)
         new = found.keys() - pairs.keys()
         counts.update(found_counts)
@@ -78,9 +88,9 @@ def _build(name: str, language: Language, sources: tuple[Source, ...], cache: Pa
     splits = split_pairs(pairs, counts, language.test_below, language.validation_below)
     for reason, count in counts.items():
         report(f"{name}: {reason}: {count:,}")
-    train, validation, test = (_examples(splits[split], language) for split in ("train", "validation", "test"))
-    check_counts(f"{name}: splitting", (len(train), len(validation), len(test)), EXPECTED_SPLITS.get(name))
-    return Corpora(train, validation, test, dict(counts), _ORIGIN)
+    sizes = (len(splits["train"]), len(splits["validation"]), len(splits["test"]))
+    check_counts(f"{name}: splitting", sizes, EXPECTED_SPLITS.get(name))
+    return splits, counts
 
 
 def _read(
@@ -97,11 +107,9 @@ def _examples(pairs: list[TextPair], language: Language) -> list[Example]:
     return [Example(source, target, "en", language.code) for source, target in pairs]
 
 
-def split_pairs(
-    pairs: dict[TextPair, None], counts: Counter[str], test_below: int, validation_below: int
-) -> dict[Split, list[TextPair]]:
+def split_pairs(pairs: dict[TextPair, None], counts: Counter[str], test_below: int, validation_below: int) -> Splits:
     """Pairs by split: no training source nearly equals a held-out one, and no held-out target stands in training."""
-    splits: dict[Split, list[TextPair]] = {"train": [], "validation": [], "test": []}
+    splits: Splits = {"train": [], "validation": [], "test": []}
     for pair in pairs:
         split = split_of(text_key(pair[0]), test_below, validation_below)
         if split != "train" and len(pair[0].split()) < SCORED_WORDS:
@@ -119,9 +127,7 @@ def split_pairs(
     return splits
 
 
-def _drop_near_copies(
-    splits: dict[Split, list[TextPair]], name: Split, held_out: tuple[Split, ...], counts: Counter[str]
-) -> None:
+def _drop_near_copies(splits: Splits, name: Split, held_out: tuple[Split, ...], counts: Counter[str]) -> None:
     keys = [text_key(source) for source, _ in splits[name]]
     copies = near_copies(keys, [text_key(source) for split in held_out for source, _ in splits[split]])
     kept = [pair for pair, key in zip(splits[name], keys, strict=True) if key not in copies]
@@ -201,7 +207,7 @@ def _man_pages(fetcher: Fetcher, language: Language) -> Iterator[TextPair]:
         yield from man_pairs(page, translated)
 
 
-_SOURCES = (
+_OF_BOTH = (
     Source("libreoffice-help", _libreoffice_help),
     Source("libreoffice-l10n", _libreoffice_surface, accelerators=True),
     Source("package descriptions", _package_descriptions),
@@ -209,3 +215,4 @@ _SOURCES = (
     Source("debian-handbook", _handbook),
     Source("gnome-user-docs", _gnome_help),
 )
+_SOURCES = {GERMAN.code: (*_OF_BOTH, Source("man pages", _man_pages)), CHINESE.code: _OF_BOTH}

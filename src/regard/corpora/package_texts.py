@@ -22,12 +22,8 @@ LEAST_SECTION = 100  # descriptions of a section that is a class
 TEST_BELOW, VALIDATION_BELOW = 30, 45  # of a thousand source packages
 
 PINNED = {
-    "package-summaries": Pinned(
-        36_166, 525, 1_039, "a518fbb9b41af1b5a0eede15df42245608bb114f1be3368fa0a679f4719e1fd2"
-    ),
-    "package-sections": Pinned(
-        56_339, 799, 1_747, "5d4d38a6d86d8e7ef32632bb94adb966e2dc0da2f3caaa67922d2f4037a093fd"
-    ),
+    "package-summaries": Pinned(36_166, 525, 1_039, "a518fbb9b41af1b5a0eede15df42245608bb114f1be3368fa0a679f4719e1fd2"),
+    "package-sections": Pinned(56_339, 799, 1_747, "5d4d38a6d86d8e7ef32632bb94adb966e2dc0da2f3caaa67922d2f4037a093fd"),
     "package-pairs": Pinned(36_166, 525, 1_039, "6b3bf2f1d64712b4c0162b6f200280f5201f927d0c9831544f58d1fc3faa56cc"),
 }
 

@@ -4,12 +4,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from regard import __version__
 from regard.config import CorpusConfig, DataConfig, RunConfig
+from regard.data.built import NOTHING_BUILT, Built, built_by
 from regard.data.earlier import COMPANIONS, SURVEY, UNFINISHED, clear_cut_short
 from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
 from regard.data.fingerprint import Given
@@ -18,8 +19,8 @@ from regard.data.objectives.objective import Objective
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
 from regard.data.shards import FORMAT, MANIFEST, NO_TOKENIZER, SPLITS, damaged_files, write_file
-from regard.data.sources import DropReport, Located, Place, hash_files
-from regard.errors import ConfigError, DataError
+from regard.data.sources import DropReport, Located, hash_files
+from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
 
@@ -50,7 +51,7 @@ class Preparation:
     narrator: Narrator
     pairs_per_shard: int
     objective: Objective = field(init=False)
-    corpora: dict[str, list[Located]] = field(default_factory=dict)  # what a builder gave, by split
+    built: Built = NOTHING_BUILT
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,8 +61,7 @@ class Preparation:
 
     def build(self, origin: dict[str, Any], workers: int) -> dict[str, Any]:
         """Make everything; the manifest, written last, is returned."""
-        if self.data.builder is not None:
-            self._run_builder(self.data.builder)
+        self._run_builder()
         found = self._resume_survey() or self._survey()
         tokenizer = self._take_up(found)
         if workers > 1:  # what the others write meanwhile, the second time finds
@@ -77,6 +77,7 @@ class Preparation:
             "regard": __version__,
             "made_of": origin,
             "notes": self.notes,
+            "parts": self.built.parts,
             "names": found.names,
             "tokenizer": _described(tokenizer),
             "splits": splits,
@@ -93,8 +94,7 @@ class Preparation:
 
     def write_share(self, share: Share) -> int:
         """Write the shards of one share, which worker 0 completes; -> how many."""
-        if self.data.builder is not None:
-            self._run_builder(self.data.builder)
+        self._run_builder()
         found = self._resume_survey()
         if found is None:  # worker 0 has completed all
             return 0
@@ -108,6 +108,12 @@ class Preparation:
             for record in written:
                 (self.directory / f"{record.name}.json").unlink(missing_ok=True)
         return len(written)
+
+    def _run_builder(self) -> None:
+        if self.data.builder is not None:
+            self.built = built_by(self.data.builder, self.run.task, self.objective, self.narrator.say)
+            for note in self.built.notes:
+                self._note(note)
 
     def _take_up(self, found: Survey) -> Tokenizer:
         """Go on from the first pass; -> the tokenizer that it left."""
@@ -125,23 +131,9 @@ class Preparation:
         reads = [self._records(split, found, tokenizer, DropReport(), share) for split in self._splits(found)]
         return [record for records in reads for record in records]
 
-    def _run_builder(self, name: str) -> None:
-        from regard.corpora import BUILDERS, build
-
-        tasks = BUILDERS[name].tasks if name in BUILDERS else ()
-        if tasks and self.run.task not in tasks:
-            raise ConfigError(f"data.builder = {name!r} is for {' or '.join(tasks)}, but task is {self.run.task!r}")
-        built = build(name, None, self.narrator.say)
-        for split, items in (("train", built.train), ("validation", built.validation), ("test", built.test)):
-            places = (Place(f"{name} {split}", number) for number in count(1))
-            records = map(self.objective.built, items)
-            self.corpora[split] = [Located(record, place) for record, place in zip(records, places, strict=False)]
-        self._note(f"{name}: {built.source}")
-        self._note(f"{name}: " + ", ".join(f"{what} {number:,}" for what, number in built.counts.items()))
-
     def _names(self, split: str) -> bool:
         """Whether the run names data for a split."""
-        return bool(self.corpora.get(split) or getattr(self.data, split))
+        return bool(self.built.splits.get(split) or getattr(self.data, split))
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -206,7 +198,7 @@ class Preparation:
     def _examples(self, split: str, report: DropReport) -> Iterator[Located]:
         """The usable records of a split, as the run file names them."""
         named = getattr(self.data, split)
-        for located in iter(self.corpora[split]) if self.corpora else self._read(named, report):
+        for located in iter(self.built.splits[split]) if self.built.splits else self._read(named, report):
             self.objective.refuse_record(located)
             yield located
 
@@ -235,12 +227,12 @@ class Preparation:
             report.merge(record.dropped)
             changed.merge(record.changed)
         columns = enumerate(self.objective.columns)
+        corpora = self.built.parts if split == "train" and self.built.parts else getattr(self.data, split)
         entry = {
             "pairs": sum(record.rows for record in finished),
             **{f"{name}_tokens": sum(record.tokens[place] for record in finished) for place, name in columns},
             "corpora": [
-                sum(record.corpora.get(str(number), 0) for record in finished)
-                for number in range(max(1, len(getattr(self.data, split))))
+                sum(record.corpora.get(str(number), 0) for record in finished) for number in range(max(1, len(corpora)))
             ],
             "dropped": asdict(report),
             "changed": asdict(changed),

@@ -93,10 +93,21 @@ def mixing(run: RunConfig, prepared: PreparedData) -> dict[str, Any]:
     curriculum = None if course is None else Curriculum(course.steps * training.accumulation, course.share)
     if run.data.temperature is None:
         return {"curriculum": curriculum}
+    names = corpus_names(run, prepared)
+    if not names:
+        raise ConfigError(
+            f"data.temperature mixes corpora, but data.builder = {run.data.builder!r} brings a single one: leave it out"
+        )
     counts = tuple(prepared.manifest["splits"]["train"].get("corpora", ()))
-    if len(counts) != len(run.data.train):
+    if len(counts) != len(names):
         raise DataError(
             f"{prepared.directory} is of an earlier version, which did not note the corpus of each row, and "
             "data.temperature needs that: remove it, and it is prepared again"
         )
     return {"curriculum": curriculum, "temperature": run.data.temperature, "corpora": counts}
+
+
+def corpus_names(run: RunConfig, prepared: PreparedData) -> tuple[str, ...]:
+    """What the training data are made of: the files that the run file names, or the parts of what a builder made, none
+    where it made one corpus."""
+    return tuple(corpus.name for corpus in run.data.train) or tuple(prepared.manifest.get("parts", ()))

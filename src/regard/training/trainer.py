@@ -21,7 +21,7 @@ from regard.data.shards import PreparedData, write_file
 from regard.errors import ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
-from regard.training.assembly import batches_of, train_step
+from regard.training.assembly import batches_of, corpus_names, train_step
 from regard.training.averaging import mean_weights
 from regard.training.batch_finder import settled
 from regard.training.checkpoint import STATE, CheckpointStore
@@ -148,7 +148,7 @@ def _train(
         if isinstance(batches, PackedBatches):
             report.say(batches.describe())
         if batches.mixture is not None:
-            report.say(batches.mixture.describe([corpus.name for corpus in run.data.train]))
+            report.say(batches.mixture.describe(corpus_names(run, prepared)))
         loop = Loop(run, state, step, batches, validator, saver, report, command, cluster)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
