@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from regard.cli.options import (
+    BeamThreshold,
     Dtype,
     Engine,
     Json,
@@ -58,6 +59,7 @@ def evaluate(
     source_lang: SourceLang = None,
     target_lang: TargetLang = None,
     num_beams: NumBeams = None,
+    beam_threshold: BeamThreshold = None,
     length_penalty: LengthPenalty = None,
     max_new_tokens: MaxNewTokens = None,
     batch_tokens: _BatchTokens = None,
@@ -106,6 +108,7 @@ def evaluate(
         as_json=as_json,
         **given(
             num_beams=num_beams,
+            beam_threshold=beam_threshold,
             length_penalty=length_penalty,
             max_new_tokens=max_new_tokens,
             batch_tokens=batch_tokens,

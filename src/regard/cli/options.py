@@ -27,6 +27,12 @@ TargetLang = Annotated[
     str | None, typer.Option("--target-lang", metavar="LANG", help="The language to translate into, where it is open.")
 ]
 NumBeams = Annotated[int | None, typer.Option("--num-beams", help="Beams of the search; 1 is greedy.")]
+BeamThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--beam-threshold", help="Give up beams so many nats behind the best: fewer steps, not quite the same."
+    ),
+]
 LengthPenalty = Annotated[float | None, typer.Option("--length-penalty", help="Above 0 favours longer texts.")]
 MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Tokens of the longest text written.")]
 BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Rows times longest row of a batch, in tokens.")]

@@ -9,6 +9,7 @@ from regard.cli.options import (
     Assistant,
     AssistantTokens,
     BatchTokens,
+    BeamThreshold,
     BulkOutput,
     BulkWorkers,
     Dtype,
@@ -104,6 +105,7 @@ def translate(
     source_lang: SourceLang = None,
     target_lang: TargetLang = None,
     num_beams: NumBeams = None,
+    beam_threshold: BeamThreshold = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Translations of each text, best first.")] = None,
     length_penalty: LengthPenalty = None,
     max_new_tokens: MaxNewTokens = None,
@@ -153,6 +155,7 @@ def translate(
         batch_tokens=batch_tokens,
         options=given(
             num_beams=num_beams,
+            beam_threshold=beam_threshold,
             num_return_sequences=n_best,
             length_penalty=length_penalty,
             max_new_tokens=max_new_tokens,
