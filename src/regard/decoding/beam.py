@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+from regard.decoding.best_tokens import BestTokens
 from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows, States
 from regard.decoding.sample import goes_on
-from regard.decoding.shortlist import Shortlist
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, pick, write
 from regard.errors import ConfigError
 
@@ -66,7 +66,7 @@ class BeamSearch:
     def advance(
         self, logits: Array, beams: Beams, step: Array, crowd: Array | None = None
     ) -> tuple[Array, Array, Beams]:
-        """Choose from logits (B, W, V), or a `Shortlist` of them: the next ids (B, W), the beams (B, W) that they
+        """Choose from logits (B, W, V), or a `BestTokens` of them: the next ids (B, W), the beams (B, W) that they
         extend, and all so far. `crowd` (B, V) counts the beams of former groups that take each token."""
         ops, width = self.ops, self.options.width
         candidates = self._candidates(logits, beams, step, crowd)
@@ -105,7 +105,7 @@ class BeamSearch:
 
     def _offered(self, logits: Array, beams: Beams, step: Array, crowd: Array | None) -> tuple[Array, Array | None]:
         """The log-probabilities of each beam's next token, (B, W, V or C), and their ids, None where they are all."""
-        if isinstance(logits, Shortlist):
+        if isinstance(logits, BestTokens):
             return logits
         scores = self.ops.log_softmax(logits, axis=-1)
         return self.process(scores, beams.running[0], step, beams.states, crowd), None

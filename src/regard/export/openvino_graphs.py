@@ -50,9 +50,9 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
 
     input_ids, position_ids: (R, T) int32; attention_mask: (R, S) int32, of all tokens with these; beam_idx: (R,) int32,
     the row of the cache that each goes on from; memory_...: see `encoder_graph`, memory_mask (B, 1, 1, S) to be added;
-    bias: (V,) to be added to the logits of the shortlist; count: int64, its length C; last: (1,) int64, of how many
+    bias: (V,) to be added to the logits of the best tokens; count: int64, how many, C; last: (1,) int64, of how many
     tokens at a row's end the results are.
-    Gives logits (R, V) of each row's last token, and its shortlist: log_probs (R, C), ids (R, C) int32.
+    Gives logits (R, V) of each row's last token, and its best tokens: log_probs (R, C), ids (R, C) int32.
     """
     assert spec.decoder is not None
     ids, real, places, beams = (_input(name) for name in ("input_ids", "attention_mask", "position_ids", "beam_idx"))
