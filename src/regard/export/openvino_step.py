@@ -10,6 +10,7 @@ from regard.decoding.best_tokens import BestTokens, bans_on_best, best_count, fo
 from regard.decoding.options import GenerationOptions
 from regard.export.openvino_lookahead import Ahead, Guesser
 from regard.export.openvino_request import Request
+from regard.export.openvino_shortlist import Offered
 
 
 class Past(NamedTuple):
@@ -43,8 +44,11 @@ class Stepper:
         guided: bool,
         guesser: Guesser | None = None,
         most_guesses: int = 0,
+        offered: Offered | None = None,
     ) -> None:
-        """guided: a rule or a trie reads all logits. guesser: tells what may come, `most_guesses` tokens at once."""
+        """guided: a rule or a trie reads all logits. guesser: tells what may come, `most_guesses` tokens at once.
+        offered: the only tokens that are scored."""
+        self.offered = offered
         self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
         self.guesser, self.most_guesses = guesser, most_guesses
         self.unprompted: bool | None = False
@@ -79,15 +83,23 @@ class Stepper:
         count = 1 if bans is None else best_count(self.options, self.vocab_size)
         bias = self._bias(bans or ())
         ends = {"bias": bias, "count": number(count), "last": one_number(last)}
+        if self.offered is not None:
+            ends["output_rows"] = self.offered.rows
         self.request.run({**feed, "attention_mask": real, **ends})
         names = ("logits",) if bans is None else ("log_probs", "ids")
-        return [self.request.result(name) for name in names]
+        found = [self.request.result(name) for name in names]
+        if self.offered is None:
+            return found
+        return (
+            [self.offered.of_all(found[0], self.vocab_size)] if bans is None else [found[0], self.offered.ids(found[1])]
+        )
 
     def _bias(self, bans: tuple[int, ...]) -> np.ndarray:
-        """(V,) float32: what is added to the logits of the best tokens. Made once for the steps that ban the same."""
+        """(V,) float32, or of what is offered: what is added to the logits of the best tokens. Made once for the steps
+        that ban the same."""
         if self._banned is None or self._banned[0] != bans:
-            bias = np.zeros(self.vocab_size, np.float32)
-            bias[list(bans)] = -np.inf
+            bias = np.zeros(self.vocab_size if self.offered is None else len(self.offered.tokens), np.float32)
+            bias[list(bans) if self.offered is None else self.offered.places(bans)] = -np.inf
             self._banned = (bans, bias)
         return self._banned[1]
 
