@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -134,6 +135,42 @@ def test_tokens_scores_and_n_best_are_those_of_the_search(command):
     assert scores == sorted(scores, reverse=True)
     assert len(best["tokens"]) == len(best["token_scores"])
     assert sum(best["token_scores"]) < 0
+
+
+def test_a_shortlist_counted_in_the_training_pairs_gives_the_same_translations(command, run):
+    code, _, err = command("shortlist", "first", "capitals.safetensors", "--best", "12", "--frequent", "4")
+    assert code == 0
+    assert "counted in 1,500 of 1,500 training pairs" in err
+    kept, held = re.search(r"keeps (\d+) on average, among them ([\d.]+)%", err).groups()
+    assert int(kept) < 100 < 320  # the vocabulary's size
+    assert float(held) > 98
+    lines = ["red cat", "three bird", "sun", "blue dog one two"]
+    asked = ["translate", "first", *lines, "--engine", "openvino"]
+    _, whole, _ = command(*asked)
+    code, short, _ = command(*asked, "--shortlist", "capitals.safetensors")
+    assert (code, short) == (0, whole)
+    command("shortlist", "first", "poor.safetensors", "--best", "1", "--frequent", "1", "--pairs", "7")
+    _, poor, _ = command(*asked, "--shortlist", "poor.safetensors")
+    assert poor != whole
+    code, out, _ = command(
+        "evaluate", "first", "--engine", "openvino", "--shortlist", "capitals.safetensors", "--json", "-o", "short.json"
+    )
+    assert code == 0
+    assert json.loads(out)["directions"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "x"], "nowhere holds no prepared data: give a run directory"),
+        (["first", "x", "--best", "0"], "--best must be at least 1, but is 0"),
+        (["first", "x", "--pairs", "0"], "--pairs must be at least 1, but is 0"),
+    ],
+)
+def test_a_shortlist_of_nothing_is_one_line(command, arguments, message):
+    code, _, err = command("shortlist", *arguments)
+    assert code == 2
+    assert err.startswith(f"regard: {message}")
 
 
 def test_inspect_shows_the_network_the_tokenizer_and_the_scores(command, run):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from regard.decoding import numpy_ops
 from regard.decoding.beam import BeamSearch
-from regard.decoding.loop import search
+from regard.decoding.loop import Search, search
 from regard.decoding.options import GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows
@@ -20,6 +20,7 @@ SEEDS = st.integers(0, 10_000)
 PENALTIES = st.sampled_from([-0.5, 0.0, 0.6, 1.0, 2.0])
 FORMS = st.sampled_from(["transformers", "gnmt"])
 STOPS = st.sampled_from([True, False, "never"])
+THRESHOLDS = st.sampled_from([None, 0.0, 0.7, 2.5])
 
 
 def beam_options(**values):
@@ -57,6 +58,11 @@ def naive_beam_search(model, row, options, divide):
         finished += [(score / divide(length, options), sequence) for score, sequence in ended]
         finished = sorted(finished, reverse=True)[:width]
         running = [(s, q) for s, q in candidates if q[-1] not in options.eos_ids][:width]
+        if options.beam_threshold is not None:
+            rivals = [running[0][0], *(score * divide(length, options) for score, _ in finished[:1])]
+            running = [(s, q) for s, q in running if s >= max(rivals) - options.beam_threshold]
+            if not running:
+                break
         if len(finished) == width:
             at_most = longest if options.early_stopping == "never" and options.length_penalty > 0 else length
             if options.early_stopping is True or running[0][0] / divide(at_most, options) <= finished[-1][0]:
@@ -65,17 +71,24 @@ def naive_beam_search(model, row, options, divide):
 
 
 @settings(deadline=None, max_examples=100)
-@given(SEEDS, st.integers(2, 5), st.sampled_from([0, (0, 3)]), st.integers(1, 8), PENALTIES, FORMS, STOPS)
-def test_beam_search_follows_its_definition(scripted, divide, found_in, seed, width, eos, length, penalty, form, stop):
+@given(
+    SEEDS, st.integers(2, 5), st.sampled_from([0, (0, 3)]), st.integers(1, 8), PENALTIES, FORMS, STOPS, THRESHOLDS
+)  # fmt: skip
+def test_beam_search_follows_its_definition(
+    scripted, divide, found_in, seed, width, eos, length, penalty, form, stop, threshold
+):
     model = scripted((1, 2, 3), 6, seed)
     options = beam_options(num_beams=width, num_return_sequences=width, max_new_tokens=length, eos_token_id=eos).merged(
-        length_penalty=penalty, length_penalty_form=form, early_stopping=stop
+        length_penalty=penalty, length_penalty_form=form, early_stopping=stop, beam_threshold=threshold
     )
     found = model.search(options)
     for row, name in enumerate(model.rows):
         expected = naive_beam_search(model, name, options, divide)
-        assert found_in(found, row) == [sequence for _, sequence in expected]
-        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+        known = len(expected)  # fewer than the width where beams were given up
+        assert 0 < known == np.count_nonzero(found.lengths[row])
+        assert found_in(found, row)[:known] == [sequence for _, sequence in expected]
+        np.testing.assert_allclose(found.scores[row, :known], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+        assert (found.scores[row, known:] == -math.inf).all()
 
 
 def test_the_three_ways_to_stop_find_different_hypotheses(scripted):
@@ -87,6 +100,51 @@ def test_the_three_ways_to_stop_find_different_hypotheses(scripted):
     }
     assert (found[False].scores > found[True].scores + 1e-4).any()
     assert (found["never"].scores > found[False].scores + 1e-4).any()
+
+
+def row_steps(model, options):
+    """What a search finds, and how many rows its steps extend: those that are done leave a batch."""
+    start_ids, codes = model.start(options.width)
+    whole = Search(model.step(numpy_ops), options, numpy_ops)
+    state, count = whole.start(codes, start_ids), 0
+    while whole.is_open(state):
+        count += int(whole.open_rows(state).sum())
+        state = whole.extend(state)
+    return whole.result(state), count
+
+
+def test_beams_that_are_given_up_save_steps_and_the_more_the_nearer_the_threshold(scripted):
+    model = scripted(tuple(range(60)), 6, 4, spread=3.0)
+    options = beam_options(num_beams=4, max_new_tokens=30)
+    whole, most = row_steps(model, options)
+    counts, kept = [], []
+    for threshold in (1e9, 4.0, 2.0, 1.0):
+        found, count = row_steps(model, options.merged(beam_threshold=threshold))
+        counts.append(count)
+        kept.append(sum(a == b for a, b in zip(found.sequences.tolist(), whole.sequences.tolist(), strict=True)))
+        assert (found.lengths > 0).all()
+        assert (found.scores <= whole.scores + 1e-4).sum() > 50  # a beam that went may have kept out a better one
+    assert counts[0] == most
+    assert 0.9 * most > counts[1] > counts[2] > counts[3]
+    assert 0.75 * most > counts[2]
+    assert kept[:3] == [60, 60, 60]
+    assert 50 < kept[3] < 60
+
+
+def test_an_end_that_came_too_soon_does_not_outlast_longer_hypotheses(scripted):
+    """Its sum is the greatest of all, but not its score: the length penalty stands between it and the beams."""
+
+    class Sure(type(scripted((1,), 4, 0))):
+        @property
+        def table(self):
+            return np.tile(np.float32([-1.5, -math.inf, -0.3, -3.0]), (997, 1))  # 0, eos; 2, by far the likeliest
+
+    model = Sure((1,), 4, 0)
+    options = beam_options(num_beams=2, max_new_tokens=12, length_penalty=1.0, beam_threshold=2.0)
+    found = model.search(options)
+    assert found.lengths[0, 0] == 12
+    np.testing.assert_array_equal(found.sequences, model.search(options.merged(beam_threshold=None)).sequences)
+    assert model.search(options.merged(length_penalty=0.0)).lengths[0, 0] == 1
 
 
 @settings(deadline=None, max_examples=50)
@@ -132,10 +190,12 @@ def test_nothing_but_padding_follows_the_end(scripted, seed, width, stop, eos):
 
 
 @settings(deadline=None, max_examples=30)
-@given(SEEDS, st.integers(1, 5), STOPS, st.booleans())
-def test_a_row_of_a_batch_is_searched_as_if_alone(scripted, seed, width, stop, sample):
+@given(SEEDS, st.integers(1, 5), STOPS, st.booleans(), THRESHOLDS)
+def test_a_row_of_a_batch_is_searched_as_if_alone(scripted, seed, width, stop, sample, threshold):
     model = scripted((1, 2, 3, 4), 9, seed)
     options = beam_options(num_beams=width, max_new_tokens=7, early_stopping=stop, do_sample=sample, return_scores=True)
+    if width > 1:
+        options = options.merged(beam_threshold=threshold)
     together = model.search(options.merged(seed=(3, 1, 4, 1)))
     for row, name in enumerate(model.rows):
         alone = model.only(name).search(options.merged(seed=(3, 1, 4, 1)[row]))

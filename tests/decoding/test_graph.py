@@ -43,6 +43,9 @@ CASES = {
         "exponential_decay_length_penalty": [2, 1.2], "remove_invalid_values": True, "frequency_penalty": 0.4,
         "stop_sequences": [[3, 3], [7]], "forced_bos_token_id": 5, "begin_suppress_tokens": [4],
     },
+    "beams that are given up": {
+        "num_beams": 4, "num_return_sequences": 4, "beam_threshold": 1.5, "return_scores": True,
+    },
     "diverse beams": {
         "num_beams": 6, "num_beam_groups": 3, "diversity_penalty": 0.7, "num_return_sequences": 6,
         "no_repeat_ngram_size": 2, "return_scores": True,

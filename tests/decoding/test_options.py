@@ -48,6 +48,7 @@ REFUSED = [
     ({"epsilon_cutoff": 1.0}, "epsilon_cutoff must be at least 0 and below 1, but is 1.0"),
     ({"eta_cutoff": -0.1}, "eta_cutoff must be at least 0 and below 1, but is -0.1"),
     ({"diversity_penalty": -1}, "diversity_penalty must be at least 0, but is -1.0"),
+    ({"beam_threshold": -0.5, "num_beams": 4}, "beam_threshold must be at least 0, but is -0.5"),
     ({"frequency_penalty": float("inf")}, "frequency_penalty must be finite, but is inf"),
     ({"num_beam_groups": 65}, "num_beam_groups must be at most 64, but is 65"),
     ({"num_beams": 4, "num_beam_groups": 3, "diversity_penalty": 1}, "num_beams must be a multiple of num_beam_groups"),
@@ -96,6 +97,16 @@ def test_a_diversity_penalty_without_groups_is_refused_where_it_is_asked_for():
     with pytest.raises(ConfigError, match=r"diversity_penalty is between groups, so it needs num_beam_groups above 1"):
         GenerationOptions().merged(diversity_penalty=0.5)
     assert GenerationOptions(diversity_penalty=0.5).merged(num_beams=2).num_beams == 2  # a checkpoint's own
+
+
+def test_a_threshold_between_beams_is_refused_where_there_is_one():
+    with pytest.raises(
+        ConfigError, match=r"beam_threshold is between beams, so it needs num_beams above 1, which is 1"
+    ):
+        GenerationOptions().merged(beam_threshold=0)
+    threshold = GenerationOptions(num_beams=4).merged(beam_threshold=0)
+    assert threshold.beam_threshold == 0.0
+    assert threshold.merged(num_beams=1).width == 1  # a default, not said here
 
 
 def test_biases_are_read_from_pairs_and_from_a_table_alike():
@@ -200,6 +211,7 @@ def test_what_transformers_does_not_know_stays_out_of_generation_config():
         length_penalty_form="gnmt",
         frequency_penalty=1,
         presence_penalty=2,
+        beam_threshold=3,
         stop_sequences=[[3]],
     )  # fmt: skip
     assert options.to_generation_config() == {}

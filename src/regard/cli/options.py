@@ -27,6 +27,12 @@ TargetLang = Annotated[
     str | None, typer.Option("--target-lang", metavar="LANG", help="The language to translate into, where it is open.")
 ]
 NumBeams = Annotated[int | None, typer.Option("--num-beams", help="Beams of the search; 1 is greedy.")]
+BeamThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--beam-threshold", help="Give up beams so many nats behind the best: fewer steps, not quite the same."
+    ),
+]
 LengthPenalty = Annotated[float | None, typer.Option("--length-penalty", help="Above 0 favours longer texts.")]
 MaxNewTokens = Annotated[int | None, typer.Option("--max-new-tokens", help="Tokens of the longest text written.")]
 BatchTokens = Annotated[int, typer.Option("--batch-tokens", help="Rows times longest row of a batch, in tokens.")]
@@ -64,15 +70,27 @@ Assistant = Annotated[
         help="A smaller model of the same vocabulary, to guess ahead: faster, and the same. For OpenVINO, no beams.",
     ),
 ]
+Shortlist = Annotated[
+    Path | None,
+    typer.Option(
+        "--shortlist",
+        metavar="FILE",
+        help="Score the tokens that `regard shortlist` kept alone: faster, not quite the same. For OpenVINO.",
+    ),
+]
 AssistantTokens = Annotated[
     int | None, typer.Option("--num-assistant-tokens", help="What the assistant guesses at once, at most. Default: 20.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
-def runtime(engine: str | None, dtype: str | None, assistant: str | None = None) -> dict[str, str]:
+def runtime(
+    engine: str | None, dtype: str | None, assistant: str | None = None, shortlist: Path | None = None
+) -> dict[str, str]:
     """What was said of what runs the model."""
-    return given(engine=engine, dtype=dtype, assistant=assistant)
+    return given(
+        engine=engine, dtype=dtype, assistant=assistant, shortlist=None if shortlist is None else str(shortlist)
+    )
 
 
 def given(**options: int | float | str | None) -> dict[str, Any]:

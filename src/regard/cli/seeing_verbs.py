@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from regard.cli.options import (
+    BeamThreshold,
     Dtype,
     Engine,
     Json,
@@ -34,6 +35,7 @@ def caption(
     file: File = None,
     names: Names = False,
     num_beams: NumBeams = None,
+    beam_threshold: BeamThreshold = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Captions of each image, best first.")] = None,
     length_penalty: LengthPenalty = None,
     max_new_tokens: MaxNewTokens = None,
@@ -65,7 +67,12 @@ def caption(
         batch_size=batch_size,
         runtime=runtime(engine, dtype),
         as_json=as_json,
-        **given(num_beams=num_beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens),
+        **given(
+            num_beams=num_beams,
+            beam_threshold=beam_threshold,
+            length_penalty=length_penalty,
+            max_new_tokens=max_new_tokens,
+        ),
     )
 
 

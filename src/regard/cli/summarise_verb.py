@@ -7,6 +7,7 @@ import typer
 
 from regard.cli.options import (
     BatchTokens,
+    BeamThreshold,
     BulkOutput,
     BulkWorkers,
     Dtype,
@@ -32,6 +33,7 @@ def summarise(
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="A text.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="Each line of the file, or of stdin, is a text.")] = False,
     num_beams: NumBeams = None,
+    beam_threshold: BeamThreshold = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Summaries of each text, best first.")] = None,
     length_penalty: LengthPenalty = None,
     min_new_tokens: Annotated[
@@ -66,6 +68,7 @@ def summarise(
 
     options = given(
         num_beams=num_beams,
+        beam_threshold=beam_threshold,
         num_return_sequences=n_best,
         length_penalty=length_penalty,
         min_new_tokens=min_new_tokens,

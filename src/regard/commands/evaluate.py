@@ -134,7 +134,7 @@ def _print(record: EvaluationRecord, model: str, as_json: bool) -> None:
 
 def _refuse(evaluation: Evaluation, held: HeldOut | None, settings: Settings) -> None:
     """Options that say nothing to a task."""
-    for name in ("num_beams", "length_penalty", "max_new_tokens", "long"):
+    for name in ("num_beams", "beam_threshold", "length_penalty", "max_new_tokens", "long"):
         if name in settings and not evaluation.writes:
             task = held.run.task if held else evaluation.task
             raise ConfigError(f"--{name.replace('_', '-')} is for tasks that write, but this is {task}: leave it out")

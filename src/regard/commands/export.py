@@ -8,7 +8,7 @@ from regard.errors import InputError
 from regard.tasks.locate import model_place
 
 
-def export_model(model: str, directory: Path, *, weights: str, overwrite: bool) -> None:
+def export_model(model: str, directory: Path, *, weights: str, shortlist: Path | None, overwrite: bool) -> None:
     """Write it, and say on stderr what was written and how it is used."""
     require_openvino()
     if directory.exists() and any(directory.iterdir()) and not overwrite:
@@ -16,6 +16,6 @@ def export_model(model: str, directory: Path, *, weights: str, overwrite: bool) 
     place = model_place(model)
     from regard.export.openvino_model import export_openvino
 
-    export_openvino(place, directory, weights=weights)  # type: ignore[arg-type]  # the verb's choices are its own
+    export_openvino(place, directory, weights=weights, shortlist=shortlist)  # type: ignore[arg-type]  # a choice's
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     print(f"{directory}: OpenVINO, weights in {weights}, {size / 1e6:,.1f} MB", file=sys.stderr)

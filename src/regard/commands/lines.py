@@ -16,7 +16,12 @@ READ_AHEAD = 512  # lines
 
 
 def load_task(
-    model: str, task: str, engine: str | None = None, dtype: str = "float32", assistant: str | None = None
+    model: str,
+    task: str,
+    engine: str | None = None,
+    dtype: str = "float32",
+    assistant: str | None = None,
+    shortlist: str | None = None,
 ) -> Any:
     """`regard.load`; a path without a model fails before TensorFlow is imported, which OpenVINO does without."""
     place = model_place(model)
@@ -26,7 +31,7 @@ def load_task(
         import_tensorflow()
     from regard.tasks.loading import load
 
-    return load(place, dtype, task, engine, assistant)  # type: ignore[arg-type]  # the verbs' choices are its own
+    return load(place, dtype, task, engine, assistant, shortlist)  # type: ignore[arg-type]  # the verbs' choices
 
 
 def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> Iterable[str]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+from regard.decoding.best_tokens import BestTokens
 from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows, States
 from regard.decoding.sample import goes_on
-from regard.decoding.shortlist import Shortlist
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, pick, write
 from regard.errors import ConfigError
 
@@ -66,7 +66,7 @@ class BeamSearch:
     def advance(
         self, logits: Array, beams: Beams, step: Array, crowd: Array | None = None
     ) -> tuple[Array, Array, Beams]:
-        """Choose from logits (B, W, V), or a `Shortlist` of them: the next ids (B, W), the beams (B, W) that they
+        """Choose from logits (B, W, V), or a `BestTokens` of them: the next ids (B, W), the beams (B, W) that they
         extend, and all so far. `crowd` (B, V) counts the beams of former groups that take each token."""
         ops, width = self.ops, self.options.width
         candidates = self._candidates(logits, beams, step, crowd)
@@ -78,6 +78,8 @@ class BeamSearch:
         )
         running = write(pick(beams.running, parents, ops), step, values, ops)
         finished, finished_scores = self._finished(candidates, beams, step)
+        if self.options.beam_threshold is not None:
+            running_scores = self._near_the_best(running_scores, finished_scores, step + 1)
         still_open = ops.logical_and(beams.open, self._may_improve(running_scores, finished_scores, step + 1))
         return values[0], parents, Beams(running, running_scores, finished, finished_scores, still_open, states)
 
@@ -103,7 +105,7 @@ class BeamSearch:
 
     def _offered(self, logits: Array, beams: Beams, step: Array, crowd: Array | None) -> tuple[Array, Array | None]:
         """The log-probabilities of each beam's next token, (B, W, V or C), and their ids, None where they are all."""
-        if isinstance(logits, Shortlist):
+        if isinstance(logits, BestTokens):
             return logits
         scores = self.ops.log_softmax(logits, axis=-1)
         return self.process(scores, beams.running[0], step, beams.states, crowd), None
@@ -136,6 +138,18 @@ class BeamSearch:
         ended = write(pick(beams.running, candidates.parents[:, :width], ops), step, values, ops)
         merged = tuple(ops.concatenate(pair, axis=1) for pair in zip(beams.finished, ended, strict=True))
         return pick(merged, chosen, ops), finished_scores
+
+    def _near_the_best(self, running_scores: Array, finished_scores: Array, length: Array) -> Array:
+        """The beams (B, W), -inf for those given up: more than `beam_threshold` nats behind the best of them, or behind
+        what a beam of this length would need for the score of the best hypothesis.
+
+        Relative threshold pruning (Freitag and Al-Onaizan 2017, section 3), with the length penalty between beams and
+        what ended before them: without it an end that came too soon would outlast them all.
+        """
+        ops = self.ops
+        best = finished_scores[:, 0] * length_divisor(length, self.options, ops)
+        least = ops.maximum(running_scores[:, 0], best) - self.options.beam_threshold
+        return ops.where(running_scores < least[:, None], -math.inf, running_scores)
 
     def _may_improve(self, running_scores: Array, finished_scores: Array, length: Array) -> Array:
         """(B,) bool: whether the best beam could still beat the worst hypothesis; -inf is beaten by any.

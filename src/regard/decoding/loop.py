@@ -53,7 +53,7 @@ class Search:
     `step(ids (B,W), parents (B,W), state) -> (logits (B,W,V) float32, state)`: hypothesis w now extends the one that
     was at parents[b, w] a step before, by ids[b, w]. At first all hypotheses of a row are equal. `state` is a nest of
     arrays, without None; its structure, shapes and dtypes stay. V and W are static; B need not be. For logits it may
-    give a `Shortlist` of them, wherever `shortlist_bans` says what it may not hold.
+    give a `BestTokens` of them, wherever `bans_on_best` says what it may not hold.
 
     `rule(scores (B,W,V), generated (B,W,T), step, ops) -> scores` is a rule of the caller's own, after all others but
     those of sampling; -1 stands where nothing is generated yet.

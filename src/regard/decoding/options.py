@@ -28,6 +28,7 @@ _OURS = (  # what generation_config.json does not know
     "length_penalty_form",
     "frequency_penalty",
     "presence_penalty",
+    "beam_threshold",
     "stop_sequences",
     "seed",
     "return_scores",
@@ -64,6 +65,8 @@ class GenerationOptions:
     length_penalty: float = 1.0  # the exponent of the length; below 0 favours short sequences
     length_penalty_form: Literal["transformers", "gnmt"] = "transformers"  # length**a, or ((5 + length) / 6)**a
     early_stopping: bool | Literal["never"] = False  # True: at num_beams hypotheses; "never": once none can improve
+    # give up beams so many nats behind the best: fewer steps, and now and then another text; None: follow all
+    beam_threshold: float | None = None
     num_beam_groups: int = 1  # equal parts of the beams, one decoded after the other, each kept off the former's tokens
     diversity_penalty: float = 0.0  # what a token loses for each beam of former groups that takes it at the same step
     do_sample: bool = False
@@ -183,6 +186,8 @@ class GenerationOptions:
                 raise ConfigError(f"{name} is for sampling, so it needs do_sample=True, but do_sample is False")
         if overrides.get("diversity_penalty") and merged.num_beam_groups == 1:
             raise ConfigError("diversity_penalty is between groups, so it needs num_beam_groups above 1, which is 1")
+        if overrides.get("beam_threshold") is not None and merged.num_beams == 1:
+            raise ConfigError("beam_threshold is between beams, so it needs num_beams above 1, which is 1")
         return merged
 
     def resolved(self, prompt_length: int) -> Self:

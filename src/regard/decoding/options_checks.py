@@ -28,7 +28,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # of numbers: which
     **dict.fromkeys(("typical_p", "top_h"), (lambda x: 0 < x <= 1, "above 0 and at most 1")),
     **dict.fromkeys(("epsilon_cutoff", "eta_cutoff"), (lambda x: 0 <= x < 1, "at least 0 and below 1")),
     **dict.fromkeys(("temperature", "repetition_penalty", "encoder_repetition_penalty"), (lambda x: x > 0, "above 0")),
-    "diversity_penalty": (lambda x: x >= 0, "at least 0"),
+    **dict.fromkeys(("diversity_penalty", "beam_threshold"), (lambda x: x >= 0, "at least 0")),
 }
 _REALS = (*_RANGES, "length_penalty", "frequency_penalty", "presence_penalty")
 _FLAGS = ("do_sample", "renormalize_logits", "remove_invalid_values", "return_scores")

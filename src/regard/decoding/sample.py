@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+from regard.decoding.best_tokens import BestTokens
 from regard.decoding.noise import gumbel
 from regard.decoding.options import Array, Generation, GenerationOptions
 from regard.decoding.processors import Processors
 from regard.decoding.rows import Rows, States
-from regard.decoding.shortlist import Shortlist
 from regard.decoding.tracks import Tracks, empty_tracks, generation, length_divisor, write
 
 
@@ -40,7 +40,7 @@ class Sampler:
         return Samples(empty_tracks(batch, self.options, self.ops), open_all, states)
 
     def advance(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Samples]:
-        """Choose from logits (B, W, V), or a `Shortlist` of them: the next ids (B, W), the hypotheses (B, W) they
+        """Choose from logits (B, W, V), or a `BestTokens` of them: the next ids (B, W), the hypotheses (B, W) they
         extend, and all so far."""
         ops, options = self.ops, self.options
         ids, scores, log_probs = self._chosen(logits, samples, step)
@@ -56,7 +56,7 @@ class Sampler:
     def _chosen(self, logits: Array, samples: Samples, step: Array) -> tuple[Array, Array, Array]:
         """The next ids, their scores, and their log-probabilities where these are asked for: (B, W) each."""
         ops = self.ops
-        if isinstance(logits, Shortlist):
+        if isinstance(logits, BestTokens):
             best = logits.log_probs[..., 0]
             return logits.ids[..., 0], best, best
         logits = self.process(logits, samples.tracks[0], step, samples.states)

@@ -8,7 +8,9 @@ import openvino as ov
 
 from regard.batch import Batch
 from regard.decoding import numpy_ops
+from regard.decoding.best_tokens import best_count
 from regard.decoding.compaction import Compaction
+from regard.decoding.lexical_shortlist import LexicalShortlist
 from regard.decoding.loop import Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule
@@ -19,6 +21,7 @@ from regard.export.openvino_draft import Draft
 from regard.export.openvino_lookahead import Ahead, Guesser, of_the_text
 from regard.export.openvino_prefix import PrefixCache
 from regard.export.openvino_request import Request
+from regard.export.openvino_shortlist import OutputLayer
 from regard.export.openvino_step import Past, Stepper
 from regard.models.inputs import MEMORY, source_keys
 from regard.models.prompts import prepared
@@ -44,8 +47,11 @@ class OpenVINOEngine:
         encoder: ov.Model | None,
         options: GenerationOptions,
         precision: Precision = "float32",
+        output: ov.Model | None = None,
+        shortlist: LexicalShortlist | None = None,
     ) -> None:
-        """precision: of the products; sums, norms and scores of the search are float32."""
+        """precision: of the products; sums, norms and scores of the search are float32. output: the output layer, where
+        the decoder scores the tokens of `shortlist` alone."""
         self.spec, self.generation_options = spec, options
         self.kept_config: dict[str, Any] = {}
         self.kept_generation: dict[str, Any] = {}
@@ -62,6 +68,9 @@ class OpenVINOEngine:
         self._encoder = None
         if encoder is not None:
             self._encoder = Request(core.compile_model(encoder, "CPU", settings))
+        self._output = None
+        if output is not None and shortlist is not None:
+            self._output = OutputLayer(Request(core.compile_model(output, "CPU", settings)), shortlist)
 
     def generate(
         self,
@@ -133,9 +142,14 @@ class OpenVINOEngine:
             first = prompt
         else:
             first, real = self._prefix.begin(prompt, real)
-        past = Past(real, first, True, None, self._encoded(given), ahead)
+        memory, offered = self._encoded(given), None
+        if self._output is not None:
+            least = best_count(options, self.spec.text.vocab_size)
+            source = known["source"], known["source_mask"]
+            offered, memory["offered"] = self._output.of_batch(*source, options.eos_ids, least)
+        past = Past(real, first, True, None, memory, ahead)
         guided = trie is not None or rule is not None
-        stepper = Stepper(self._decoder, options, self.spec.text.vocab_size, guided, guesser, most)
+        stepper = Stepper(self._decoder, options, self.spec.text.vocab_size, guided, guesser, most, offered)
         search = Search(stepper, options, numpy_ops, rule)
         if options.do_sample:
             known["seeds"] = options.row_seeds(len(prompt))
@@ -161,6 +175,8 @@ class OpenVINOEngine:
 
     def check_assistant(self, other: "OpenVINOEngine") -> None:
         """Raise ConfigError where another engine cannot be this one's assistant."""
+        if other._output is not None:
+            raise ConfigError("assistant_model must score its whole vocabulary: load it without a shortlist")
         if other is self:
             raise ConfigError("assistant_model must be another engine, for each has one cache: load the model again")
         if (self.spec.form, source_keys(self.spec)) != (other.spec.form, source_keys(other.spec)):

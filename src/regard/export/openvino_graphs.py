@@ -12,6 +12,9 @@ from regard.specs import AudioSpec, EmbeddingSpec, ModelSpec, PatchSpec, Positio
 from regard.specs.tables import position_table
 
 _TABLE = "embedding/table"
+_BIASES = ("head/output/bias", "head/bias")
+_OFFERED_BLOCK = 32  # tokens of a shortlist whose maximum is taken at once
+OFFERED = 512  # what the tokens of a shortlist are a multiple of: each other number means other kernels
 
 
 def encoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model:
@@ -45,14 +48,27 @@ def encoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
     return ov.Model(results, inputs, "encoder")
 
 
-def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model:
+def output_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model:
+    """tokens (C,) int32 -> what the output layer has for them: output_rows (C, D), output_bias (C,)."""
+    network, tokens = Network(weights, stored), _input("tokens", [-1])
+    biases = [network.weights(path) for path in _BIASES]
+    bias = sum((each.reshape(-1) for each in biases if each is not None), np.zeros(spec.text.vocab_size, np.float32))
+    of_tokens = {"output_rows": _output_matrix(network, spec), "output_bias": numbers(bias)}
+    results = [named(op.result(op.gather(all_, tokens, integers(0))), name) for name, all_ in of_tokens.items()]
+    return ov.Model(results, [tokens], "output")
+
+
+def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored, shortlisted: bool = False) -> ov.Model:
     """The next tokens of R rows after what the cache holds.
 
     input_ids, position_ids: (R, T) int32; attention_mask: (R, S) int32, of all tokens with these; beam_idx: (R,) int32,
     the row of the cache that each goes on from; memory_...: see `encoder_graph`, memory_mask (B, 1, 1, S) to be added;
-    bias: (V,) to be added to the logits of the shortlist; count: int64, its length C; last: (1,) int64, of how many
-    tokens at a row's end the results are.
-    Gives logits (R, V) of each row's last token, and its shortlist: log_probs (R, C), ids (R, C) int32.
+    bias: (V,) to be added to the logits of the best tokens; count: int64, how many these are; last: (1,) int64, of how
+    many tokens at a row's end the results are.
+    Gives logits (R, V) of each row's last token, and its best tokens: log_probs (R, C), ids (R, C) int32.
+
+    shortlisted: only some tokens are scored, in the places of V; their number is a multiple of OFFERED. output_rows:
+    (V, D), see `output_graph`; offered: (B, 1, V), to be added to the logits before the softmax.
     """
     assert spec.decoder is not None
     ids, real, places, beams = (_input(name) for name in ("input_ids", "attention_mask", "position_ids", "beam_idx"))
@@ -65,8 +81,15 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
     x = network.stack(x, "decoder", spec.decoder, Sight(real, places, _counted(real)), memory)
     bias, count, last = (_input("bias", [-1], np.float32), _input("count", [], np.int64), _input("last", [1], np.int64))
     ends = op.slice(x, op.negative(last), integers(2**31 - 1), integers(1), integers(1))
-    logits = _logits(network, spec, op.reshape(ends, integers(-1, spec.decoder.layer.width), False))
-    best, best_ids = _best(op.add(logits, bias), count, spec.text.vocab_size)
+    ends = op.reshape(ends, integers(-1, spec.decoder.layer.width), False)
+    if shortlisted:
+        offered = [_input("output_rows", [-1, spec.decoder.layer.width], np.float32)]
+        offered.append(_input("offered", [-1, 1, -1], np.float32))
+        logits, block = _offered_logits(spec, ends, *offered), _OFFERED_BLOCK
+        inputs += offered
+    else:
+        logits, block = _logits(network, spec, ends), _block_length(spec.text.vocab_size)
+    best, best_ids = _best(op.add(logits, bias), count, block, None if shortlisted else spec.text.vocab_size)
     results = {"logits": logits, "log_probs": op.subtract(best, _log_sum_exp(logits)), "ids": best_ids}
     named_results = [named(op.result(node), name) for name, node in results.items()]
     return ov.Model(named_results, network.sinks, [*inputs, bias, count, last], network.variables, "decoder")
@@ -161,18 +184,17 @@ def _threes(frames: Node, length: int, stride: int) -> Node:
     return op.concat([op.slice(padded, integers(i), integers(i + length), steps, along) for i in range(3)], 2)
 
 
-def _best(scores: Node, count: Node, vocab_size: int) -> tuple[Node, Node]:
+def _best(scores: Node, count: Node, block: int, vocab_size: int | None) -> tuple[Node, Node]:
     """The `count` largest of (R, V), falling, and their ids; of equal ones the lower id first.
 
     They stand in the `count` blocks with the largest maxima, so that only these are sorted: OpenVINO's sort takes as
-    long as all layers together where it has to walk over a whole vocabulary.
+    long as all layers together where it has to walk over a whole vocabulary. vocab_size: V; None: a multiple of
+    `block`.
     """
-    block = _block_length(vocab_size)
-    blocks = -(-vocab_size // block)
-    if blocks * block > vocab_size:
-        scores = op.pad(scores, integers(0, 0), integers(0, blocks * block - vocab_size), "constant", numbers(-np.inf))
-    apart = op.reshape(scores, integers(0, blocks, block), True)
-    most = op.minimum(count, op.constant(np.int64(blocks)))
+    if vocab_size is not None and vocab_size % block:
+        scores = op.pad(scores, integers(0, 0), integers(0, -vocab_size % block), "constant", numbers(-np.inf))
+    apart = op.reshape(scores, integers(0, -1, block), True)
+    most = op.minimum(count, op.gather(op.shape_of(apart), axis(1), integers(0)))
     places = op.topk(op.reduce_max(apart, integers(2), False), most, -1, "max", "index", "i32", True).output(1)
     candidates = op.reshape(op.gather(apart, places, integers(1), 1), integers(0, -1), True)  # -> (R,C*block)
     found = op.topk(candidates, count, -1, "max", "value", "i32", True)
@@ -196,12 +218,27 @@ def _log_sum_exp(logits: Node) -> Node:
 
 
 def _logits(network: Network, spec: ModelSpec, x: Node) -> Node:
-    head = spec.output
-    if head.scale != 1:
-        x = op.multiply(x, numbers(head.scale))
-    if head.tied:
-        logits = op.matmul(x, network.matrix(_table_of(network, "decoder")), False, True)
-    else:
-        logits = network.affine(x, "head/output")
-    bias = network.weights("head/bias")
-    return logits if bias is None else op.add(logits, numbers(bias.reshape(-1)))
+    logits = op.matmul(_scaled(spec, x), _output_matrix(network, spec), False, True)
+    for path in _BIASES:
+        bias = network.weights(path)
+        if bias is not None:
+            logits = op.add(logits, numbers(bias.reshape(-1)))
+    return logits
+
+
+def _offered_logits(spec: ModelSpec, x: Node, rows: Node, offered: Node) -> Node:
+    """(R, D) -> (R, V) of the tokens that are offered to each text; it has several rows."""
+    logits = op.matmul(_scaled(spec, x), rows, False, True)
+    by_text = op.reshape(logits, op.concat([sizes(offered, 0), integers(-1), sizes(offered, 2)], 0), False)
+    return op.reshape(op.add(by_text, offered), op.shape_of(logits), False)
+
+
+def _scaled(spec: ModelSpec, x: Node) -> Node:
+    return x if spec.output.scale == 1 else op.multiply(x, numbers(spec.output.scale))
+
+
+def _output_matrix(network: Network, spec: ModelSpec) -> Node:
+    """(V, D)."""
+    if spec.output.tied:
+        return network.matrix(_table_of(network, "decoder"))
+    return network.matrix("head/output/kernel", transposed=True)

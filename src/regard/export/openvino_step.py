@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from regard.decoding.best_tokens import BestTokens, bans_on_best, best_count, forced_best
 from regard.decoding.options import GenerationOptions
-from regard.decoding.shortlist import Shortlist, forced_shortlist, shortlist_bans, shortlist_size
 from regard.export.openvino_lookahead import Ahead, Guesser
 from regard.export.openvino_request import Request
+from regard.export.openvino_shortlist import Offered
 
 
 class Past(NamedTuple):
@@ -43,8 +44,11 @@ class Stepper:
         guided: bool,
         guesser: Guesser | None = None,
         most_guesses: int = 0,
+        offered: Offered | None = None,
     ) -> None:
-        """guided: a rule or a trie reads all logits. guesser: tells what may come, `most_guesses` tokens at once."""
+        """guided: a rule or a trie reads all logits. guesser: tells what may come, `most_guesses` tokens at once.
+        offered: the only tokens that are scored."""
+        self.offered = offered
         self.request, self.options, self.vocab_size, self.guided = request, options, vocab_size, guided
         self.guesser, self.most_guesses = guesser, most_guesses
         self.unprompted: bool | None = False
@@ -55,7 +59,7 @@ class Stepper:
         batch, width = ids.shape
         forced = None
         if not self.guided:
-            forced = forced_shortlist(self.options, self.step, batch, self.vocab_size, self.unprompted)
+            forced = forced_best(self.options, self.step, batch, self.vocab_size, self.unprompted)
         if forced is not None and past.first is None and self.step == self.options.max_new_tokens - 1:
             return forced, past  # nothing comes after it, so it need not be read
         if past.first is not None:
@@ -70,24 +74,32 @@ class Stepper:
         each = [self._of_each(part, batch, width) for part in found]
         if forced is not None:
             return forced, past
-        return each[0] if len(each) == 1 else Shortlist(*each), past
+        return each[0] if len(each) == 1 else BestTokens(*each), past
 
     def _infer(self, feed: dict[str, Any], real: np.ndarray, last: int) -> list[np.ndarray]:
         """What the search asks for at the last tokens of each row: logits (R * last, V), or the best log-probabilities
         and their ids (R * last, C)."""
-        bans = None if self.guided else shortlist_bans(self.options, self.step, self.unprompted)
-        count = 1 if bans is None else shortlist_size(self.options, self.vocab_size)
+        bans = None if self.guided else bans_on_best(self.options, self.step, self.unprompted)
+        count = 1 if bans is None else best_count(self.options, self.vocab_size)
         bias = self._bias(bans or ())
         ends = {"bias": bias, "count": number(count), "last": one_number(last)}
+        if self.offered is not None:
+            ends["output_rows"] = self.offered.rows
         self.request.run({**feed, "attention_mask": real, **ends})
         names = ("logits",) if bans is None else ("log_probs", "ids")
-        return [self.request.result(name) for name in names]
+        found = [self.request.result(name) for name in names]
+        if self.offered is None:
+            return found
+        return (
+            [self.offered.of_all(found[0], self.vocab_size)] if bans is None else [found[0], self.offered.ids(found[1])]
+        )
 
     def _bias(self, bans: tuple[int, ...]) -> np.ndarray:
-        """(V,) float32: what is added to the logits of a shortlist. Made once for the steps that ban the same."""
+        """(V,) float32, or of what is offered: what is added to the logits of the best tokens. Made once for the steps
+        that ban the same."""
         if self._banned is None or self._banned[0] != bans:
-            bias = np.zeros(self.vocab_size, np.float32)
-            bias[list(bans)] = -np.inf
+            bias = np.zeros(self.vocab_size if self.offered is None else len(self.offered.tokens), np.float32)
+            bias[list(bans) if self.offered is None else self.offered.places(bans)] = -np.inf
             self._banned = (bans, bias)
         return self._banned[1]
 

@@ -21,6 +21,7 @@ def load(
     task: str | None = None,
     engine: Engine | None = None,
     assistant: str | Path | None = None,
+    shortlist: str | Path | None = None,
 ) -> Any:
     """The task that the checkpoint at `path` is for, a `Translator`, `TextClassifier`, `Embedder` and so on; `task`, a
     key of TASKS, where another one is wanted.
@@ -30,7 +31,8 @@ def load(
     for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO, which needs no TensorFlow, for a
     directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs any model that generates tokens.
     assistant: the path of a smaller model of the same vocabulary, whose guesses OpenVINO reads ahead
-    (`OpenVINOEngine.generate`); it writes the same texts sooner.
+    (`OpenVINOEngine.generate`); it writes the same texts sooner. shortlist: a file of `regard shortlist`; OpenVINO
+    scores no token outside of it: sooner too, and not quite the same texts.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """
@@ -41,18 +43,20 @@ def load(
     if sentences is not None:
         place = read_modules(sentences).encoder
         task = task or "embed"
-    found = Found(_model(place, dtype, engine), place, sentences)
+    found = Found(_model(place, dtype, engine, shortlist), place, sentences)
     if assistant is not None:
         _assist(found, assistant, dtype)
     return _chosen(found, task).make(found)
 
 
-def _model(place: Path, dtype: str, engine: str | None) -> Any:
+def _model(place: Path, dtype: str, engine: str | None, shortlist: str | Path | None = None) -> Any:
     """A model, or an engine that generates as one."""
     if engine_of(place, engine, dtype) == "openvino":
         from regard.export.openvino_model import load_openvino
 
-        return load_openvino(place, weights=dtype)  # type: ignore[arg-type]  # which refuses what it does not know
+        return load_openvino(place, weights=dtype, shortlist=shortlist)  # type: ignore[arg-type]  # which refuses others
+    if shortlist is not None:
+        raise ConfigError("shortlist is for engine='openvino' (--engine openvino): leave it out, or use that engine")
     from regard.interop.checkpoints import load_model  # and with it Keras, which an exported model does without
 
     return load_model(place, dtype)

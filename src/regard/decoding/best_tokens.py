@@ -13,7 +13,7 @@ from regard.decoding.options import Array, GenerationOptions
 _DEFAULTS = GenerationOptions()
 
 
-class Shortlist(NamedTuple):
+class BestTokens(NamedTuple):
     """The best tokens of each hypothesis, falling; of equal ones the lower id comes first. A search may be given it for
     logits (B, W, V)."""
 
@@ -21,14 +21,14 @@ class Shortlist(NamedTuple):
     ids: Array  # (B, W, C) int32
 
 
-def shortlist_size(options: GenerationOptions, vocab_size: int) -> int:
+def best_count(options: GenerationOptions, vocab_size: int) -> int:
     """C: what the search may take of one hypothesis at a step."""
     count = 1 if options.num_beams == 1 else max(2, 1 + len(options.eos_ids)) * options.width
     return min(count, vocab_size)
 
 
-def shortlist_bans(options: GenerationOptions, step: int, unprompted: bool | None) -> tuple[int, ...] | None:
-    """The tokens that the options ban from a shortlist at `step`; None where a rule needs all logits.
+def bans_on_best(options: GenerationOptions, step: int, unprompted: bool | None) -> tuple[int, ...] | None:
+    """The tokens that the options ban from the best ones at `step`; None where a rule needs all logits.
 
     unprompted: each row's prompt is a start token alone; None: that of some rows.
     """
@@ -43,9 +43,9 @@ def shortlist_bans(options: GenerationOptions, step: int, unprompted: bool | Non
     return banned
 
 
-def forced_shortlist(
+def forced_best(
     options: GenerationOptions, step: int, batch: int, vocab_size: int, unprompted: bool | None
-) -> Shortlist | None:
+) -> BestTokens | None:
     """What a search takes at `step` whatever the logits, for the options force its tokens; None where they do not.
 
     After those stand the lowest other ids, banned, as in the order of all tokens.
@@ -55,12 +55,12 @@ def forced_shortlist(
     forced = set(_only(options, step, unprompted)) - set(_suppressed(options, step, unprompted))
     if not forced or (len(forced) > 1 and options.num_beams == 1):  # whose log-probabilities are those of a choice
         return None
-    count = shortlist_size(options, vocab_size)
+    count = best_count(options, vocab_size)
     others = (token for token in range(vocab_size) if token not in forced)
     ids = [*sorted(forced), *islice(others, count)][:count]
     scores = np.where(np.isin(ids, list(forced)), np.float32(0), np.float32(-np.inf))
     shape = (batch, options.width, count)
-    return Shortlist(np.broadcast_to(scores, shape), np.broadcast_to(np.array(ids, np.int32), shape))
+    return BestTokens(np.broadcast_to(scores, shape), np.broadcast_to(np.array(ids, np.int32), shape))
 
 
 def _needs_all(options: GenerationOptions) -> bool:

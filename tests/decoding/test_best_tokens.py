@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.decoding import numpy_ops
+from regard.decoding.best_tokens import BestTokens, bans_on_best, best_count, forced_best
 from regard.decoding.loop import search
 from regard.decoding.options import GenerationOptions
-from regard.decoding.shortlist import Shortlist, forced_shortlist, shortlist_bans, shortlist_size
 
 VOCAB, ROWS, STEPS = 11, 2, 4
 WAYS = {
@@ -23,7 +23,7 @@ WAYS = {
 
 
 def found(options, logits, short):
-    """The search over logits (STEPS, V, V): of each step, by the token before. short: by shortlists."""
+    """The search over logits (STEPS, V, V): of each step, by the token before. short: by the best of each."""
     steps, width = [], options.width
 
     def step(ids, parents, state):
@@ -32,18 +32,18 @@ def found(options, logits, short):
         scores = logits[place][ids]
         if not short:
             return scores, state
-        forced = forced_shortlist(options, place, ROWS, VOCAB, True)
+        forced = forced_best(options, place, ROWS, VOCAB, True)
         if forced is not None:
             steps[-1] = "forced"
             return forced, state
-        bans = shortlist_bans(options, place, True)
+        bans = bans_on_best(options, place, True)
         if bans is None:
             return scores, state
         steps[-1] = "short"
         log_probs = numpy_ops.log_softmax(scores)
         log_probs[..., list(bans)] = -np.inf
-        best = numpy_ops.top_k(log_probs, shortlist_size(options, VOCAB))
-        return Shortlist(*best), state
+        best = numpy_ops.top_k(log_probs, best_count(options, VOCAB))
+        return BestTokens(*best), state
 
     start = np.full((ROWS, width), 10, np.int32)
     return search(step, (), start, options, numpy_ops), steps
