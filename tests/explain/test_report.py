@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from regard.explain.attention import GAMMA, AttentionExample
 from regard.explain.curves import Curves
+from regard.explain.maps import MAX_WEIGHTS
 from regard.explain.report import (
-    MAX_WEIGHTS,
     Item,
     Report,
     Table,

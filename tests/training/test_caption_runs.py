@@ -1,6 +1,7 @@
 """A whole run of captioning at toy size, on images that the test draws."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from regard.config import parse_run
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
+from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import load_model
 from regard.interop.directory import read_json
 from regard.metrics.captions import cider_d
@@ -102,7 +104,13 @@ def test_an_evaluated_captioner_has_one_caption_an_image_and_scores_of_all_its_r
     assert group["examples"] == 9
     assert group["scores"]["exact_match"]["value"] > 0.9
     assert group["scores"]["cider_d"]["value"] > 5
-    assert (undisturbed / "report.html").read_text("utf-8").count("<img ") >= 9
+    page = (undisturbed / "report.html").read_text("utf-8")
+    assert page.count("<img ") >= 9
+    maps = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    written = Tokenizer.load(undisturbed / "model")
+    for one, colour in zip(maps, COLOURS, strict=True):
+        assert one["source"][:4] == ["row 1, column 1", "row 1, column 2", "row 2, column 1", "row 2, column 2"]
+        assert one["target"] == list(written.tokens(written.encode(f"a {colour} square on a wall")))
 
 
 def test_several_people_s_captions_of_an_image_are_its_references():

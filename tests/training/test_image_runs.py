@@ -152,6 +152,10 @@ def test_an_evaluation_of_images_finds_what_training_found_and_shows_the_picture
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) >= 12
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (SIDE, SIDE)
+    maps = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    assert [(len(one["source"]), one["across"], one["target"]) for one in maps] == [(5, 2, ["class token"])] * 3
+    for one in maps:
+        assert sum(one["weights"][-1][0]) == pytest.approx(one["per"], abs=5), "a row of the rollout sums to 1"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whole runs of speech recognition at toy size: a letter is a tone, by a decoder and by the frames alone."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -121,7 +122,18 @@ def test_an_evaluation_has_both_rates_of_each_group_and_they_are_those_of_the_tr
             assert group["scores"][name]["value"] == pytest.approx(rate)
             low, high = group["scores"][name]["interval"]
             assert low <= rate <= high
-    assert "word error rate" in (directory / "report.html").read_text("utf-8")
+    page = (directory / "report.html").read_text("utf-8")
+    assert "word error rate" in page
+    maps = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    assert len(maps) == 3
+    for one in maps:
+        (sums,) = np.reshape(one["weights"][-1][0], (1, len(one["target"]), len(one["source"]))).sum(-1)
+        if task == "transcribe":
+            assert (one["source"][-1], one["drawn"]) == ("silence behind it", len(one["source"]) - 1)
+            np.testing.assert_allclose(sums, one["per"], atol=30)
+        else:
+            assert one["target"][-1] == "(blank)"
+            assert np.count_nonzero(one["weights"][-1][0]) == one["drawn"], "each place says one token, or none"
 
 
 def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undisturbed):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,42 @@ LABEL_WIDTH = 9.5  # longest token shown whole, in em
 GAMMA = 0.6  # a cell's opacity is weight**GAMMA, so that a weight of 0.05 is still seen
 
 
+class ByHead:
+    """Weights (L, N, T, S) of attention, layer by layer and head by head: how much row t looks at column s."""
+
+    weights: npt.NDArray[np.floating[Any]]
+    decimals: ClassVar[int] = 3  # that a page shows
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return self.weights.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """N, the heads of a layer."""
+        return self.weights.shape[1]
+
+    def matrix(self, layer: int, head: Head) -> npt.NDArray[np.float64]:
+        """One head's weights, or the mean over the layer's heads: (T, S), rounded to `decimals`. Both count from 0."""
+        if not 0 <= layer < self.layers or (head != "mean" and not 0 <= head < self.heads):
+            raise InputError(
+                f"layer must be below {self.layers} and head below {self.heads}, but they are {layer} and {head}"
+            )
+        chosen = self.weights[layer].mean(axis=0) if head == "mean" else self.weights[layer, head]
+        return np.round(np.nan_to_num(chosen.astype(np.float64)), self.decimals)
+
+    def check_size(self, rows: int, columns: int) -> None:
+        """Raise InputError unless the weights are of so many rows and columns."""
+        shape = self.weights.shape
+        if len(shape) != 4 or shape[2:] != (rows, columns) or 0 in shape:
+            raise InputError(
+                f"attention weights must be (layers, heads, {rows}, {columns}), none of them 0, but are {shape}"
+            )
+
+
 @dataclass(frozen=True)
-class AttentionExample:
+class AttentionExample(ByHead):
     """One translation and where its decoder looked.
 
     `weights` is (L, N, T, S) float: layer l's head n, while writing target token t, gave source token s this weight;
@@ -35,31 +69,7 @@ class AttentionExample:
     output: str
 
     def __post_init__(self) -> None:
-        wanted = (len(self.target_tokens), len(self.source_tokens))
-        if self.weights.ndim != 4 or self.weights.shape[2:] != wanted or 0 in self.weights.shape:
-            raise InputError(
-                f"attention weights must be (layers, heads, {wanted[0]}, {wanted[1]}), none of them 0, "
-                f"but are {self.weights.shape}"
-            )
-
-    @property
-    def layers(self) -> int:
-        """L, the decoder's depth."""
-        return self.weights.shape[0]
-
-    @property
-    def heads(self) -> int:
-        """N, the heads of a layer."""
-        return self.weights.shape[1]
-
-    def matrix(self, layer: int, head: Head) -> npt.NDArray[np.float64]:
-        """One head's weights, or the mean over the layer's heads: (T, S), rounded to 3 decimals. Both count from 0."""
-        if not 0 <= layer < self.layers or (head != "mean" and not 0 <= head < self.heads):
-            raise InputError(
-                f"layer must be below {self.layers} and head below {self.heads}, but they are {layer} and {head}"
-            )
-        chosen = self.weights[layer].mean(axis=0) if head == "mean" else self.weights[layer, head]
-        return np.round(np.nan_to_num(chosen.astype(np.float64)), 3)
+        self.check_size(len(self.target_tokens), len(self.source_tokens))
 
 
 def cross_attention(
@@ -83,10 +93,15 @@ def cross_attention(
     return AttentionExample(
         source_tokens=tuple(tokenizer.tokens(source)),
         target_tokens=tuple(tokenizer.tokens(output)),
-        weights=np.stack([np.asarray(layer)[0].astype(np.float32) for layer in layers]),
+        weights=stacked(layers),
         source=tokenizer.decode(source),
         output=tokenizer.decode(output),
     )
+
+
+def stacked(layers: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """The weights of a batch's first row, (B, N, T, S) a layer -> (L, N, T, S)."""
+    return np.stack([np.asarray(layer)[0].astype(np.float32) for layer in layers])
 
 
 def _without_padding(ids: Sequence[int], pad_id: int | None) -> list[int]:

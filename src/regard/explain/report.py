@@ -5,20 +5,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 
 from regard.explain import attention
-from regard.explain.attention import AttentionExample
 from regard.explain.charts import Chart, Line
 from regard.explain.curves import Curves, Point
+from regard.explain.maps import Map, Mapped, about
 from regard.explain.svg import printable
 from regard.explain.words import TRANSLATIONS, Words
 
 Cell = str | int | float | None
-
-MAX_WEIGHTS = 86_400  # an example: 6 layers of 8 heads and their mean over 40 x 40 tokens, some 200 kB
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Report:
     scores: Sequence[Table]
     items: Sequence[Item]  # chosen before the outputs were seen
     worst: Sequence[Item]
-    attention: Sequence[AttentionExample]
+    attention: Sequence[Mapped]  # of one kind
     items_note: str = ""  # how the items were chosen
     words: Words = TRANSLATIONS
 
@@ -93,11 +91,11 @@ def render(report: Report) -> str:
         report=report,
         charts=charts(report.curves, report.words),
         words=report.words,
-        maps=[_Map(example) for example in report.attention],
+        maps=[Map(example, number) for number, example in enumerate(report.attention)],
+        about=about(report.attention[0]) if report.attention else None,
         difference=difference,
         opacity=attention.opacity,
         gamma=attention.GAMMA,
-        cell_size=attention.CELL,
     )
     return printable(page)
 
@@ -146,38 +144,6 @@ def charts(curves: Curves, words: Words = TRANSLATIONS) -> list[Chart]:
 def _with_points(chart: Chart) -> Chart:
     lines = tuple(line for line in chart.lines if line.points)
     return Chart(chart.title, chart.unit, chart.explanation, lines, chart.from_zero)
-
-
-class _Map:
-    """A heat map of the page, and the weights that its script chooses from."""
-
-    def __init__(self, example: AttentionExample) -> None:
-        self.example = example
-        size = example.layers * (example.heads + 1) * len(example.source_tokens) * len(example.target_tokens)
-        self.means_only = example.heads > 1 and size > MAX_WEIGHTS
-        self.first: attention.Head = "mean" if example.heads > 1 else 0
-        self.svg = attention.draw(example, example.layers - 1, self.first)
-
-    @property
-    def heads(self) -> list[attention.Head]:
-        if self.means_only or self.example.heads == 1:
-            return [self.first]
-        return ["mean", *range(self.example.heads)]
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Tokens, and weights in thousandths: layer, head (as in `heads`), then the rows one after the other."""
-        return {
-            "source": [attention.visible(token) for token in self.example.source_tokens],
-            "target": [attention.visible(token) for token in self.example.target_tokens],
-            "weights": [
-                [_thousandths(self.example, layer, head) for head in self.heads] for layer in range(self.example.layers)
-            ],
-        }
-
-
-def _thousandths(example: AttentionExample, layer: int, head: attention.Head) -> list[int]:
-    return [round(1000 * weight) for weight in example.matrix(layer, head).ravel().tolist()]
 
 
 def format_cell(value: Cell) -> str:

@@ -1,17 +1,17 @@
 """RUN/report.html: the page of a run, of what it recorded and of how it was evaluated."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from regard.data.objectives.files import opened, shown_name
 from regard.errors import InputError
-from regard.explain.attention import AttentionExample, cross_attention
 from regard.explain.card import USES, network_words
 from regard.explain.curves import Curves
 from regard.explain.report import Cell, Item, Report, Table, write_report
+from regard.explain.run_attention import attention_of
 from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.words import WORDS
 from regard.features.rgb import read_image
@@ -24,8 +24,6 @@ from regard.tasks.judging.sounds import SOUND
 PAGE = "report.html"
 _ITEMS = 12
 _WORST = 12
-_MAPS = 3
-_READABLE = 60  # tokens of a source whose heat map is still read at a glance
 _HEADLINES = 3
 _THUMBNAIL = 112  # pixels a side, at most
 
@@ -46,7 +44,7 @@ def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path
         scores=[_scores(record)],
         items=[_item(judgement) for judgement in items],
         worst=[_item(judgement) for judgement in worst(record.judgements)],
-        attention=list(_attention(facts.run.task, task, items)),
+        attention=list(attention_of(facts.run.task, task, items)),
         items_note=f"{len(items)} of {record.count:,}, at equal distances through the {record.split} split.",
         words=WORDS[facts.run.task],
     )
@@ -142,33 +140,3 @@ def thumbnail(image: str) -> str:
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small.save(content, "PNG", optimize=True)
     return "data:image/png;base64," + b64encode(content.getvalue()).decode("ascii")
-
-
-def _attention(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[AttentionExample]:
-    """Where the decoder looked in three of the items: of those that are read at a glance, or the shortest ones."""
-    if name not in _READ or not callable(task.engine):  # an exported engine shows no weights
-        return
-    read = [(ids, judgement) for judgement in items if (ids := _READ[name](task, judgement))]
-    short = [pair for pair in read if len(pair[0]) <= _READABLE]
-    for ids, judgement in (short if len(short) >= _MAPS else sorted(read, key=lambda pair: len(pair[0])))[:_MAPS]:
-        written = _WRITE[name](task, judgement)
-        if written:
-            yield cross_attention(task.engine, task.tokenizer, ids, written)
-
-
-def _translator_languages(task: Any, judgement: Judgement) -> dict[str, str | None]:
-    source_lang, target_lang = judgement.languages
-    return {
-        "source_lang": source_lang if task.source_languages else None,
-        "target_lang": target_lang if task.languages else None,
-    }
-
-
-_READ: dict[str, Callable[[Any, Judgement], list[int]]] = {
-    "translate": lambda task, item: task.source_ids(item.inputs["source"], **_translator_languages(task, item)),
-    "summarise": lambda task, item: task.source_ids(item.inputs["text"]),
-}
-_WRITE: dict[str, Callable[[Any, Judgement], Sequence[int]]] = {
-    "translate": lambda task, item: task(item.inputs["source"], **_translator_languages(task, item)).token_ids,
-    "summarise": lambda task, item: task(item.inputs["text"], long="cut").token_ids,
-}

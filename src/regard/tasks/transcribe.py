@@ -256,14 +256,29 @@ class Transcriber(Hearer):
 
     def _hear(self, listeners: Sequence[_Listener], request: "_Request") -> None:
         """One window of each."""
+        for listener, (window, _, heard) in zip(listeners, self._heard(listeners, request), strict=True):
+            listener.take(window, heard, self.tokens.first_time)
+
+    def _heard(self, listeners: Sequence[_Listener], request: "_Request") -> list[tuple[Window, Ask, Heard]]:
+        """The next window of each, what its text goes on from, and its text."""
         windows = [listener.recording.features_from(listener.seconds) for listener in listeners]
         memory = np.asarray(self.engine.encode({"input_features": np.stack([window.features for window in windows])}))
         self._detect(listeners, memory)
+        asks = [self._ask(listener, request) for listener in listeners]
+        found: dict[int, Heard] = {}
         for timestamps in {listener.timestamps for listener in listeners}:
             rows = [row for row, listener in enumerate(listeners) if listener.timestamps == timestamps]
-            asks = [self._ask(listeners[row], request) for row in rows]
-            for row, heard in zip(rows, request.hearing(memory[rows], asks, timestamps), strict=True):
-                listeners[row].take(windows[row], heard, self.tokens.first_time)
+            heard = request.hearing(memory[rows], [asks[row] for row in rows], timestamps)
+            found |= zip(rows, heard, strict=True)
+        return [(window, asks[row], found[row]) for row, window in enumerate(windows)]
+
+    def first_window(self, source: Audio) -> tuple[Window, list[int], list[int]]:
+        """The beginning of a recording, the prompt, and the ids written after it, the end among them where it came."""
+        asked = TranscribeOptions()
+        language, task = self._spoken(asked)
+        request = _Request(asked, language, task, self._hearing(asked))
+        ((window, ask, heard),) = self._heard([self._listener(1, source, request)], request)
+        return window, ask.prompt, [*heard.ids, self.tokens.eos] if heard.finished else heard.ids
 
     def _detect(self, listeners: Sequence[_Listener], memory: NDArray[Any]) -> None:
         """The likeliest language of each recording's first window, where it is open."""

@@ -1,0 +1,133 @@
+"""Where the model of a run looked in some of its held-out examples, by the run's task."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from regard.data.objectives.files import opened
+from regard.errors import InputError
+from regard.explain.attention import AttentionExample, cross_attention
+from regard.explain.maps import Mapped
+from regard.explain.patches import PatchAttention, caption_attention, class_attention
+from regard.explain.sounds import SoundAttention, Spoken, frame_labels, transcript_attention
+from regard.features.mel import LogMel
+from regard.tasks.judging.images import IMAGE
+from regard.tasks.judging.judgement import Judgement
+from regard.tasks.judging.sounds import SOUND
+
+_MAPS = 3
+_READABLE = 60  # tokens of a source whose heat map is still read at a glance
+_SECONDS = 12.0  # of a recording of which the same is true
+Draw = Callable[[Any, Judgement], Mapped | None]  # a loaded task and an example; None where there is nothing to see
+
+
+def attention_of(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[Mapped]:
+    """Where the model looked in three of the items, chosen without regard to what it made of them; of texts and
+    recordings those that are read at a glance, or the shortest ones. Nothing for a task without a picture of its
+    attention, and for an engine that shows no weights."""
+    if not callable(task.engine):  # an exported one
+        return
+    found = 0
+    for item in _readable(name, task, items):
+        drawn = _drawn(name, task, item)
+        if drawn is not None:
+            yield drawn
+            found += 1
+        if found == _MAPS:
+            return
+
+
+def _drawn(name: str, task: Any, item: Judgement) -> Mapped | None:
+    """None also where a file that the data name is no longer there."""
+    if name not in _DRAW:
+        return None
+    try:
+        return _DRAW[name](task, item)
+    except InputError:
+        if item.inputs.keys() & {IMAGE, SOUND}:
+            return None
+        raise
+
+
+def _readable(name: str, task: Any, items: Sequence[Judgement]) -> Sequence[Judgement]:
+    measure, most = _LENGTH.get(name, (lambda task, item: 1.0, 1.0))
+    measured = [(length, item) for item in items if (length := measure(task, item))]
+    short = [item for length, item in measured if length <= most]
+    return short if len(short) >= _MAPS else [item for _, item in sorted(measured, key=lambda pair: pair[0])]
+
+
+def _translator_languages(task: Any, judgement: Judgement) -> dict[str, str | None]:
+    source_lang, target_lang = judgement.languages
+    return {
+        "source_lang": source_lang if task.source_languages else None,
+        "target_lang": target_lang if task.languages else None,
+    }
+
+
+def _translation(task: Any, item: Judgement) -> AttentionExample | None:
+    languages, source = _translator_languages(task, item), item.inputs["source"]
+    return _text_to_text(task, task.source_ids(source, **languages), task(source, **languages).token_ids)
+
+
+def _summary(task: Any, item: Judgement) -> AttentionExample | None:
+    text = item.inputs["text"]
+    return _text_to_text(task, task.source_ids(text), task(text, long="cut").token_ids)
+
+
+def _text_to_text(task: Any, read: list[int], written: Sequence[int]) -> AttentionExample | None:
+    return cross_attention(task.engine, task.tokenizer, read, written) if written else None
+
+
+def _class(task: Any, item: Judgement) -> PatchAttention:
+    image = opened(item.inputs[IMAGE])
+    best = task(image)
+    title = f"{best.label} ({best.score:.2f})" + ("" if item.right else f"; right is {item.reference}")
+    return class_attention(task.engine, task.batches.processor, image, title)
+
+
+def _caption(task: Any, item: Judgement) -> PatchAttention | None:
+    image = opened(item.inputs[IMAGE])
+    written = task(image).token_ids
+    return caption_attention(task.engine, task.batches.processor, task.tokenizer, image, written) if written else None
+
+
+def _transcript(task: Any, item: Judgement) -> SoundAttention | None:
+    spoken = Spoken(*task.first_window(opened(item.inputs[SOUND])))
+    if not spoken.ids:
+        return None
+    return transcript_attention(task.engine, task.tokenizer, spoken, _frame_seconds(task.processor.log_mel))
+
+
+def _path(task: Any, item: Judgement) -> SoundAttention:
+    window = task.processor.recording(opened(item.inputs[SOUND])).features_from(0)
+    return frame_labels(task.engine, task.tokenizer, window, task.blank, _frame_seconds(task.processor.log_mel))
+
+
+def _frame_seconds(log_mel: LogMel) -> float:
+    return log_mel.hop_length / log_mel.sampling_rate
+
+
+def _seconds(task: Any, item: Judgement) -> float:
+    """0 where the recording is no longer there."""
+    try:
+        return len(task.processor.samples(opened(item.inputs[SOUND]))) / float(task.processor.log_mel.sampling_rate)
+    except InputError:
+        return 0.0
+
+
+_DRAW: dict[str, Draw] = {
+    "translate": _translation,
+    "summarise": _summary,
+    "classify-image": _class,
+    "caption": _caption,
+    "transcribe": _transcript,
+    "transcribe-ctc": _path,
+}
+_LENGTH: dict[str, tuple[Callable[[Any, Judgement], float], float]] = {
+    "translate": (
+        lambda task, item: len(task.source_ids(item.inputs["source"], **_translator_languages(task, item))),
+        _READABLE,
+    ),
+    "summarise": (lambda task, item: len(task.source_ids(item.inputs["text"])), _READABLE),
+    "transcribe": (_seconds, _SECONDS),
+    "transcribe-ctc": (_seconds, _SECONDS),
+}
