@@ -9,12 +9,13 @@ import logging
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from regard import errors
 from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block
 from regard.commands.launch import threads
-from regard.errors import ConfigError, MissingDependencyError, RegardError
+from regard.commands.launch_ray import cluster
+from regard.errors import MissingDependencyError, RegardError
 
 _Row = dict[str, Any]  # of Ray Data; blocks and answers travel in it as JSON, which keeps bytes that are no UTF-8, too
 
@@ -29,27 +30,19 @@ def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> It
     if missing:
         raise MissingDependencyError(f"Ray Data needs {', '.join(missing)}: pip install 'regard[ray]'")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself starts actors
-    import ray
     import ray.data
 
     rows = [{"block": json.dumps(block)} for block in blocks]
     if not rows:
         return
-    ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    try:
-        found = ray.cluster_resources()
-        processors = int(found.get("CPU", 0))
-        if not 1 <= workers <= processors:
-            raise ConfigError(
-                f"--workers must be from 1 to the processors of the Ray cluster ({processors}), but is {workers}"
-            )
+    with cluster(workers) as (ray, gpus):
         _quieten(ray)
         answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            RayLines,  # type: ignore[arg-type]  # it is made once an actor, and then called
+            cast(Any, RayLines),  # made once an actor, and then called
             fn_constructor_args=(task,),
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
-            num_gpus=int(found.get("GPU", 0)) // workers,
+            num_gpus=gpus,
         )
         try:
             for row in answers.iter_rows():
@@ -59,8 +52,6 @@ def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> It
                 yield Block(*json.loads(row["block"])), Answer(output, tuple(notes), unfinished)
         except ray.exceptions.RayError as error:
             raise RegardError(f"Ray gave up on the lines: {str(error).strip()[-500:]}") from None
-    finally:
-        ray.shutdown()
 
 
 def _quieten(ray: Any) -> None:

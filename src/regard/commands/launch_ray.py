@@ -9,7 +9,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,17 @@ def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> Non
     """
     if find_spec("ray") is None:
         raise MissingDependencyError("Ray is not installed: pip install 'regard[ray]'")
+    command = shlex.join([program(), "train", str(directory), "--workers", str(workers), "--launcher", "ray"])
+    with cluster(workers) as (ray, gpus), signals_counted() as signals:
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD")
+        started = _start(ray, actor(RayWorker), arguments, directory.absolute(), workers, command)
+        wait_for_all(started, directory, command, signals)
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[tuple[Any, int]]:
+    """Ray itself, connected to the cluster that RAY_ADDRESS names, or to one that is started here; and a worker's share
+    of its GPUs. Raises ConfigError where it has too few processors."""
     import ray
 
     ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
@@ -38,11 +50,7 @@ def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> Non
             raise ConfigError(
                 f"--workers must be from 1 to the processors of the Ray cluster ({processors}), but is {workers}"
             )
-        command = shlex.join([program(), "train", str(directory), "--workers", str(workers), "--launcher", "ray"])
-        actor = ray.remote(num_cpus=1, num_gpus=int(found.get("GPU", 0)) // workers, scheduling_strategy="SPREAD")
-        with signals_counted() as signals:
-            started = _start(ray, actor(RayWorker), arguments, directory.absolute(), workers, command)
-            wait_for_all(started, directory, command, signals)
+        yield ray, int(found.get("GPU", 0)) // workers
     finally:
         ray.shutdown()
 
