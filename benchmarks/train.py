@@ -1,6 +1,6 @@
 """How fast a training step is here: Regard beside PyTorch, on the same weights and the same batch.
 
-    python benchmarks/train.py [--sizes small base gpt2] [--sides ...] [--rounds 5] [--peers PYTHON]
+    python benchmarks/train.py [--sizes small base gpt2] [--sides ...] [--rounds 5] [--peers PYTHON] [--kerashub PYTHON]
 
 Three sizes: `small` (width 256, 3 + 3 layers, vocabulary 8,000, 64 rows of up to 32 tokens a side), `base` (Vaswani et
 al. 2017, table 3: width 512, 6 + 6 layers, vocabulary 16,000, 32 rows of up to 64) and `gpt2` (124 M parameters, 8 rows
@@ -10,12 +10,14 @@ label smoothing 0.1 and padding masks. Rows of the translators are 60 to 100 % f
 Sides: `regard-DTYPE`; `torch-MODE-DTYPE`, which is `nn.Transformer` for the translators and Transformers' GPT-2 for the
 language model, eager or compiled, with fused AdamW. Each side is a process of its own, on the same cores, one after
 the other in every round (A B A B). A side loads the weights, gives its loss without dropout (which must be the same
-for all), warms up and times its steps. KerasHub's layers, and Keras on other backends, are not among the sides yet.
+for all), warms up and times its steps. `kerashub-BACKEND-DTYPE` is KerasHub's layers (benchmarks/train_kerashub.py),
+-xla with XLA, which Keras leaves out by itself on this processor's TensorFlow.
 Beside the medians of tokens a second stand the median of the ratios to the first side round by round, the share of the
 peak of a 2048 x 2048 x 2048 product that TensorFlow reaches in the same dtype in the same round, peak memory, and the
 time from the process's start to the end of its first step.
 
-PYTHON of --peers: an interpreter with torch and transformers. Prints a table and writes benchmarks/results/train.json.
+PYTHON of --peers: an interpreter with torch and transformers; of --kerashub: one with keras-hub and the backends.
+Prints a table and writes benchmarks/results/train.json.
 A figure on a shared machine is a ratio within one run.
 """
 
@@ -162,135 +164,37 @@ def regard_side(dtype: str) -> Callable[[Path, Size], Side]:
     return load
 
 
-def torch_side(compiled: bool, dtype: str) -> Callable[[Path, Size], Side]:
+def torch(mode: str, dtype: str) -> Callable[[Path, Size], Side]:
     def load(directory: Path, size: Size) -> Side:
-        import torch
-        from torch.nn import functional as F
+        from train_torch import torch_side  # beside this script
 
-        torch.manual_seed(0)
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        gpt2 = size.config["model_type"] == "gpt2"
-        network = _hugging_face_gpt2(directory) if gpt2 else _nn_transformer(directory, size.config)
-        batch = {key: torch.from_numpy(value.astype(np.int64)) for key, value in batch_of(size).items()}
-        labels = batch["labels"]
-        shown = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1) if gpt2 else labels
-
-        def loss_of(smoothing: float) -> Any:
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-                logits = forward(batch["input_ids"], batch["attention_mask"], labels)
-            flat = logits.reshape(-1, logits.shape[-1]).float()
-            return F.cross_entropy(flat, shown.reshape(-1), ignore_index=-100, label_smoothing=smoothing)
-
-        forward = network.eval()
-        with torch.no_grad():
-            exact = float(loss_of(0.0))
-        network.train()
-        if compiled:
-            forward = torch.compile(network)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01, fused=True)
-
-        def one() -> float:
-            optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(SMOOTHING)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-            optimizer.step()
-            return float(loss)
-
-        return Side(exact, one)
+        return Side(*torch_side(mode == "compiled", dtype)(directory, size))
 
     return load
 
 
-def _hugging_face_gpt2(directory: Path) -> Any:
-    import torch
-    from transformers import GPT2LMHeadModel
+def kerashub(backend: str, *, xla: bool = False) -> Callable[[Path, Size], Side]:
+    def load(directory: Path, size: Size) -> Side:
+        from train_kerashub import kerashub_side
 
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = GPT2LMHeadModel.from_pretrained(directory)
+        return Side(*kerashub_side(backend, xla or "auto")(directory, size))
 
-        def forward(self, ids: Any, mask: Any, labels: Any) -> Any:
-            return self.model(ids, use_cache=False).logits  # full rows: causal alone is its fastest mask
-
-    return Network()
-
-
-def _nn_transformer(directory: Path, config: dict[str, Any]) -> Any:
-    import torch
-    from safetensors.torch import load_file
-    from torch import nn
-
-    width, heads, depth = config["d_model"], config["encoder_attention_heads"], config["encoder_layers"]
-    own = {"dropout": DROPOUT, "activation": "relu", "batch_first": True, "norm_first": False}
-    saved = load_file(directory / "model.safetensors")
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = nn.Embedding(config["vocab_size"], width)
-            encoder, decoder = nn.TransformerEncoderLayer, nn.TransformerDecoderLayer
-            layers = encoder(width, heads, 4 * width, **own), decoder(width, heads, 4 * width, **own)
-            self.encoder = nn.TransformerEncoder(layers[0], depth, enable_nested_tensor=False)
-            self.decoder = nn.TransformerDecoder(layers[1], depth)
-            self.dropout = nn.Dropout(DROPOUT)
-            angles = np.arange(512)[:, None] / 10000 ** (2 * np.arange(width // 2) / width)
-            places = np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
-            self.register_buffer("places", torch.from_numpy(places))
-
-        def embed(self, ids: Any) -> Any:
-            return self.dropout(self.table(ids) * width**0.5 + self.places[: ids.shape[1]])
-
-        def forward(self, ids: Any, mask: Any, labels: Any) -> Any:
-            start = torch.full_like(labels[:, :1], config["decoder_start_token_id"])
-            begun = torch.cat([start, labels[:, :-1]], 1)
-            shifted = torch.where(begun < 0, config["pad_token_id"], begun)
-            hidden, unread = self.encoder(self.embed(ids), src_key_padding_mask=mask == 0), mask == 0
-            later = nn.Transformer.generate_square_subsequent_mask(labels.shape[1], dtype=torch.bool)
-            written = self.decoder(
-                self.embed(shifted), hidden, tgt_mask=later, tgt_is_causal=True, memory_key_padding_mask=unread
-            )
-            return nn.functional.linear(written, self.table.weight)
-
-    network = Network()
-    _fill(network, saved)
-    return network
-
-
-def _fill(network: Any, saved: dict[str, Any]) -> None:
-    """Marian's tensors under PyTorch's names."""
-    import torch
-
-    parts = {"self_attn": "self_attn", "encoder_attn": "multihead_attn", "fc1": "linear1", "fc2": "linear2"}
-    norms = {
-        "encoder": {"self_attn_layer_norm": "norm1", "final_layer_norm": "norm2"},
-        "decoder": {"self_attn_layer_norm": "norm1", "encoder_attn_layer_norm": "norm2", "final_layer_norm": "norm3"},
-    }
-    own = network.state_dict()
-    with torch.no_grad():
-        own["table.weight"].copy_(saved["model.shared.weight"])
-        for side in ("encoder", "decoder"):
-            for number in range(len(getattr(network, side).layers)):
-                theirs, ours = f"model.{side}.layers.{number}.", f"{side}.layers.{number}."
-                for name, renamed in {**parts, **norms[side]}.items():
-                    for kind in ("weight", "bias"):
-                        if f"{theirs}{name}.q_proj.{kind}" in saved:
-                            joint = [saved[f"{theirs}{name}.{part}_proj.{kind}"] for part in "qkv"]
-                            own[f"{ours}{renamed}.in_proj_{kind}"].copy_(torch.cat(joint))
-                            own[f"{ours}{renamed}.out_proj.{kind}"].copy_(saved[f"{theirs}{name}.out_proj.{kind}"])
-                        elif f"{theirs}{name}.{kind}" in saved:
-                            own[f"{ours}{renamed}.{kind}"].copy_(saved[f"{theirs}{name}.{kind}"])
+    return load
 
 
 SIDES: dict[str, Callable[[Path, Size], Side]] = {
     "regard-float32": regard_side("float32"),
     "regard-bfloat16": regard_side("bfloat16"),
-    "torch-eager-float32": torch_side(False, "float32"),
-    "torch-compiled-float32": torch_side(True, "float32"),
-    "torch-eager-bfloat16": torch_side(False, "bfloat16"),
-    "torch-compiled-bfloat16": torch_side(True, "bfloat16"),
+    "torch-eager-float32": torch("eager", "float32"),
+    "torch-compiled-float32": torch("compiled", "float32"),
+    "torch-eager-bfloat16": torch("eager", "bfloat16"),
+    "torch-compiled-bfloat16": torch("compiled", "bfloat16"),
+    "kerashub-tensorflow-float32": kerashub("tensorflow"),
+    "kerashub-tensorflow-xla-float32": kerashub("tensorflow", xla=True),
+    "kerashub-torch-float32": kerashub("torch"),
+    "kerashub-jax-float32": kerashub("jax"),
 }
+USUAL = ["regard-float32", "torch-eager-float32", "torch-compiled-float32"]
 
 
 def peak(dtype: str, rounds: int = 7) -> float:
@@ -342,15 +246,14 @@ def measure(name: str, size: str, model: Path, python: str) -> dict[str, Any]:
     return found
 
 
-def compare(size: str, sides: list[str], rounds: int, peers: str) -> dict[str, Any]:
+def compare(size: str, sides: list[str], rounds: int, pythons: dict[str, str]) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory() as place:
         model = Path(place) / size
         make_model(SIZES[size], model)
         for number in range(rounds):
             for name in sides:
-                python = sys.executable if name.startswith("regard") else peers
-                found[name].append(measure(name, size, model, python))
+                found[name].append(measure(name, size, model, pythons[name.split("-")[0]]))
                 seconds = found[name][-1]["seconds"]
                 print(f"  {size}, round {number + 1}: {name} {1000 * seconds:.0f} ms", file=sys.stderr, flush=True)
     return {name: summary(name, size, rows, found[sides[0]]) for name, rows in found.items()}
@@ -390,18 +293,18 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[name for name in SIDES if "float32" in name])
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=USUAL)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", default=sys.executable, help="an interpreter with torch and transformers")
+    parser.add_argument("--kerashub", default=sys.executable, help="an interpreter with keras-hub and the backends")
     parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         name, size, model, began = arguments.side
         print(json.dumps(run_side(name, size, Path(model), float(began))))
         return
-    results = {
-        size: compare(size, arguments.sides, arguments.rounds, arguments.peers) for size in arguments.sizes
-    }
+    pythons = {"regard": sys.executable, "torch": arguments.peers, "kerashub": arguments.kerashub}
+    results = {size: compare(size, arguments.sides, arguments.rounds, pythons) for size in arguments.sizes}
     print_table(results)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
