@@ -24,7 +24,8 @@ from regard.commands.text import warn_of_unfinished
 from regard.data.processes import interrupts_blocked, process_pool
 from regard.errors import InputError, RegardError
 
-BLOCK = 64  # lines at a time to a process
+BLOCK = 64  # lines at a time to a process, at first
+LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many
 AHEAD = 2  # blocks in the hands of each process, or waiting for it
 MOST_DEATHS = 3  # of processes, without an answered block in between
 
@@ -81,7 +82,7 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
         raise InputError("--resume goes on in a file: name it by --output")
     with Sink.open(bulk.output, bulk.resume) as sink:
         remaining = sink.skip_answered(iter(lines))
-        for block, answer in _answered(task, in_blocks(remaining, sink.lines), workers):
+        for block, answer in _answered(task, in_blocks(remaining, sink.lines, workers), workers):
             for note in answer.notes:
                 print(f"regard: {note}", file=sys.stderr)
             sink.write(block, answer)
@@ -89,11 +90,13 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
         warn_of_unfinished(sink.unfinished, sink.lines, task.what)
 
 
-def in_blocks(lines: Iterator[str], first: int) -> Iterator[Block]:
-    """The lines from number `first` on, some at a time."""
-    while block := list(islice(lines, BLOCK)):
-        yield Block(first, block)
-        first += len(block)
+def in_blocks(lines: Iterator[str], first: int, workers: int) -> Iterator[Block]:
+    """The lines from number `first` on, some at a time: the more there have been, the larger a block. At a quarter of
+    what each process has had, the last one does not keep the others waiting for long."""
+    given = 0
+    while block := list(islice(lines, min(max(BLOCK, given // (4 * workers)), LARGEST_BLOCK))):
+        yield Block(first + given, block)
+        given += len(block)
 
 
 class Sink:
