@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from regard.commands.bulk import Bulk, answer_lines
-from regard.commands.bulk_blocks import BLOCK, Answer
+from regard.commands.bulk_blocks import BLOCK, LARGEST_BLOCK, Answer, in_blocks
 from regard.errors import InputError, RegardError
 
 
@@ -48,6 +48,20 @@ def test_the_answers_come_in_the_order_of_the_lines_however_long_a_block_takes(t
     answer_lines(Shout(), lines, Bulk(2, tmp_path / "out"))
     assert (tmp_path / "out").read_text("utf-8") == SHOUTED.replace("LINE 0!", "SLOW!")
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_blocks_grow_with_the_lines_that_were_given_out_and_no_line_is_left_out(workers: int) -> None:
+    lines = [str(number) for number in range(20_000)]
+    blocks = list(in_blocks(iter(lines), 100, workers))
+    assert [line for block in blocks for line in block.lines] == lines
+    before = 0
+    for block in blocks[:-1]:
+        assert block.first == 100 + before
+        assert BLOCK <= len(block.lines) <= max(BLOCK, before / workers / 4)
+        before += len(block.lines)
+    assert len(blocks[0].lines) == BLOCK
+    assert max(len(block.lines) for block in blocks) == LARGEST_BLOCK
 
 
 def test_a_process_that_dies_takes_no_line_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -299,3 +299,21 @@ def test_the_program_is_named_as_it_was_started(monkeypatch, started, on_path, s
     monkeypatch.setattr(sys, "argv", [started])
     monkeypatch.setattr(shutil, "which", lambda name: on_path)
     assert program() == shown
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("translate", "translate.translate_texts"),
+        ("generate", "generate.generate_texts"),
+        ("summarise", "summarise.summarise_texts"),
+        ("caption", "caption.caption_images"),
+        ("evaluate", "evaluate.evaluate_model"),
+    ],
+)
+def test_the_verbs_that_search_pass_the_threshold_between_beams_on(monkeypatch, verb, body):
+    said = {}
+    monkeypatch.setattr(f"regard.commands.{body}", lambda *given, **settings: said.update(settings))
+    assert main([verb, "m", "--num-beams", "4", "--beam-threshold", "2"]) == 0
+    options = {**said, **said.get("options", {})}
+    assert (options["num_beams"], options["beam_threshold"]) == (4, 2.0)

@@ -46,8 +46,13 @@ class NaiveGroup:
         self.finished += [(score / self.divide(length, options), sequence) for score, sequence in ended]
         self.finished = sorted(self.finished, reverse=True)[: self.size]
         self.running = [(s, q) for s, q in candidates if q[-1] != 0][: self.size]
+        if options.beam_threshold is not None:
+            best = [self.running[0][0], *(score * self.divide(length, options) for score, _ in self.finished[:1])]
+            self.running = [(s, q) for s, q in self.running if s >= max(best) - options.beam_threshold]
         crowd.update(q[-1] for _, q in self.running)
-        if len(self.finished) == self.size:
+        if not self.running:
+            self.open = False
+        elif len(self.finished) == self.size:
             at_most = longest if options.early_stopping == "never" and options.length_penalty > 0 else length
             best = self.running[0][0] / self.divide(at_most, options)
             self.open = options.early_stopping is not True and best > self.finished[-1][0]
@@ -66,25 +71,26 @@ def naive_search(model, row, options, divide):
 @settings(deadline=None, max_examples=100)
 @given(
     SEEDS, st.integers(2, 4), st.integers(1, 3), st.integers(1, 8),
-    st.sampled_from([0.2, 1.0, 3.0]), st.sampled_from([0.0, 0.6, 2.0]), STOPS,
+    st.sampled_from([0.2, 1.0, 3.0]), st.sampled_from([0.0, 0.6, 2.0]), STOPS, st.sampled_from([None, 0.5, 2.0]),
 )  # fmt: skip
 def test_groups_follow_their_definition(
-    scripted, divide, found_in, seed, groups, size, length, diversity, penalty, early_stopping
+    scripted, divide, found_in, seed, groups, size, length, diversity, penalty, early_stopping, threshold
 ):
     model = scripted((1, 2, 3), 7, seed)
     options = diverse_options(
         groups, size, max_new_tokens=length, diversity_penalty=diversity, length_penalty=penalty,
-        num_return_sequences=groups * size, early_stopping=early_stopping, return_scores=True,
+        num_return_sequences=groups * size, early_stopping=early_stopping, return_scores=True, beam_threshold=threshold,
     )  # fmt: skip
     found = model.search(options)
     for row, name in enumerate(model.rows):
         expected = naive_search(model, name, options, divide)
-        scores = [score for score, _ in expected]
-        np.testing.assert_allclose(found.scores[row], scores, rtol=1e-5, atol=1e-5)
+        scores, known = [score for score, _ in expected], len(expected)  # fewer where beams were given up
+        np.testing.assert_allclose(found.scores[row, :known], scores, rtol=1e-5, atol=1e-5)
         # Groups may find the same sequence with scores that differ in the last bits only.
-        assert sorted(found_in(found, row)) == sorted(sequence for _, sequence in expected)
-        totals = found.token_scores[row].sum(axis=-1)
-        divisors = [divide(length, options) for length in found.lengths[row].tolist()]
+        assert sorted(found_in(found, row)[:known]) == sorted(sequence for _, sequence in expected)
+        assert not found.lengths[row, known:].any()
+        totals = found.token_scores[row, :known].sum(axis=-1)
+        divisors = [divide(length, options) for length in found.lengths[row, :known].tolist()]
         np.testing.assert_allclose(totals / divisors, scores, rtol=1e-5, atol=1e-5)
 
 

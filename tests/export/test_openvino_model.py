@@ -100,6 +100,19 @@ def test_texts_of_like_lengths_are_read_together_and_nothing_else_changes(monkey
         np.testing.assert_allclose(apart.scores[row], alone.scores[0], atol=1e-5)
 
 
+def test_a_process_of_several_keeps_to_its_share_of_the_processor(monkeypatch):
+    found = {}
+    for told in ("1", "2", "", "all"):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        model = load_openvino(CASES / "marian-seq2seq")
+        for request in (model._encoder, model._decoder):
+            compiled = request._request.get_compiled_model()
+            found.setdefault(told, []).append(compiled.get_property("INFERENCE_NUM_THREADS"))
+    assert found["1"] == [1, 1]
+    assert found["2"] == [2, 2]
+    assert found[""] == found["all"]  # OpenVINO's own choice
+
+
 def test_a_stream_ends_with_what_generate_finds(llama):
     *_, last = llama.generate_stream(BATCH, max_new_tokens=6, every=2)
     np.testing.assert_array_equal(last.sequences, llama.generate(BATCH, max_new_tokens=6).sequences)

@@ -50,14 +50,15 @@ def shortlist(
 
     The likeliest translations of each token are those of IBM Model 1 (Brown et al. 1993) over the run's training pairs.
     stderr says how many tokens a sentence of the validation split keeps, and how much of its translation is among them.
-    `translate` and `evaluate` take the file by --shortlist, on OpenVINO; what is not in it cannot be written.
+    `translate`, `evaluate` and `export` take the file by --shortlist, for OpenVINO; what is not in it cannot be
+    written.
 
     \b
     Examples:
       regard shortlist runs/en-de en-de.safetensors
       regard shortlist runs/en-de en-de.safetensors --best 50 --frequent 200
       regard evaluate runs/en-de --engine openvino --shortlist en-de.safetensors
-      regard translate runs/en-de --engine openvino --shortlist en-de.safetensors --file book.en
+      regard translate runs/en-de --engine openvino --shortlist en-de.safetensors -
     """
     from regard.commands.shortlist import make_shortlist
 

@@ -59,7 +59,7 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
     answered = answered_on_ray if bulk.launcher == "ray" else _answered
     with Sink.open(bulk.output, bulk.resume) as sink:
         remaining = sink.skip_answered(iter(lines))
-        for block, answer in answered(task, in_blocks(remaining, sink.lines), workers):
+        for block, answer in answered(task, in_blocks(remaining, sink.lines, workers), workers):
             for note in answer.notes:
                 print(f"regard: {note}", file=sys.stderr)
             sink.write(block, answer)

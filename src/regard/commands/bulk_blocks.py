@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from regard.errors import InputError
 
-BLOCK = 64  # lines at a time to a process
+BLOCK = 64  # lines at a time to a process, at first
+LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many
 
 
 class Answer(NamedTuple):
@@ -36,11 +37,13 @@ class Block(NamedTuple):
     lines: list[str]
 
 
-def in_blocks(lines: Iterator[str], first: int) -> Iterator[Block]:
-    """The lines from number `first` on, some at a time."""
-    while block := list(islice(lines, BLOCK)):
-        yield Block(first, block)
-        first += len(block)
+def in_blocks(lines: Iterator[str], first: int, workers: int) -> Iterator[Block]:
+    """The lines from number `first` on, some at a time: the more there have been, the larger a block. At a quarter of
+    what each process has had, the last one does not keep the others waiting for long."""
+    given = 0
+    while block := list(islice(lines, min(max(BLOCK, given // (4 * workers)), LARGEST_BLOCK))):
+        yield Block(first + given, block)
+        given += len(block)
 
 
 def answer_block(task: LineTask, loaded: Any, block: Block) -> Answer:

@@ -1,5 +1,6 @@
 """Decoding by OpenVINO: the searches of `decoding` over a network that needs neither Keras nor TensorFlow."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -62,6 +63,7 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "KV_CACHE_PRECISION": _HINTS[precision],
+            **_threads(),
         }
         self._decoder = Request(core.compile_model(decoder, "CPU", settings))
         self._prefix = PrefixCache(self._decoder, spec.text.vocab_size) if encoder is None else None
@@ -247,6 +249,12 @@ class OpenVINOEngine:
                 memory[name][rows, :, :length] = found
         mask = np.where(real[:, None, None, :longest] != 0, np.float32(0), _FORBIDDEN)
         return {**memory, "memory_mask": mask}
+
+
+def _threads() -> dict[str, int]:
+    """One process of several is told its share of the processor by OMP_NUM_THREADS, which OpenVINO does not read."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return {"INFERENCE_NUM_THREADS": int(told)} if told.isdecimal() and int(told) else {}
 
 
 def _ahead(prompt: np.ndarray, real: np.ndarray) -> tuple[Ahead, ...]:
