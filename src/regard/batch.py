@@ -109,6 +109,7 @@ class ImageExample(NamedTuple):
 
     image: str  # a path, or the file itself as a data: URI
     label: str
+    group: str = ""  # what is scored by itself
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -46,7 +46,8 @@ def test_all_questions_are_those_of_the_three_families_and_texts_are_made_of_eac
     together, written = build("questions", tmp_path), build("written-answers", tmp_path)
     for split in ("train", "validation", "test"):
         found = getattr(together, split)
-        assert found == [item for family in families for item in getattr(family, split)]
+        named = zip(("man pages", "Python documentation", "package descriptions"), families, strict=True)
+        assert found == [{**item, "group": name} for name, family in named for item in getattr(family, split)]
         assert min(len(getattr(family, split)) for family in families) > 0
         for item, example in zip(found, getattr(written, split), strict=True):
             assert item["question"] in example.source

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from regard.batch import ImageExample
 from regard.config import CorpusConfig
 from regard.data import documents
 from regard.data.documents import read_records
@@ -11,6 +12,7 @@ from regard.data.records import (
     ClassRecord,
     TagRecord,
     parse_answered,
+    parse_image,
     parse_labelled,
     parse_multi_labelled,
     parse_tagged,
@@ -89,6 +91,12 @@ ANSWER = {"question": " who? ", "context": "it was Anna", "answers": {"text": ["
             AnswerRecord("who?", "it was Anna", ["Anna"], [7]),
         ),
         (parse_answered, {**ANSWER, "answers": []}, AnswerRecord("who?", "it was Anna", [], [])),
+        (parse_answered, {**ANSWER, "group": "x"}, AnswerRecord("who?", "it was Anna", ["Anna"], [7], "x")),
+        (parse_labelled, {"text": "a", "label": 3, "group": 7}, ClassRecord("a", None, ("3",), group="7")),
+        (parse_multi_labelled, {"text": "a", "labels": [], "group": "x"}, ClassRecord("a", None, [], group="x")),
+        (parse_valued, {"text": "a", "label": 2, "group": "x"}, ClassRecord("a", None, (), 2.0, "x")),
+        (parse_tagged, {"text": "a", "tags": ["O"], "group": "x"}, TagRecord(["a"], ["O"], "x")),
+        (parse_image, {"image": "data:x", "label": "a", "group": "x"}, ImageExample("data:x", "a", "x")),
     ],
 )
 def test_a_line_of_json_becomes_the_task_s_record(parse, values, record, tmp_path):
@@ -108,6 +116,12 @@ def test_a_line_of_json_becomes_the_task_s_record(parse, values, record, tmp_pat
         (parse_labelled, '{"text": "a", "label": true}', '"label" is no text'),
         (parse_multi_labelled, '{"text": "a", "labels": "x"}', 'no list "labels"'),
         (parse_valued, '{"text": "a", "label": "2"}', '"label" is no number'),
+        (parse_valued, '{"text": "a", "label": 2, "group": []}', '"group" is no text'),
+        (
+            parse_labelled,
+            '{"text": "a", "label": 2, "group": "all"}',
+            '"group" is "all", the name of all groups together',
+        ),
         (parse_valued, '{"text": "a", "label": NaN}', '"label" is no number'),
         (parse_tagged, '{"words": ["a"], "tags": []}', "another number of tags than of words"),
         (parse_tagged, '{"words": ["a", " "], "tags": ["O", "O"]}', 'an entry of "words" is empty'),

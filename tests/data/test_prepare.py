@@ -238,6 +238,23 @@ def test_weights_repeat_a_corpus_or_take_a_fixed_part_of_it(tmp_path):
     assert dropped == {"left out by the weight of its corpus": 100 - len(part)}
 
 
+def test_a_limit_keeps_so_many_examples_to_train_on_and_all_else_as_it_is(tmp_path):
+    whole = prepare(run_of(tmp_path), tmp_path / "whole")
+    found = {n: prepare(run_of(tmp_path, limit=n), tmp_path / f"{n}") for n in (7, 60, 400)}
+    texts = {n: decoded(prepared, "train") for n, prepared in found.items()}
+    assert [len(own) for own in texts.values()] == [7, 60, 400]
+    assert set(texts[7]) < set(texts[60]) < set(texts[400]) == set(decoded(whole, "train"))
+    assert texts[60] == [pair for pair in texts[400] if pair in set(texts[60])], "in the corpus's order"
+    places = [texts[400].index(pair) for pair in texts[60]]
+    assert min(places) < 40
+    assert max(places) > 360, "from all of the corpus"
+    for prepared in found.values():
+        assert prepared.tokenizer.content_hash == whole.tokenizer.content_hash
+        assert decoded(prepared, "validation") == decoded(whole, "validation")
+    dropped = [prepared.manifest["splits"]["train"]["dropped"]["counts"] for prepared in found.values()]
+    assert dropped == [{"left out by data.limit = 7": 393}, {"left out by data.limit = 60": 340}, {}]
+
+
 def test_validation_is_split_off_where_the_run_file_names_none(tmp_path, capsys):
     rows = [*pairs(400), *[(source, f"other {target}") for source, target in pairs(400)]]
     prepared = prepare(run_of(tmp_path, rows=rows, validation=None), tmp_path / "data")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.batch import Example
-from regard.data.sampling import VALIDATION_PAIRS, Survey, TextSample, in_validation, survey, training_cost
-from regard.data.sources import Located, Place
+from regard.data.sampling import VALIDATION_PAIRS, Survey, TextSample, in_validation, limited, survey, training_cost
+from regard.data.sources import DropReport, Located, Place
 from regard.errors import DataError
 
 
@@ -30,6 +30,20 @@ def test_a_sample_keeps_its_bounds_and_does_not_depend_on_the_order(count, pairs
     assert sum(map(training_cost, lines)) <= cost
     order.shuffle(examples)
     assert sorted(sample_of(examples, pairs, cost).lines()) == sorted(lines)
+
+
+@given(count=st.integers(0, 40), limits=st.tuples(st.integers(1, 45), st.integers(1, 45)), equal=st.booleans())
+def test_a_limit_keeps_exactly_so_many_and_a_smaller_one_some_of_them(count, limits, equal):
+    examples = located("text" if equal else f"text {n}" for n in range(count))
+    kept, reports = {}, {}
+    for limit in sorted(limits):
+        reports[limit] = DropReport()
+        kept[limit] = list(limited(iter(examples), limit, reports[limit]))
+        assert len(kept[limit]) == min(limit, count)
+        assert kept[limit] == [each for each in examples if each in kept[limit]]
+        assert reports[limit].total == count - len(kept[limit])
+    assert set(kept[min(limits)]) <= set(kept[max(limits)])
+    assert list(limited(iter(examples), None, DropReport())) == examples
 
 
 def test_text_without_spaces_costs_more():

@@ -38,6 +38,14 @@ def test_higher_values_stand_higher_and_later_steps_further_right() -> None:
     assert run[1][0] == pytest.approx((run[0][0] + run[2][0]) / 2, abs=0.1)
 
 
+def test_equal_ratios_lie_equally_far_apart_on_an_axis_of_ratios() -> None:
+    points = tuple(Point(step, 1.0) for step in (10, 100, 1000))
+    ((one, two, three),) = runs_of(Chart("t", "u", "", (Line("a", points),), across="labels", log=True))
+    assert two[0] - one[0] == pytest.approx(three[0] - two[0], abs=0.11)
+    assert Chart("t", "u", "", (Line("a", points),), log=True).plot.steps == [10, 20, 50, 100, 200, 500, 1000]
+    assert Chart("t", "u", "", (Line("a", (Point(3, 1.0), Point(4, 1.0))),), log=True).plot.steps == [3, 4]
+
+
 def test_a_line_is_broken_where_its_value_is_not_a_number() -> None:
     chart = chart_of([1.0, 2.0, math.nan, 3.0, math.inf, 4.0, 5.0])
     assert [len(run) for run in runs_of(chart)] == [2, 1, 2]

@@ -72,9 +72,9 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert not re.findall(r"(?:src|href)\s*=|url\(|@import", page.replace("default-src", "").replace("style-src", ""))
 
 
-def test_equal_names_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+def test_equal_names_are_told_apart_by_as_much_of_their_paths_as_it_takes(tmp_path: Path) -> None:
     runs = [a_run(tmp_path / "x" / "run", [1.0]), a_run(tmp_path / "y" / "run", [2.0]), a_run(tmp_path / "z", [3.0])]
-    assert list(read_runs([*runs, runs[0]]).runs) == [str(runs[0]), str(runs[1]), "z"]
+    assert list(read_runs([*runs, runs[0]]).runs) == ["x/run", "y/run", "z"]
 
 
 def test_what_is_no_run_and_too_many_runs_are_refused(tmp_path: Path) -> None:
@@ -100,3 +100,46 @@ def test_a_run_that_has_logged_nothing_is_said(tmp_path: Path, capsys: pytest.Ca
     run = a_run(tmp_path / "a", [])
     assert main(["plot", str(run), "--no-png", "-o", str(tmp_path / "page")]) == 2
     assert "no step is logged yet" in capsys.readouterr().err
+
+
+def limited_run(directory: Path, limit: int, scores: list[float]) -> Path:
+    run = a_run(directory, [1.0] * len(scores), "accuracy")
+    lines = [{"kind": "validation", "step": n, "loss": 1.0, "accuracy": score} for n, score in enumerate(scores, 1)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    (run / "run.toml").write_text(f'[data]\nlimit = {limit}\n[training]\nbest = "accuracy"\n', "utf-8")
+    return run
+
+
+def test_best_scores_are_drawn_against_a_key_a_line_for_the_runs_of_each_directory(tmp_path: Path) -> None:
+    runs = [
+        limited_run(tmp_path / "small" / "limit=1000", 1000, [0.2, 0.6, 0.5]),
+        limited_run(tmp_path / "small" / "limit=10", 10, [0.3]),
+        limited_run(tmp_path / "large" / "limit=10,seed=1", 10, [0.4]),
+        limited_run(tmp_path / "large" / "limit=10,seed=2", 10, [0.1, 0.2]),
+    ]
+    (chart,) = read_runs(runs, "data.limit").charts
+    assert [(line.name, line.points) for line in chart.lines] == [
+        ("small", (Point(10, 0.3), Point(1000, 0.6))),
+        ("large", (Point(10, pytest.approx(0.3)),)),
+    ]
+    assert (chart.title, chart.across, chart.log) == ("Best accuracy on validation", "data.limit", True)
+    assert not read_runs(runs[1:2], "data.limit").charts[0].log
+    page = render(read_runs(runs, "data.limit"))
+    assert "over its data.limit" in page
+    assert ">data.limit</text>" in page
+    assert len(re.findall(r"<tr><td>", page)) == 4
+
+
+def test_the_verb_draws_many_runs_of_few_directories_and_refuses_a_run_without_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [limited_run(tmp_path / "a" / str(n), 10**n, [n / 10]) for n in range(1, 10)]
+    drawing = ["plot", *map(str, runs), "-o", str(tmp_path / "labels")]
+    assert main([*drawing, "--against", "data.limit"]) == 0
+    page, picture = map(Path, capsys.readouterr().out.split())
+    assert json.loads(re.findall(r"json\">(.*?)</script>", page.read_text("utf-8"))[0])["log"] is True
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main([*drawing, "--against", "data.weight"]) == 2
+    assert "run.toml does not say data.weight, but --against needs a number of each run" in capsys.readouterr().err
+    assert main([*drawing, "--against", "training.best"]) == 2
+    assert "run.toml has 'accuracy' as training.best" in capsys.readouterr().err

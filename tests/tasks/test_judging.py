@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.batch import Example
+from regard.batch import Example, ImageExample
 from regard.cli import main
 from regard.data.records import AnswerRecord, ClassRecord, PairRecord, TagRecord
 from regard.errors import DataError, InputError
@@ -19,6 +19,7 @@ from regard.tasks.classify import Classification, LabelScore
 from regard.tasks.generate import GeneratedText
 from regard.tasks.judging.answers import ANSWERS, best_threshold
 from regard.tasks.judging.catalog import evaluation_of
+from regard.tasks.judging.images import IMAGE_LABELS
 from regard.tasks.judging.labels import LABELS
 from regard.tasks.judging.pairs import SEARCHES
 from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, read_record, records_of, write_record
@@ -76,12 +77,47 @@ def test_a_question_without_an_answer_is_right_where_none_is_given():
     records = [AnswerRecord("q", "in Rome", ["Rome"], [3]), AnswerRecord("q", "in Paris", [], [])]
     judged = ANSWERS.judge(records, [answered("Rome", -1.0), answered("Paris", 2.0)], {"no_answer_threshold": 0.5})
     assert values(judged) == {
-        "exact_match": 1, "f1": 1, "exact_match_answerable": 1, "f1_answerable": 1,
+        "exact_match": 1,
+        "f1": 1,
+        "exact_match_answerable": 1,
+        "f1_answerable": 1,
         "right_unanswerable": 1,
     }
     always = ANSWERS.judge(records, [answered("Rome", -1.0), answered("Paris", 2.0)], {})
     assert values(always)["right_unanswerable"] == 0
     assert values(always)["exact_match"] == 0.5
+
+
+def test_a_group_is_scored_by_itself_and_with_all_and_says_where_it_has_nothing_to_score():
+    """Two families: the questions of one all have an answer, of the other's two one has none."""
+    records = [AnswerRecord("q", "in Rome", ["Rome"], [3], "towns") for _ in range(3)]
+    records += [AnswerRecord("q", "in 1900", ["1900"], [3], "years"), AnswerRecord("q", "in 1900", [], [], "years")]
+    said = [("Rome", -1.0), ("Rome", -1.0), ("in", -1.0), ("1900", -1.0), ("1900", 2.0)]
+    judged = ANSWERS.judge(records, [answered(*each) for each in said], {"no_answer_threshold": 0.5})
+    groups = {group.name: group for group in scores_by_group(judged, resamples=50, pooled=ANSWERS.pooled)}
+    assert {name: group.examples for name, group in groups.items()} == {"towns": 3, "years": 2, "all": 5}
+    shares = {name: round(group.scores["exact_match"].value, 4) for name, group in groups.items()}
+    assert shares == {"towns": 0.6667, "years": 1.0, "all": 0.8}
+    assert groups["years"].scores["right_unanswerable"].value == 1
+    assert groups["years"].scores["exact_match_answerable"].value == 1
+    assert groups["towns"].scores["right_unanswerable"] == (None, None)
+    low, high = groups["towns"].scores["exact_match"].interval
+    assert 0 <= low < 2 / 3 < high <= 1
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "record", "prediction", "settings"),
+    [
+        (LABELS, ClassRecord("x", None, ("a",), group="g"), ranking(a=0.9), {"problem": "single_label"}),
+        (LABELS, ClassRecord("x", None, (), 1.0, "g"), ranking(a=0.9), {"problem": "regression"}),
+        (TAGS, TagRecord(["x"], ["O"], "g"), ["O"], {}),
+        (IMAGE_LABELS, ImageExample("x.png", "a", "g"), ranking(a=0.9), {}),
+    ],
+)
+def test_labels_tags_and_numbers_have_groups_as_answers_have(evaluation, record, prediction, settings):
+    assert [judged.group for judged in evaluation.judge([record], [prediction], settings)] == ["g"]
+    (alone,) = evaluation.judge([record._replace(group="")], [prediction], settings)
+    assert alone.group == "all"
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([-1.0, 0.0, 0.5, 1.0])), min_size=1, max_size=8))

@@ -79,7 +79,7 @@ def tagged(text: str) -> dict[str, Any]:
 def asked(text: str) -> dict[str, Any]:
     place = next(place for place in PLACES if place in text)
     answers = [{"text": place, "answer_start": text.index(place)}]
-    return {"question": "where?", "context": text, "answers": answers}
+    return {"question": "where?", "context": text, "answers": answers, "group": "city" if place == "Rome" else "others"}
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +349,12 @@ def test_an_evaluation_of_the_validation_split_finds_what_training_logged(
 ) -> None:
     run = undisturbed(task)
     assert main(["evaluate", str(run), "--split", "validation", "--json"]) == 0
-    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    *groups, group = json.loads(capsys.readouterr().out)["groups"]
+    assert [own["name"] for own in groups] == (["city", "others"] if task == "answer" else [])
+    assert sum(own["examples"] for own in groups) in (0, group["examples"])
+    for own in groups:
+        low, high = own["scores"]["f1"]["interval"]
+        assert low <= own["scores"]["f1"]["value"] <= high
     logged = validations(run)[-1]
     for theirs, ours in EVALUATED[task].items():
         scored = group["scores"][ours]

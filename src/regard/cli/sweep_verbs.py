@@ -41,22 +41,31 @@ def sweep(
 
 @verbs.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, finished or not; 8 at most.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, finished or not; 8 at most, or of 8 directories."),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NAME", help="What is written is NAME.html and NAME.png.")
     ] = Path("comparison"),
     png: Annotated[bool, typer.Option("--png/--no-png", help="The picture too, which needs matplotlib.")] = True,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Draw each run's best validation score over a key of its run file."),
+    ] = None,
 ) -> None:
     """Compare the curves of runs: losses, scores, rates and speed, as a page and as a picture.
 
-    The page is one file that needs no network. What was written is printed.
+    The page is one file that needs no network. What was written is printed. With --against there is one chart, of best
+    scores, with a line for the runs of each directory.
 
     \b
     Examples:
       regard plot runs/first
       regard plot runs/run-sweep/* -o sweep
       regard plot runs/first runs/second --no-png
+      regard plot runs/small-sweep/* runs/large-sweep/* --against data.limit
     """
     from regard.commands.plot import plot_runs
 
-    plot_runs(runs, output, png=png)
+    plot_runs(runs, output, png=png, against=against)

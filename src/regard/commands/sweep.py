@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
     directory: str
     state: str  # "done", "failed", or "not begun"
     score: float | None  # the best on validation
-    step: int | None  # of that score
+    step: float | None  # of that score
     last_step: int | None
 
 
@@ -184,9 +184,7 @@ def _train(run_file: Path, combination: Combination) -> int:
 
 @contextmanager
 def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda received, _: process.send_signal(received)) for number in _FORWARDED
-    }
+    before = {number: signal.signal(number, lambda received, _: process.send_signal(received)) for number in _FORWARDED}
     try:
         yield
     finally:

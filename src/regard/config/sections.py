@@ -68,6 +68,7 @@ class DataConfig(Section):
     image_size: int | None = Field(default=None, ge=1)  # pixels a side that images are resized to
     audio_seconds: int | None = Field(default=None, ge=1, le=30)  # of a recording; longer ones are dropped, and counted
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
+    limit: int | None = Field(default=None, ge=1)  # training examples that are kept, chosen by a hash; absent: all
     # An epoch has rows of a corpus, or of a direction of a builder's, in proportion to (weight * examples)**(1 /
     # temperature); absent: each row once.
     temperature: float | None = Field(default=None, ge=1)

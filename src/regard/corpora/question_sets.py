@@ -47,9 +47,23 @@ def build_package_questions(cache: Path, report: Report) -> Corpora:
 
 
 def build_all_questions(cache: Path, report: Report) -> Corpora:
-    """The three families, one after the other in each split."""
-    families = (build_man_questions, build_python_questions, build_package_questions)
-    return joined([build(cache, report) for build in families])
+    """The three families, one after the other in each split, each a group that is scored by itself."""
+    return joined([_named(build(cache, report), family) for family, build in FAMILIES.items()])
+
+
+def _named(corpora: Corpora, family: str) -> Corpora:
+    """The same questions, each with its family."""
+    train, validation, test = (
+        [{**each, "group": family} for each in split] for split in (corpora.train, corpora.validation, corpora.test)
+    )
+    return Corpora(train, validation, test, corpora.counts, corpora.source)
+
+
+FAMILIES = {
+    "man pages": build_man_questions,
+    "Python documentation": build_python_questions,
+    "package descriptions": build_package_questions,
+}
 
 
 def build_written_answers(cache: Path, report: Report) -> Corpora:

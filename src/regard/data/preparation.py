@@ -17,7 +17,7 @@ from regard.data.fingerprint import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
 from regard.data.progress import Advance, Narrator
-from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, survey
+from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, limited, survey
 from regard.data.shards import FORMAT, MANIFEST, NO_TOKENIZER, SPLITS, damaged_files, write_file
 from regard.data.sources import DropReport, Located, hash_files
 from regard.errors import DataError
@@ -213,6 +213,9 @@ class Preparation:
         if split == "validation" and found.validation:
             yield from found.validation
             return
+        yield from limited(self._kept(split, found, report), self.data.limit if split == "train" else None, report)
+
+    def _kept(self, split: str, found: Survey, report: DropReport) -> Iterator[Located]:
         for located in self._examples(split, report):
             if not located.copies:
                 report.add("left out by the weight of its corpus", located.place)

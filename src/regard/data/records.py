@@ -2,7 +2,8 @@
 corpora give: a pair of texts, an image with its label or its caption, a recording with its text.
 
 `texts` are what a tokenizer learns from, `key` is what a split by hash goes by (records of one key never fall on both
-sides), `names` are the labels that it mentions. A record is a NamedTuple of JSON's own types, so that it goes to disk.
+sides), `names` are the labels that it mentions, `group`, where there is one, is what it is scored with. A record is a
+NamedTuple of JSON's own types, so that it goes to disk.
 """
 
 import json
@@ -54,6 +55,7 @@ class ClassRecord(NamedTuple):
     pair: str | None
     labels: Sequence[str]
     value: float = 0.0
+    group: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -92,6 +94,7 @@ class TagRecord(NamedTuple):
 
     words: Sequence[str]
     tags: Sequence[str]
+    group: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -114,6 +117,7 @@ class AnswerRecord(NamedTuple):
     context: str
     answers: Sequence[str]
     starts: Sequence[int]
+    group: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -143,8 +147,8 @@ def json_object(line: str) -> Mapping[str, Any]:
 
 
 def parse_image(values: Mapping[str, Any]) -> ImageExample:
-    """ "image", a path or a data: URI, and "label"."""
-    return ImageExample(_text(values, "image"), _name(values.get("label"), '"label"'))
+    """ "image", a path or a data: URI, "label", and optionally "group", as all that labels, tags or answers have."""
+    return ImageExample(_text(values, "image"), _name(values.get("label"), '"label"'), _group(values))
 
 
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
@@ -154,9 +158,7 @@ def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
 
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
     """ "audio", a path or a data: URI, "text", and optionally "group"."""
-    group = values.get("group")
-    named = "" if group is None else _name(group, '"group"')
-    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), named)
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), _group(values))
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:
@@ -166,14 +168,15 @@ def parse_text(values: Mapping[str, Any]) -> TextRecord:
 
 def parse_labelled(values: Mapping[str, Any]) -> ClassRecord:
     """ "text", optionally "pair", and "label"."""
-    return ClassRecord(_text(values, "text"), _pair(values), (_name(values.get("label"), '"label"'),))
+    labels = (_name(values.get("label"), '"label"'),)
+    return ClassRecord(_text(values, "text"), _pair(values), labels, group=_group(values))
 
 
 def parse_multi_labelled(values: Mapping[str, Any]) -> ClassRecord:
     """ "text", optionally "pair", and "labels", of which there may be none."""
     labels = _list(values, "labels")
     names = sorted({_name(label, 'an entry of "labels"') for label in labels})
-    return ClassRecord(_text(values, "text"), _pair(values), names)
+    return ClassRecord(_text(values, "text"), _pair(values), names, group=_group(values))
 
 
 def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
@@ -181,7 +184,7 @@ def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
     value = values.get("label")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise UnusableError('"label" is no number')
-    return ClassRecord(_text(values, "text"), _pair(values), (), float(value))
+    return ClassRecord(_text(values, "text"), _pair(values), (), float(value), _group(values))
 
 
 def parse_pair(values: Mapping[str, Any]) -> PairRecord:
@@ -200,7 +203,7 @@ def parse_tagged(values: Mapping[str, Any]) -> TagRecord:
         raise UnusableError("empty text")
     if len(words) != len(tags):
         raise UnusableError("another number of tags than of words")
-    return TagRecord(words, tags)
+    return TagRecord(words, tags, _group(values))
 
 
 def parse_answered(values: Mapping[str, Any]) -> AnswerRecord:
@@ -211,7 +214,7 @@ def parse_answered(values: Mapping[str, Any]) -> AnswerRecord:
     for text, start in zip(texts, starts, strict=True):
         if context[start : start + len(text)] != text:
             raise UnusableError('an answer does not stand at its "answer_start"')
-    return AnswerRecord(question, context, texts, starts)
+    return AnswerRecord(question, context, texts, starts, _group(values))
 
 
 def _answers(given: Any) -> tuple[list[str], list[int]]:
@@ -236,6 +239,14 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 
 def _pair(values: Mapping[str, Any]) -> str | None:
     return None if values.get("pair") is None else _text(values, "pair")
+
+
+def _group(values: Mapping[str, Any]) -> str:
+    """ "group", optional: what the example is scored with; not "all", for that is every group together."""
+    group = "" if values.get("group") is None else _name(values["group"], '"group"')
+    if group == "all":
+        raise UnusableError('"group" is "all", the name of all groups together')
+    return group
 
 
 def _clean(text: Any, what: str) -> str:

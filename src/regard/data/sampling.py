@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from regard.data.records import Record
-from regard.data.sources import Located, Place, hash_share
+from regard.data.sources import DropReport, Located, Place, hash_share
 from regard.errors import DataError
 
 SAMPLE_PAIRS = 500_000  # the tokenizer learns from at most so many pairs
@@ -106,6 +106,22 @@ def survey(examples: Iterable[Located], sample: TextSample | None, *, split_vali
     if split_validation and found.pairs:
         found.below, found.validation = _choose(lowest, found.pairs)
     return found
+
+
+def limited(records: Iterable[Located], limit: int | None, report: DropReport) -> Iterator[Located]:
+    """So many of the records, in their order, or all; the others go to `report`. They are chosen by a hash, so those of
+    a smaller limit are among those of a larger one, and a corpus that is sorted gives no lopsided part."""
+    if limit is None:
+        yield from records
+        return
+    kept: list[tuple[float, int, Located]] = []  # a heap, largest share first
+    for number, located in enumerate(records):
+        entry = (-hash_share("limit", located.example.key, *located.example.texts), -number, located)
+        if len(kept) < limit:
+            heapq.heappush(kept, entry)
+        else:
+            report.add(f"left out by data.limit = {limit}", heapq.heappushpop(kept, entry)[2].place)
+    yield from (located for _, _, located in sorted(kept, key=lambda entry: -entry[1]))
 
 
 def _by_number(name: str) -> tuple[float, str]:

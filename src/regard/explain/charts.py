@@ -32,13 +32,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over steps, with the sentence that says what they show."""
+    """Lines over steps, with the sentence that says what they show. across: what the axis is of; log: it has equal
+    distances for equal ratios."""
 
     title: str
     unit: str
     explanation: str
     lines: tuple[Line, ...]
     from_zero: bool = False
+    across: str = "step"
+    log: bool = False
 
     @property
     def note(self) -> str:
@@ -49,7 +52,7 @@ class Chart:
     @property
     def plot(self) -> "Plot":
         """The scales that hold every line."""
-        return Plot.around(self.lines, self.from_zero)
+        return Plot.around(self.lines, self.from_zero, self.log)
 
     @property
     def svg(self) -> Markup:
@@ -64,6 +67,7 @@ class Chart:
             "box": [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM],
             "steps": [plot.first, plot.last],
             "values": [plot.low, plot.high],
+            "log": self.log,
             "lines": [
                 {"name": line.name, "points": [[step, _rounded(value)] for step, value in finite(line.drawn)]}
                 for line in self.lines
@@ -79,20 +83,31 @@ class Plot:
     last: float
     low: float
     high: float
+    log: bool = False
 
     @classmethod
-    def around(cls, lines: Sequence[Line], from_zero: bool) -> "Plot":
+    def around(cls, lines: Sequence[Line], from_zero: bool, log: bool = False) -> "Plot":
         """The smallest scales that hold the lines' finite points, with a little air."""
         points = [point for line in lines for point in finite(line.drawn)] or [Point(0, 0.0)]
         steps, values = [point.step for point in points], [point.value for point in points]
         low, high = (0.0 if from_zero else min(values)), max(values)
         margin = 0.04 * (high - low) or abs(high) * 0.5 or 1.0
-        return cls(min(steps), max(steps), low if from_zero else low - margin, high + margin)
+        return cls(min(steps), max(steps), low if from_zero else low - margin, high + margin, log)
 
     def x(self, step: float) -> float:
         """Where a step stands, in the drawing's units."""
-        span = self.last - self.first
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * ((step - self.first) / span if span else 0.5), 1)
+        first, last, at = (math.log(each) if self.log else each for each in (self.first, self.last, step))
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * ((at - first) / (last - first) if last > first else 0.5), 1)
+
+    @property
+    def steps(self) -> list[float]:
+        """What the axis names: whole numbers of steps; of ratios 1, 2 and 5 times the powers of ten."""
+        if not self.log:
+            return [step for step in ticks(self.first, self.last) if step == int(step) or self.last < 1]
+        powers = range(math.floor(math.log10(self.first)), math.ceil(math.log10(self.last)) + 1)
+        factors = (1, 2, 5) if len(powers) < 4 else (1,)
+        round_ones = [factor * 10.0**power for power in powers for factor in factors]
+        return [value for value in round_ones if self.first <= value <= self.last] or [self.first, self.last]
 
     def y(self, value: float) -> float:
         """Where a value stands, in the drawing's units."""
@@ -115,7 +130,7 @@ def draw(chart: Chart) -> Markup:
     summary = "; ".join(_summary(line) for line in chart.lines)
     return element(
         "svg",
-        *_axes(plot, chart.unit),
+        *_axes(plot, chart.unit, chart.across),
         *(shape for index, line in enumerate(chart.lines) for shape in _line(line, index, plot)),
         element("g", class_="pointer"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -132,7 +147,7 @@ def _summary(line: Line) -> str:
     return f"{line.name}: {brief(points[0].value)} at first, {brief(points[-1].value)} at last"
 
 
-def _axes(plot: Plot, unit: str) -> list[Markup]:
+def _axes(plot: Plot, unit: str, across: str) -> list[Markup]:
     floor = HEIGHT - BOTTOM
     shapes = []
     for value in ticks(plot.low, plot.high):
@@ -141,12 +156,11 @@ def _axes(plot: Plot, unit: str) -> list[Markup]:
             element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
             element("text", brief(value), x=LEFT - 7, y=y + 4, text_anchor="end"),
         ]
-    for step in ticks(plot.first, plot.last):
-        if step == int(step):
-            shapes.append(element("text", brief(step), x=plot.x(step), y=floor + 17, text_anchor="middle"))
+    for step in plot.steps:
+        shapes.append(element("text", brief(step), x=plot.x(step), y=floor + 17, text_anchor="middle"))
     shapes += [
         element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis"),
-        element("text", "step", x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="unit"),
+        element("text", across, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end", class_="unit"),
         element("text", unit, x=LEFT, y=HEIGHT - 4, class_="unit"),
     ]
     return shapes

@@ -51,12 +51,22 @@ _SHOWN = (
 LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")
 
 
+class Against(NamedTuple):
+    """What a chart of best scores is drawn over. lines: name -> the runs of a line, each with its value of the key."""
+
+    key: str  # of the run file
+    lines: Mapping[str, Mapping[str, float]]
+
+
+_WIDE = 20  # largest value over smallest, from which on a chart has equal distances for equal ratios
+
+
 class Row(NamedTuple):
     """A run in the table."""
 
     name: str
     best: float | None
-    best_step: int | None
+    best_step: float | None
     steps: int
     tokens: int | None
     minutes: float | None  # of training
@@ -64,14 +74,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that page and picture show. runs: name -> curves; key: the score that ranks them."""
+    """All that page and picture show. runs: name -> curves; key: the score that ranks them; against: draw their best
+    scores over a key of their run files, in place of their curves."""
 
     runs: Mapping[str, Curves]
     key: str = "loss"
+    against: Against | None = None
 
     @property
     def charts(self) -> list[Chart]:
-        """One for each value that some run has logged; a line for each run, in their order."""
+        """One for each value that some run has logged; a line for each run, in their order. Or that against a key."""
+        if self.against is not None:
+            return [chart for chart in (self._chart_against(self.against),) if any(line.points for line in chart.lines)]
         return [chart for chart in map(self._chart, _SHOWN) if any(line.points for line in chart.lines)]
 
     @property
@@ -85,6 +99,26 @@ class Comparison:
     def unreadable(self) -> int:
         """Lines of all logs that a kill cut short."""
         return sum(curves.unreadable for curves in self.runs.values())
+
+    def _chart_against(self, against: Against) -> Chart:
+        lines = tuple(Line(name, self._best_by_value(values)) for name, values in against.lines.items())
+        values = [point.step for line in lines for point in line.points]
+        return Chart(
+            f"Best {self.key} on validation",
+            self.key,
+            f"Of each run, over its {against.key}; of runs that share a line and a value, the mean.",
+            lines,
+            across=against.key,
+            log=bool(values) and min(values) > 0 and max(values) >= _WIDE * min(values),
+        )
+
+    def _best_by_value(self, values: Mapping[str, float]) -> tuple[Point, ...]:
+        found: dict[float, list[float]] = {}
+        for name, value in values.items():
+            best = best_of(self.runs[name].points("validation", self.key), self.key)
+            if best is not None:
+                found.setdefault(value, []).append(best.value)
+        return tuple(Point(value, sum(found[value]) / len(found[value])) for value in sorted(found))
 
     def _chart(self, shown: Shown) -> Chart:
         lines = tuple(Line(name, curves.points(shown.kind, shown.key)) for name, curves in self.runs.items())
@@ -113,14 +147,15 @@ def draw(comparison: Comparison, path: Path) -> None:
     from matplotlib.figure import Figure
 
     charts = comparison.charts
-    rows = -(-len(charts) // _COLUMNS)
-    figure = Figure(figsize=(6.4 * _COLUMNS, 3.4 * rows + 0.5), layout="constrained")
-    places = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
+    columns = min(_COLUMNS, len(charts))
+    rows = -(-len(charts) // columns)
+    figure = Figure(figsize=(6.4 * columns, 3.4 * rows + 0.5), layout="constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, chart in zip(places, charts, strict=False):
         _draw(axes, chart)
     for axes in places[len(charts) :]:
         axes.set_axis_off()
-    names = list(comparison.runs)
+    names = [line.name for line in charts[0].lines]
     figure.legend(places[0].get_lines(), names, loc="outside upper center", ncols=min(4, len(names)))
     figure.savefig(path, format="png", dpi=120)
 
@@ -138,7 +173,9 @@ def _draw(axes: Any, chart: Chart) -> None:
             markersize=3,
             label=line.name,
         )
-    axes.set(title=chart.title, xlabel="step", ylabel=chart.unit)
+    axes.set(title=chart.title, xlabel=chart.across, ylabel=chart.unit)
+    if chart.log:
+        axes.set_xscale("log")
     axes.grid(color="0.9")
     if chart.from_zero:
         axes.set_ylim(bottom=0)

@@ -14,9 +14,9 @@ Record = Mapping[str, Any]  # one line of metrics.jsonl
 
 
 class Point(NamedTuple):
-    """A value at a step."""
+    """A value at a step, or at whatever else a chart's axis says."""
 
-    step: int  # optimizer updates done
+    step: float  # optimizer updates done
     value: float  # may be NaN or infinite: a gap in the curve
 
 

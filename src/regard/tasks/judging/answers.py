@@ -9,7 +9,7 @@ import numpy as np
 from regard.data.records import AnswerRecord
 from regard.metrics.answering import answer_f1, exact_match
 from regard.tasks.answer import Answer, Answerer
-from regard.tasks.judging.judgement import Evaluation, HeldOut, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings, in_blocks
 
 LONGEST_ANSWER = 30  # tokens, as in BERT's own script
 THRESHOLD = "no_answer_threshold"
@@ -89,6 +89,7 @@ def judged_answer(record: AnswerRecord, text: str, some_have_none: bool = False)
         statistics=statistics,
         quality=overlap,
         right=bool(match),
+        group=record.group or ALL,
         remark="" if match else f"F1 {100 * overlap:.0f}",
     )
 

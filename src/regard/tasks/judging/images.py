@@ -10,7 +10,7 @@ from regard.metrics.translation import bleu_statistics, signatures
 from regard.tasks.caption import Caption, Captioner
 from regard.tasks.classify import Ranking
 from regard.tasks.classify_image import ImageClassifier
-from regard.tasks.judging.judgement import Evaluation, Judgement, Settings
+from regard.tasks.judging.judgement import ALL, Evaluation, Judgement, Settings
 from regard.tasks.judging.labels import judged_labels
 
 IMAGE = "image"  # the input of a judgement, which pages show as a picture
@@ -25,7 +25,10 @@ def _rankings(classifier: ImageClassifier, examples: Sequence[ImageExample], set
 def _labelled(examples: Sequence[ImageExample], predictions: Sequence[Ranking], settings: Settings) -> list[Judgement]:
     pairs = zip(examples, predictions, strict=True)
     return [
-        judged_labels({IMAGE: example.image}, [example.label], ranking, "single_label") for example, ranking in pairs
+        judged_labels({IMAGE: example.image}, [example.label], ranking, "single_label")._replace(
+            group=example.group or ALL
+        )
+        for example, ranking in pairs
     ]
 
 

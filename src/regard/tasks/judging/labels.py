@@ -6,7 +6,7 @@ from typing import Any
 
 from regard.data.records import ClassRecord
 from regard.tasks.classify import Classification, Ranking, TextClassifier
-from regard.tasks.judging.judgement import Evaluation, HeldOut, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings, in_blocks
 
 PROBLEM = "problem"  # as in HeadSpec; in the settings, since the same labels are judged differently
 
@@ -41,9 +41,10 @@ def _judged(
     for record, ranking in zip(examples, predictions, strict=True):
         inputs = {"text": record.text} if record.pair is None else {"text": record.text, "pair": record.pair}
         if settings[PROBLEM] == "regression":
-            found.append(judged_number(inputs, record.value, ranking.score))
+            judged = judged_number(inputs, record.value, ranking.score)
         else:
-            found.append(judged_labels(inputs, record.labels, ranking, settings[PROBLEM]))
+            judged = judged_labels(inputs, record.labels, ranking, settings[PROBLEM])
+        found.append(judged._replace(group=record.group or ALL))
     return found
 
 

@@ -5,7 +5,7 @@ from itertools import chain
 
 from regard.data.records import TagRecord
 from regard.metrics.tagging import entity_counts
-from regard.tasks.judging.judgement import Evaluation, HeldOut, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings, in_blocks
 from regard.tasks.tag import NO_ENTITY, TokenTagger
 
 
@@ -33,6 +33,7 @@ def _judgement(record: TagRecord, tags: Sequence[str]) -> Judgement:
         statistics={"accuracy": [hits, len(record.words)], "entity_f1": list(entity_counts(tags, record.tags))},
         quality=hits / len(record.words),
         right=hits == len(record.words),
+        group=record.group or ALL,
         remark="" if hits == len(record.words) else f"{len(record.words) - hits} of {len(record.words)} tags wrong",
     )
 
