@@ -33,6 +33,9 @@ def caption(
     images: Images = None,
     file: File = None,
     names: Names = False,
+    language: Annotated[
+        str | None, typer.Option("--language", help="To write in, where the model knows several: de.")
+    ] = None,
     num_beams: NumBeams = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Captions of each image, best first.")] = None,
     length_penalty: LengthPenalty = None,
@@ -52,6 +55,7 @@ def caption(
     Examples:
       regard caption ./vit-gpt2 photo.jpg
       regard caption ./vit-gpt2 *.jpg --names --num-beams 4
+      regard caption runs/emoji photo.jpg --language de
       find album -name '*.png' | regard caption ./vit-gpt2 - --json > captions.jsonl
     """
     from regard.commands.caption import caption_images
@@ -65,7 +69,7 @@ def caption(
         batch_size=batch_size,
         runtime=runtime(engine, dtype),
         as_json=as_json,
-        **given(num_beams=num_beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens),
+        **given(language=language, num_beams=num_beams, length_penalty=length_penalty, max_new_tokens=max_new_tokens),
     )
 
 

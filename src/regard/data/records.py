@@ -148,15 +148,15 @@ def parse_image(values: Mapping[str, Any]) -> ImageExample:
 
 
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
-    """ "image", a path or a data: URI, and "caption"."""
-    return CaptionExample(_text(values, "image"), _text(values, "caption").strip())
+    """ "image", a path or a data: URI, "caption", and optionally "language" and "group"."""
+    language = values.get("language")
+    named = None if language is None else _name(language, '"language"')
+    return CaptionExample(_text(values, "image"), _text(values, "caption").strip(), named, _group(values))
 
 
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
     """ "audio", a path or a data: URI, "text", and optionally "group"."""
-    group = values.get("group")
-    named = "" if group is None else _name(group, '"group"')
-    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), named)
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), _group(values))
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:
@@ -256,6 +256,11 @@ def _name(value: Any, what: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _clean(value, what)
+
+
+def _group(values: Mapping[str, Any]) -> str:
+    group = values.get("group")
+    return "" if group is None else _name(group, '"group"')
 
 
 def _list(values: Mapping[str, Any], name: str) -> list[Any]:
