@@ -5,7 +5,7 @@
     python benchmarks/baselines.py retrieval            # BM25; --minilm adds MiniLM as it is
     python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question
     python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte
-    python benchmarks/baselines.py captions             # the most frequent caption; the nearest picture, in pixels
+    python benchmarks/baselines.py captions             # the most frequent, the nearest picture's, the references'
 
 Each prints a table, and writes JSON with --json FILE. Scores are on the test split.
 """
@@ -257,7 +257,8 @@ def captions(_: argparse.Namespace) -> Table:
         most = min(counted, key=lambda text: (-counted[text], text))
         references = [example.text for example in examples]
         near = [said[known[alike[example.image]]][language] for example in examples]
-        for name, written in (("most frequent", [most] * len(examples)), ("nearest", near)):
+        written_by = {"most frequent": [most] * len(examples), "nearest": near, "the references": references}
+        for name, written in written_by.items():
             table[f"{name}, {group}, {language}"] = caption_scores(written, references, language)
     return table
 
