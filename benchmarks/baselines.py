@@ -5,11 +5,13 @@
     python benchmarks/baselines.py retrieval            # BM25; --minilm adds MiniLM as it is
     python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question
     python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte
+    python benchmarks/baselines.py captions             # the most frequent, the nearest picture's, the references'
 
 Each prints a table, and writes JSON with --json FILE. Scores are on the test split.
 """
 
 import argparse
+import io
 import json
 import lzma
 import math
@@ -205,6 +207,62 @@ def language(arguments: argparse.Namespace) -> Table:
     }
 
 
+def thumbnails(images: Sequence[str]) -> np.ndarray:
+    """Pictures of 64 x 64 as means of 2 x 2 pixels, each as a vector: (images, 3072)."""
+    from PIL import Image
+
+    from regard.data.objectives.files import opened
+
+    found = np.empty((len(images), 32, 32, 3), np.float32)
+    for place, image in enumerate(images):
+        content = opened(image)
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+            found[place] = np.asarray(picture, np.float32).reshape(32, 2, 32, 2, 3).mean((1, 3))
+    return found.reshape(len(images), -1)
+
+
+def nearest(queries: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of `known` has the least squared distance from each query."""
+    squares = (known**2).sum(1)
+    blocks = np.array_split(queries, max(1, len(queries) // 256))
+    return np.concatenate([np.argmin(squares - 2 * block @ known.T, axis=1) for block in blocks])
+
+
+def caption_scores(captions: Sequence[str], references: Sequence[str], language: str) -> dict[str, float]:
+    from regard.metrics.captions import cider_d
+    from regard.metrics.translation import score
+
+    exact = [float(one == other) for one, other in zip(captions, references, strict=True)]
+    return {
+        **mean_with_interval("CIDEr-D", cider_d(captions, [[reference] for reference in references])),
+        "BLEU": score(captions, references, language).bleu,
+        **mean_with_interval("exact match", exact),
+    }
+
+
+def captions(_: argparse.Namespace) -> Table:
+    corpus = build("emoji", None, print)
+    said: dict[str, dict[str, str]] = defaultdict(dict)  # a training picture's captions, by language
+    for example in corpus.train:
+        said[example.image][example.language] = example.text
+    known = list(said)
+    shown = list(dict.fromkeys(example.image for example in corpus.test))
+    alike = dict(zip(shown, nearest(thumbnails(shown), thumbnails(known)), strict=True))
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for example in corpus.test:
+        groups[example.group, example.language].append(example)
+    table = {}
+    for (group, language), examples in sorted(groups.items()):
+        counted = Counter(example.text for example in corpus.train if example.language == language)
+        most = min(counted, key=lambda text: (-counted[text], text))
+        references = [example.text for example in examples]
+        near = [said[known[alike[example.image]]][language] for example in examples]
+        written_by = {"most frequent": [most] * len(examples), "nearest": near, "the references": references}
+        for name, written in written_by.items():
+            table[f"{name}, {group}, {language}"] = caption_scores(written, references, language)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -220,6 +278,7 @@ def main() -> None:
     verb = verbs.add_parser("language")
     verb.add_argument("--order", type=int, default=5)
     verb.set_defaults(run=language)
+    verbs.add_parser("captions").set_defaults(run=captions)
     arguments = parser.parse_args()
     table = arguments.run(arguments)
     for name, scores in table.items():

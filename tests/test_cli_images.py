@@ -118,6 +118,8 @@ def test_caption_passes_its_options_on_and_ranks_with_scores(run):
     run("caption", "m", "x.png", "--max-new-tokens", "4", "--length-penalty", "0.5")
     asked = {"max_new_tokens": 4, "length_penalty": 0.5, "return_scores": False, "batch_size": 8}
     assert run.tasks["caption"].settings == asked
+    run("caption", "m", "x.png", "--language", "de")
+    assert run.tasks["caption"].settings == {"language": "de", "return_scores": False, "batch_size": 8}
 
 
 def test_caption_says_what_is_unfinished_and_json_has_the_path(run):

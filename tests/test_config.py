@@ -326,7 +326,7 @@ def test_each_task_has_defaults_of_its_own_which_survive_their_own_toml(task, va
 @pytest.mark.parametrize(
     ("task", "path", "value", "words"),
     [
-        ("language-model", "data.language_tags", True, "data.language_tags is for translate, but task is"),
+        ("language-model", "data.language_tags", True, "data.language_tags is for translate, caption, but task is"),
         ("language-model", "data.max_ratio", 2.0, "data.max_ratio is for translate"),
         ("language-model", "decoding.num_beams", 2, "decoding is for translate"),
         ("language-model", "training.score_examples", 5, "training.score_examples is for translate"),

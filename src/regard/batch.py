@@ -64,6 +64,8 @@ class CaptionExample(NamedTuple):
 
     image: str  # as of ImageExample
     text: str
+    language: str | None = None  # of the text
+    group: str = ""  # what is scored by itself: a style, a source
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -77,8 +79,8 @@ class CaptionExample(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """It has no labels."""
-        return ()
+        """What the tokenizer must have a language tag for."""
+        return () if self.language is None else (self.language,)
 
 
 class SpeechExample(NamedTuple):

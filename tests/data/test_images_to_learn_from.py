@@ -141,9 +141,7 @@ def test_keys_that_do_not_fit_images_are_refused_by_name(album, sections, words)
 
 def test_a_builder_of_texts_is_no_corpus_of_images(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    run = parse_run(
-        {"task": "classify-image", "data": {"builder": "demo", "image_size": 8}, "training": {"steps": 1}}
-    )
+    run = parse_run({"task": "classify-image", "data": {"builder": "demo", "image_size": 8}, "training": {"steps": 1}})
     with pytest.raises(ConfigError, match=r"data\.builder = 'demo' is for translate, but task is 'classify-image'"):
         prepare(run, tmp_path / "data")
 
@@ -225,3 +223,32 @@ def test_batches_have_the_asked_number_of_images(album, tmp_path):
 
 def test_an_example_without_a_text_teaches_no_tokenizer():
     assert ImageExample("a.png", "cat").texts == ()
+
+
+def captioned(folder, *lines):
+    for number in range(len(lines)):
+        Image.fromarray(picture(number)).save(folder / f"{number}.png")
+    write(folder / "said.jsonl", [{"image": f"{number}.png", **line} for number, line in enumerate(lines)])
+    data = {"train": [{"jsonl": str(folder / "said.jsonl")}], "validation": [{"jsonl": str(folder / "said.jsonl")}]}
+    sizes = {"workers": 1, "image_size": SIDE, "max_tokens": 8, "language_tags": True}
+    values = {"data": {**data, **sizes}, "tokenizer": {"vocab_size": 300}, "training": {"steps": 1}}
+    return parse_run({"task": "caption", **values})
+
+
+def test_a_caption_begins_with_the_tag_of_its_language_which_counts(tmp_path):
+    said = [("en", "asdfgh"), ("de", "qw"), ("en", "zxcvbnm"), ("en", "p")]
+    run = captioned(tmp_path, *({"caption": text, "language": language, "group": "g"} for language, text in said))
+    prepared = prepare(run, tmp_path / "data")
+    tokenizer, shards = prepared.tokenizer, prepared.split("train")
+    assert tokenizer.tags == [">>de<<", ">>en<<"]
+    kept = (0, 1, 3)  # the other one has 8 tokens with its end, and a tag
+    assert [shards.row(row)[0].tolist() for row in range(len(shards))] == [
+        tokenizer.encode(said[row][1], f">>{said[row][0]}<<") for row in kept
+    ]
+    assert prepared.split("validation").text(0)[1:] == ("asdfgh", "en", "g")
+
+
+def test_tags_need_the_language_of_each_caption(tmp_path):
+    run = captioned(tmp_path, {"caption": "a", "language": "en"}, {"caption": "b"})
+    with pytest.raises(DataError, match=r'said\.jsonl:2 has none: give it a "language"'):
+        prepare(run, tmp_path / "data")

@@ -99,6 +99,15 @@ def test_every_task_of_a_run_file_has_its_words():
     assert set(EVALUATIONS) <= USES.keys()
 
 
+def test_a_captioner_of_several_languages_is_told_one_in_the_card():
+    data = {"train": [{"jsonl": "t.jsonl"}], "image_size": 64, "language_tags": True}
+    run = parse_run({"task": "caption", "data": data, "training": {"steps": 5}})
+    told = card(facts(run=run), "m")
+    assert "regard caption . image.png --language de\n" in told
+    assert 'task("image.png", language="de").text' in told
+    assert "--language CODE" in card(facts(run=run, evaluations={}), "m")
+
+
 def test_the_template_is_part_of_the_package():
     import regard.explain
 

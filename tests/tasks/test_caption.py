@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from regard.batch import CaptionExample
+from regard.config import TokenizerConfig
 from regard.decoding.options import Generation, GenerationOptions
 from regard.errors import ConfigError, InputError
 from regard.features.image import ImageProcessor
+from regard.features.tokenizer import Tokenizer
+from regard.metrics.translation import bleu_statistics
 from regard.models.catalog import FAMILIES
 from regard.models.family import Config
 from regard.tasks.caption import Caption, Captioner
+from regard.tasks.judging.images import CAPTIONS
+from regard.tasks.judging.judgement import ALL
 
 ENCODER = {"model_type": "vit", "hidden_size": 4, "num_attention_heads": 2, "num_hidden_layers": 1, "image_size": 4}
 DECODER = {"model_type": "gpt2", "vocab_size": 40, "n_embd": 4, "n_head": 2, "n_layer": 1, "bos_token_id": 3}
@@ -113,3 +119,80 @@ def test_an_image_that_cannot_be_read_is_named_after_the_captions_before_it(capt
     with pytest.raises(InputError, match=f"cannot read {paths[1]}"):
         done.extend(caption.text for caption in captioner.stream(paths))
     assert done == ["ada wrote"]
+
+
+@pytest.fixture(scope="module")
+def polyglot(tmp_path_factory):
+    """A tokenizer with a tag for each of two languages."""
+    return Tokenizer.train(["ada wrote a note"] * 9, TokenizerConfig(vocab_size=300), [">>de<<", ">>en<<"])
+
+
+@dataclass
+class Namer:
+    """Says the first token that it is made to say, then the end. Keeps its options."""
+
+    tokenizer: object
+    spec: object = SPEC
+    calls: list = field(default_factory=list)
+
+    def generate(self, batch, options):
+        self.calls.append(options)
+        ids = [[[options.forced_bos_token_id, self.tokenizer.eos_id]]] * len(batch["pixel_values"])
+        return Generation(np.array(ids, np.int32), np.full((len(ids), 1), 2, np.int32))
+
+
+def told(tokenizer, **defaults):
+    options = GenerationOptions(max_new_tokens=9, eos_token_id=tokenizer.eos_id, **defaults)
+    return Captioner(Namer(tokenizer), ImageProcessor(size=(4, 4), do_normalize=False), tokenizer, options)
+
+
+def test_a_language_is_the_first_token_that_is_written_and_no_part_of_the_text(polyglot):
+    captioner = told(polyglot)
+    assert captioner.languages == ("de", "en")
+    for asked, tag in (("de", ">>de<<"), ("deu", ">>de<<"), ("en", ">>en<<")):
+        caption = captioner(bright(1), language=asked)
+        assert (caption.token_ids[0], caption.text) == (polyglot.tag_id(tag), "")
+
+
+def test_a_language_is_asked_for_where_there_are_several_and_refused_where_there_is_none(polyglot, captioner):
+    several = told(polyglot)
+    with pytest.raises(InputError, match="writes in several languages: give language, one of de, en"):
+        several(bright(1))
+    with pytest.raises(InputError, match="language must be one of de, en, but is 'fr'"):
+        several(bright(1), language="fr")
+    assert not several.engine.calls
+    assert told(polyglot, forced_bos_token_id=polyglot.tag_id(">>en<<"))(bright(1)).token_ids[0] == (
+        polyglot.tag_id(">>en<<")
+    )
+    assert captioner.languages == ()
+    with pytest.raises(InputError, match="writes in one language and takes no language, but got 'de'"):
+        captioner(bright(1), language="de")
+
+
+def test_each_group_and_language_of_captions_is_scored_by_itself(polyglot):
+    said = [
+        ("a", "Haus", "de", "old"),
+        ("a", "house", "en", "old"),
+        ("b", "红的树", "zh", "new"),
+        ("a", "hut", "en", "old"),
+    ]
+    examples = sorted((CaptionExample(*each) for each in said), key=CAPTIONS.order)
+    judged = CAPTIONS.judge(examples, [Caption("红树"), Caption("Haus"), Caption("hut")], {})
+    assert [(each.group, each.reference, each.right) for each in judged] == [
+        ("new, zh", "红的树", False),
+        ("old, de", "Haus", True),
+        ("old, en", "house\nhut", True),
+    ]
+    assert judged[0].statistics["bleu"] == bleu_statistics(["红树"], ["红的树"], "zh")[0].tolist()
+    assert [each.languages for each in judged] == [(None, "zh"), (None, "de"), (None, "en")]
+    assert set(CAPTIONS.signatures(judged)) == {"bleu new, zh", "bleu old, de", "bleu old, en"}
+    one = CAPTIONS.judge([CaptionExample("x", "a"), CaptionExample("y", "b")], [Caption("a"), Caption("a")], {})
+    assert {each.group for each in one} == {ALL}
+
+
+def test_examples_are_captioned_in_their_languages_where_the_model_is_told(polyglot, captioner, tmp_path):
+    Image.fromarray(bright(1)).save(tmp_path / "x.png")
+    examples = [CaptionExample(str(tmp_path / "x.png"), "text", language) for language in ("de", "en")]
+    found = list(CAPTIONS.predict(told(polyglot), examples, {}))
+    assert [caption.token_ids[0] for caption in found] == [polyglot.tag_id(tag) for tag in (">>de<<", ">>en<<")]
+    assert [caption.text for caption in CAPTIONS.predict(captioner, examples, {})] == ["ada wrote"] * 2

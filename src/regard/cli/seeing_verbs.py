@@ -34,6 +34,9 @@ def caption(
     images: Images = None,
     file: File = None,
     names: Names = False,
+    language: Annotated[
+        str | None, typer.Option("--language", help="To write in, where the model knows several: de.")
+    ] = None,
     num_beams: NumBeams = None,
     beam_threshold: BeamThreshold = None,
     n_best: Annotated[int | None, typer.Option("--n-best", help="Captions of each image, best first.")] = None,
@@ -54,6 +57,7 @@ def caption(
     Examples:
       regard caption ./vit-gpt2 photo.jpg
       regard caption ./vit-gpt2 *.jpg --names --num-beams 4
+      regard caption runs/emoji photo.jpg --language de
       find album -name '*.png' | regard caption ./vit-gpt2 - --json > captions.jsonl
     """
     from regard.commands.caption import caption_images
@@ -68,6 +72,7 @@ def caption(
         runtime=runtime(engine, dtype),
         as_json=as_json,
         **given(
+            language=language,
             num_beams=num_beams,
             beam_threshold=beam_threshold,
             length_penalty=length_penalty,

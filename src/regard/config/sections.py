@@ -61,7 +61,8 @@ class DataConfig(Section):
     train: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # TOML's arrays are lists
     validation: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
     test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
-    language_tags: bool = False  # begin each source with its target language, >>de<<, as Marian does
+    # Begin each source with its target language, >>de<<, as Marian does; each caption with its own.
+    language_tags: bool = False
     # The most tokens that the model reads at once: pairs with a longer side are dropped, classified texts are cut,
     # other texts are read in windows; all of it is counted.
     max_tokens: int = Field(default=128, ge=2)

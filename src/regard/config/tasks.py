@@ -135,7 +135,7 @@ TASKS: dict[str, TaskRules] = {
     "caption": TaskRules(
         ("jsonl",),
         ("loss", "bleu"),
-        (*_WRITING, *_OF_IMAGES),
+        ("data.language_tags", *_WRITING, *_OF_IMAGES),
         {"model": {"preset": "vit-gpt2-tiny"}},
         ("training.batch_tokens",),
     ),

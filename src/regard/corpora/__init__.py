@@ -6,6 +6,7 @@ from pathlib import Path
 from regard.corpora.corpus import Builder, Corpora, Report
 from regard.corpora.debian import build_english_chinese, build_english_german
 from regard.corpora.demo import build_demo
+from regard.corpora.emoji import build_emoji
 from regard.corpora.english import build_english
 from regard.corpora.fashion import build_fashion_mnist
 from regard.corpora.four_ways import build_chinese_english, build_four_ways, build_german_english
@@ -39,6 +40,7 @@ BUILDERS: dict[str, Builder] = {
     "questions": Builder(build_all_questions, ("answer",)),
     "written-answers": Builder(build_written_answers, ("text-to-text",)),
     "speech": Builder(build_speech, ("transcribe", "transcribe-ctc")),
+    "emoji": Builder(build_emoji, ("caption",)),
     "english": Builder(build_english, ("language-model", "masked-language-model", "span-corruption")),
 }
 

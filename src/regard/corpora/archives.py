@@ -1,7 +1,8 @@
-"""Files out of a Debian package in plain Python: an `ar` archive that holds a compressed `tar`."""
+"""Files out of packages in plain Python: an `ar` archive that holds a compressed `tar` (Debian), or a `tar` (npm)."""
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,19 @@ def package_files(package: Path, prefixes: tuple[str, ...], suffixes: tuple[str,
     data = [content for name, content in ar_members(package.read_bytes()) if name.startswith("data.tar")]
     if len(data) != 1:
         raise DataError(f"{package.name} has {len(data)} data archives, not 1")
+    return _unpacked(package, data[0], prefixes, suffixes)
+
+
+def npm_files(package: Path, prefixes: tuple[str, ...], suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """The same of a .tgz of npm's, whose paths begin with `package/`. Raises DataError where it is damaged."""
+    return _unpacked(package, package.read_bytes(), prefixes, suffixes)
+
+
+def _unpacked(package: Path, content: bytes, prefixes: tuple[str, ...], suffixes: tuple[str, ...]) -> dict[str, bytes]:
     try:
-        with tarfile.open(fileobj=io.BytesIO(data[0]), mode="r:*") as archive:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
             return dict(_wanted(archive, prefixes, suffixes))
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{package.name} cannot be read: {error}") from error
 
 

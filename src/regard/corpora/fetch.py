@@ -66,10 +66,10 @@ class Fetcher:
             FetchError: apt is missing or does not offer this version, or the file has another hash.
         """
         path = self._packages / f"{package.name}_{package.version.replace(':', '%3a')}_{package.architecture}.deb"
-        if not _is_pinned(path, package.sha256):
+        if not is_pinned(path, package.sha256):
             self._packages.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._packages) as directory:
-                _keep(
+                keep(
                     self._download(package, Path(directory)), path, package.sha256, f"{package.name} {package.version}"
                 )
         return path
@@ -77,12 +77,12 @@ class Fetcher:
     def index(self, index: Index) -> Path:
         """The path of the decompressed index. Raises as `package` does."""
         path = self._indexes / f"{index.name}-{index.sha256[:12]}"
-        if not _is_pinned(path, index.sha256):
+        if not is_pinned(path, index.sha256):
             self._indexes.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._indexes) as directory:
                 candidate = Path(directory) / "index"
                 candidate.write_bytes(self._index_content(index))
-                _keep(candidate, path, index.sha256, f"the index {index.name}")
+                keep(candidate, path, index.sha256, f"the index {index.name}")
         return path
 
     def _download(self, package: Package, directory: Path) -> Path:
@@ -115,7 +115,7 @@ class Fetcher:
             raise FetchError(f"apt cannot read its sources: {_complaint(result)}; {_NEEDS}")
         self._updated = True
 
-    def _apt(self, program: str, *arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    def _apt(self, name: str, *arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[bytes]:
         options = (
             f"Dir::State::lists={self._lists}",
             f"Dir::Cache={self._apt_cache}",
@@ -125,7 +125,7 @@ class Fetcher:
             "Acquire::Retries=2",
             "APT::Sandbox::User=root",  # else apt would write as a user who cannot enter the cache
         )
-        command = [_program(program), *(part for option in options for part in ("-o", option)), *arguments]
+        command = [program(name, _NEEDS), *(part for option in options for part in ("-o", option)), *arguments]
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
         try:
             return subprocess.run(
@@ -135,10 +135,11 @@ class Fetcher:
             raise FetchError(f"apt did not answer within {_TIMEOUT} s ({' '.join(arguments)}); try again") from None
 
 
-def _program(name: str) -> str:
+def program(name: str, needs: str) -> str:
+    """Where a program is. Raises FetchError, which says what is needed, where it is missing."""
     path = shutil.which(name)
     if path is None:
-        raise FetchError(f"{name} is not on this machine: {_NEEDS}")
+        raise FetchError(f"{name} is not on this machine: {needs}")
     return path
 
 
@@ -153,14 +154,16 @@ def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
     return spoken[-1]
 
 
-def _keep(candidate: Path, path: Path, sha256: str, name: str) -> None:
+def keep(candidate: Path, path: Path, sha256: str, name: str) -> None:
+    """Put a fetched file where it stays. Raises FetchError where it has another hash."""
     found = _sha256(candidate.read_bytes())
     if found != sha256:
         raise FetchError(f"{name} has the SHA-256 {found}, but {sha256} is pinned: this source offers another file")
     os.replace(candidate, path)
 
 
-def _is_pinned(path: Path, sha256: str) -> bool:
+def is_pinned(path: Path, sha256: str) -> bool:
+    """Whether the file is there, and is the pinned one."""
     return path.is_file() and _sha256(path.read_bytes()) == sha256
 
 

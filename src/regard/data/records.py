@@ -152,8 +152,10 @@ def parse_image(values: Mapping[str, Any]) -> ImageExample:
 
 
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
-    """ "image", a path or a data: URI, and "caption"."""
-    return CaptionExample(_text(values, "image"), _text(values, "caption").strip())
+    """ "image", a path or a data: URI, "caption", and optionally "language" and "group"."""
+    language = values.get("language")
+    named = None if language is None else _name(language, '"language"')
+    return CaptionExample(_text(values, "image"), _text(values, "caption").strip(), named, _group(values))
 
 
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
@@ -267,6 +269,11 @@ def _name(value: Any, what: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _clean(value, what)
+
+
+def _group(values: Mapping[str, Any]) -> str:
+    group = values.get("group")
+    return "" if group is None else _name(group, '"group"')
 
 
 def _list(values: Mapping[str, Any], name: str) -> list[Any]:

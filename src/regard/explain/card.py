@@ -141,7 +141,7 @@ def card(facts: RunFacts, name: str) -> str:
     return environment.get_template("card.md").render(
         name=name,
         facts=facts,
-        use=USES[facts.run.task],
+        use=_use(facts),
         network=network_words(facts.spec),
         base=_hub_id(facts),
         languages=_languages(facts),
@@ -149,6 +149,16 @@ def card(facts: RunFacts, name: str) -> str:
         limits=list(_limits(facts)),
         minutes=None if facts.seconds is None else round(facts.seconds / 60, 1),
     )
+
+
+def _use(facts: RunFacts) -> Use:
+    """A captioner of several languages is told one; which it knows, an evaluation says."""
+    use = USES[facts.run.task]
+    if facts.run.task == "caption" and facts.run.data.language_tags:
+        code = next(iter(_languages(facts)), "CODE")
+        told = f'task("image.png", language="{code}").text'
+        return use._replace(command=f"{use.command} --language {code}", python=told)
+    return use
 
 
 def network_words(spec: ModelSpec) -> str:

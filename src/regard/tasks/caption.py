@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from regard.decoding.options import GenerationOptions
-from regard.features.image import Image, ImageProcessor, is_one, listed
+from regard.errors import InputError
+from regard.features.image import Image, ImageProcessor, is_one
+from regard.features.image import listed as images_of
 from regard.features.tokenizer import Tokenizer
 from regard.tasks.hypotheses import Hypothesis, Writer, check_seeds, hypotheses, item_seeds
 from regard.tasks.images import BATCH_SIZE, ImageBatches
+from regard.tasks.languages import known_language, listed
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Caption(Hypothesis):
 class Captioner:
     """A model that writes about images, with its tokenizer: `captioner("photo.png")`, or a list of images.
 
-    An image is a path, the bytes of a file, a Pillow image or an array; see `ImageProcessor`.
+    An image is a path, the bytes of a file, a Pillow image or an array; see `ImageProcessor`. A model of several
+    languages is told one: `captioner("photo.png", language="de")`.
     """
 
     def __init__(
@@ -32,6 +36,11 @@ class Captioner:
     ) -> None:
         self.engine, self.tokenizer, self.defaults = engine, tokenizer, defaults
         self.batches = ImageBatches(processor, engine.spec)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages to choose from; none where the model writes one and is not told."""
+        return tuple(self.tokenizer.languages)
 
     @overload
     def __call__(self, images: Image, **settings: Any) -> Caption: ...
@@ -44,20 +53,33 @@ class Captioner:
 
         Raises InputError, with its path or its number, for an image that cannot be read.
         """
-        found = self.stream(listed(images), **settings)
+        found = self.stream(images_of(images), **settings)
         return next(found) if is_one(images) else list(found)
 
-    def stream(self, images: Iterable[Image], *, batch_size: int = BATCH_SIZE, **options: Any) -> Iterator[Caption]:
+    def stream(
+        self, images: Iterable[Image], *, language: str | None = None, batch_size: int = BATCH_SIZE, **options: Any
+    ) -> Iterator[Caption]:
         """The captions of images as they come; `batch_size` of them are held at a time.
 
+        language: one of `languages`, or another code of it (deu); without it the checkpoint's own forced_bos_token_id.
+        InputError for one that is missing or unknown.
         `options` are those of GenerationOptions, over the checkpoint's own, but for `seed`: an int s means s + i for
         image i, counted from 0 over the whole stream; a tuple has one seed an image. So a sample does not depend on its
         batch-mates. An image that cannot be read is an InputError after the captions of those before it.
         """
-        merged = self.defaults.merged(**options)
+        merged = self._in(language, self.defaults.merged(**options))
         if isinstance(images, Sized):
             check_seeds(merged.seed, len(images))
         return self._stream(images, batch_size, merged)
+
+    def _in(self, language: str | None, options: GenerationOptions) -> GenerationOptions:
+        """The options that make the first token, the tag, that of a language."""
+        if language is not None:
+            code = known_language("language", language, self.languages, "writes in one language")
+            return replace(options, forced_bos_token_id=self.tokenizer.languages[code])
+        if self.languages and options.forced_bos_token_id is None:
+            raise InputError(f"this model writes in several languages: give language, one of {listed(self.languages)}")
+        return options
 
     def _stream(self, images: Iterable[Image], batch_size: int, options: GenerationOptions) -> Iterator[Caption]:
         first = 0

@@ -57,7 +57,7 @@ class Languages:
         target = self._target(target)
         found = [direction for direction in self.directions if direction.target_lang == target]
         if source is not None:
-            source = _known("source_lang", source, self.sources, "is not told what it translates from")
+            source = known_language("source_lang", source, self.sources, "is not told what it translates from")
         if self.beside:
             return found[0]._replace(source_lang=source, beside=source)
         found = [direction for direction in found if source in (None, direction.source_lang)]
@@ -70,10 +70,10 @@ class Languages:
 
     def _target(self, wanted: str | None) -> str | None:
         if wanted is not None:
-            return _known("target_lang", wanted, self.targets, "translates into one language")
+            return known_language("target_lang", wanted, self.targets, "translates into one language")
         if self.default is None and len(self.targets) > 1:
             raise InputError(
-                f"this model translates into several languages: give target_lang, one of {_listed(self.targets)}"
+                f"this model translates into several languages: give target_lang, one of {listed(self.targets)}"
             )
         return self.default or next(iter(self.targets), None)
 
@@ -146,8 +146,9 @@ def _english() -> dict[str, str]:
     return {name.lower(): code for code, name in Locale("en").languages.items()}
 
 
-def _known(option: str, wanted: str, known: Sequence[str], otherwise: str) -> str:
-    """The model's own name of a language. Raises InputError where it is none of them, or may be several."""
+def known_language(option: str, wanted: str, known: Sequence[str], otherwise: str) -> str:
+    """The model's own name of a language; `otherwise` is what it does where it knows none. Raises InputError where it
+    is none of them, or may be several."""
     if wanted in known:
         return wanted
     if not known:
@@ -162,10 +163,10 @@ def _known(option: str, wanted: str, known: Sequence[str], otherwise: str) -> st
     name = _english().get(wanted.lower(), name)
     near = [code for code in known if _parts(code)[0] == name] or difflib.get_close_matches(wanted, known, n=1)
     hint = f": the nearest is {near[0]}" if near else ""
-    raise InputError(f"{option} must be one of {_listed(known)}, but is {wanted!r}{hint}")
+    raise InputError(f"{option} must be one of {listed(known)}, but is {wanted!r}{hint}")
 
 
-def _listed(codes: Sequence[str]) -> str:
+def listed(codes: Sequence[str]) -> str:
     if len(codes) <= _MOST_LISTED:
         return ", ".join(codes)
     return f"{', '.join(codes[:_MOST_LISTED])} and {len(codes) - _MOST_LISTED} more (regard inspect lists them)"

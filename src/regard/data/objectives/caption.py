@@ -1,4 +1,7 @@
-"""An image, and a text about it that the decoder learns to write (Vinyals et al. 2015)."""
+"""An image, and a text about it that the decoder learns to write (Vinyals et al. 2015).
+
+The text may begin with a tag of its language, the first token that is written: whoever forces it chooses the language.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,16 +12,20 @@ from regard.data.batching import MULTIPLE, ArrayBatch, Rows, padded
 from regard.data.objectives.images import ImageObjective
 from regard.data.objectives.objective import Reports, SensedRow
 from regard.data.objectives.text_to_text import require_ending
+from regard.data.objectives.translate import language_tag, tag_id_of
 from regard.data.records import Parse, parse_captioned
 from regard.data.shards import TokenShards
 from regard.data.sources import Located
+from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
 
 @dataclass(frozen=True)
 class Caption(ImageObjective):
-    """A row is the caption's ids, eos too, and the pixels."""
+    """A row is the caption's ids, tag and eos too, and the pixels."""
+
+    language_tags: bool = False
 
     columns: ClassVar[tuple[str, ...]] = ("caption",)
     counted: ClassVar[tuple[str, ...]] = columns
@@ -26,6 +33,16 @@ class Caption(ImageObjective):
     parse: ClassVar[Parse] = parse_captioned
     layout: ClassVar[LayoutName | None] = "translate"
     keys: ClassVar[tuple[str, ...]] = ("pixel_values", "labels")
+
+    def refuse_record(self, located: Located) -> None:
+        if self.language_tags and not located.example.names:
+            raise DataError(
+                f"data.language_tags needs the language of every caption, and {located.place} has none: give it a "
+                f'"language"'
+            )
+
+    def tags(self, names: Sequence[str]) -> list[str]:
+        return [language_tag(language) for language in names] if self.language_tags else []
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         require_ending(tokenizer, place)
@@ -36,6 +53,8 @@ class Caption(ImageObjective):
         records = [CaptionExample(*located.example) for located in part]  # type: ignore[misc]  # they are of this kind
         captions = tokenizer.encode_batch([record.text for record in records])
         for located, record, caption in zip(part, records, captions, strict=True):
+            if self.language_tags:
+                caption = [tag_id_of(located, tokenizer, "caption's language"), *caption]
             if len(caption) > self.max_tokens:
                 reports.dropped.add(f"a caption longer than data.max_tokens = {self.max_tokens}", located.place)
                 continue

@@ -31,10 +31,10 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "classify": lambda run: Classify(run.data.max_tokens, run.objective.problem),
     "tag": lambda run: Tag(run.data.max_tokens, run.objective.stride),
     "embed": lambda run: Embed(run.data.max_tokens),
-    "caption": lambda run: Caption(run.data.max_tokens, square(run.data.image_size), run.augmentation),
-    "classify-image": lambda run: ClassifyImage(
-        run.data.max_tokens, square(run.data.image_size), run.augmentation
+    "caption": lambda run: Caption(
+        run.data.max_tokens, square(run.data.image_size), run.augmentation, run.data.language_tags
     ),
+    "classify-image": lambda run: ClassifyImage(run.data.max_tokens, square(run.data.image_size), run.augmentation),
     "transcribe": lambda run: Transcribe(run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation),
     "transcribe-ctc": lambda run: TranscribeFrames(
         run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation

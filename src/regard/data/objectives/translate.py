@@ -34,16 +34,19 @@ class Translate(TextToText):
         return super().objection(source, target) or ratio
 
     def before(self, located: Located, tokenizer: Tokenizer) -> list[int]:
-        if not self.language_tags:
-            return []
-        (language,) = located.example.names
-        tag_id = tokenizer.tag_id(language_tag(language))
-        if tag_id is None:
-            known = ", ".join(tokenizer.tags) or "no language tag"
-            raise DataError(f"{located.place}: the target language is {language!r}, but the tokenizer knows {known}")
-        return [tag_id]
+        return [tag_id_of(located, tokenizer, "target language")] if self.language_tags else []
 
 
 def language_tag(language: str) -> str:
     """Marian's spelling of a target language at the head of a source."""
     return f">>{language}<<"
+
+
+def tag_id_of(located: Located, tokenizer: Tokenizer, what: str) -> int:
+    """The token that says a record's language, which errors call `what`. Raises DataError where there is none."""
+    (language,) = located.example.names
+    tag_id = tokenizer.tag_id(language_tag(language))
+    if tag_id is None:
+        known = ", ".join(tokenizer.tags) or "no language tag"
+        raise DataError(f"{located.place}: the {what} is {language!r}, but the tokenizer knows {known}")
+    return tag_id

@@ -68,15 +68,18 @@ def _of_direction(pairs: Sequence[tuple[Example, Translation]]) -> list[Judgemen
     return found
 
 
-def _signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
-    """Of each metric; of BLEU by group, where targets are cut into words in several ways."""
+def bleu_signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
+    """By group, where their outputs are cut into words in several ways."""
     found: dict[str, Any] = {}
     for judgement in judgements:
         if judgement.group not in found:
             found[judgement.group] = signatures(language(judgement.languages[1] or ""))
     bleu = {own["bleu"] for own in found.values()}
-    names = {"bleu": bleu.pop()} if len(bleu) == 1 else {f"bleu {name}": own["bleu"] for name, own in found.items()}
-    return {**names, "chrf": signatures()["chrf"]}
+    return {"bleu": bleu.pop()} if len(bleu) == 1 else {f"bleu {name}": own["bleu"] for name, own in found.items()}
+
+
+def _signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
+    return {**bleu_signatures(judgements), "chrf": signatures()["chrf"]}
 
 
 TRANSLATION = Evaluation(
