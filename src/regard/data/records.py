@@ -271,11 +271,6 @@ def _name(value: Any, what: str) -> str:
     return _clean(value, what)
 
 
-def _group(values: Mapping[str, Any]) -> str:
-    group = values.get("group")
-    return "" if group is None else _name(group, '"group"')
-
-
 def _list(values: Mapping[str, Any], name: str) -> list[Any]:
     found = values.get(name)
     if not isinstance(found, list):
