@@ -131,7 +131,8 @@ def test_the_page_holds_each_weight_in_ten_thousandths_and_shares_of_the_stronge
     for row, cells in zip([0, 0, 1, 2, 3], drawn, strict=True):
         for place in range(PLACES):
             share = last[row, place] / strongest
-            assert cells.get(divmod(place, GRID[1]), 0.0) == pytest.approx(opacity(share), abs=1e-2)
+            drawn_as = cells.get(divmod(place, GRID[1]), 0.0)
+            assert drawn_as == pytest.approx(opacity(share) if share > 0.01 else 0, abs=1e-2)
 
 
 def test_the_picture_on_the_page_is_what_the_model_reads_and_what_fills_no_patch_is_left_out(classifier):

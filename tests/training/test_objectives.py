@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from regard.config import RunConfig, parse_run, to_toml
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
+from regard.explain.attention import visible
 from regard.interop.checkpoints import load_model
 from regard.tasks.loading import load
 from regard.training.trainer import train
@@ -362,3 +364,17 @@ def test_an_evaluation_of_the_validation_split_finds_what_training_logged(
         assert scored["interval"][0] <= scored["value"] <= scored["interval"][1]
     assert main(["evaluate", "--compare", str(run), str(run), "--split", "validation"]) == 0
     assert "1.000" in capsys.readouterr().out  # p: a model does not differ from itself
+
+
+def test_the_page_of_texts_for_texts_shows_where_the_decoder_looked(
+    undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = undisturbed("text-to-text")
+    assert main(["evaluate", str(run), "--split", "validation", "--json"]) == 0
+    page, writer = (run / "report.html").read_text("utf-8"), load(run)
+    found = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    lines = (run / "evaluation-validation.jsonl").read_text("utf-8").splitlines()
+    sources = [json.loads(line)["inputs"]["source"] for line in lines]
+    read = [[visible(token) for token in writer.tokenizer.tokens(writer.tokenizer.encode_text(s).ids)] for s in sources]
+    assert len(found) == 3
+    assert all(one["source"] in read for one in found)

@@ -105,7 +105,7 @@ class Plot:
         if not self.log:
             return [step for step in ticks(self.first, self.last) if step == int(step) or self.last < 1]
         powers = range(math.floor(math.log10(self.first)), math.ceil(math.log10(self.last)) + 1)
-        factors = (1, 2, 5) if len(powers) < 4 else (1,)
+        factors = (1, 2, 5) if len(powers) <= 4 else (1,)
         round_ones = [factor * 10.0**power for power in powers for factor in factors]
         return [value for value in round_ones if self.first <= value <= self.last] or [self.first, self.last]
 

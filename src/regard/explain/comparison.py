@@ -11,7 +11,7 @@ import jinja2
 from regard.explain.charts import Chart, Line, finite
 from regard.explain.curves import Curves, Kind, Point
 from regard.explain.report import format_cell
-from regard.explain.svg import printable
+from regard.explain.svg import brief, printable
 from regard.metrics.catalog import METRICS
 
 MOST_RUNS = 8  # lines that one can tell apart
@@ -176,6 +176,8 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.set(title=chart.title, xlabel=chart.across, ylabel=chart.unit)
     if chart.log:
         axes.set_xscale("log")
+        axes.set_xticks(chart.plot.steps, [brief(step) for step in chart.plot.steps])
+        axes.minorticks_off()
     axes.grid(color="0.9")
     if chart.from_zero:
         axes.set_ylim(bottom=0)

@@ -163,9 +163,9 @@ class Map:
         data = {"source": source, "target": target, "weights": weights, "per": per, "said": self.about.said}
         if isinstance(self.example, AttentionExample):
             return data
-        drawn = {"drawn": len(self.example.places), "least": sounds.FAINT}
+        drawn = {"drawn": len(self.example.places), "least": patches.FAINT}
         if isinstance(self.example, PatchAttention):
-            return {**data, **drawn, "least": 0, "across": self.example.grid[1]}
+            return {**data, **drawn, "across": self.example.grid[1]}
         return {**data, **drawn, "below": sounds.SPECTROGRAM / sounds.ROW}
 
     @property

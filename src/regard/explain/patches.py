@@ -20,6 +20,7 @@ from regard.features.tokenizer import Tokenizer
 from regard.specs import PatchSpec
 
 LARGE, SMALL = 320, 104  # the longer side of a picture on the page, in pixels
+FAINT = 0.01  # of the strongest weight: what is weaker is not drawn
 COARSE = 160  # a picture with a longer side below this is shown with its pixels as squares
 EXTRA = ("class token", "distillation token")  # what stands before the patches, as in DeiT
 
@@ -184,7 +185,7 @@ def _cells(example: PatchAttention, shares: npt.NDArray[np.float64]) -> Markup:
             "rect", x=place % columns, y=place // columns, width=1, height=1, fill_opacity=opacity(float(shares[place]))
         )
         for place in range(rows * columns)
-        if shares[place] > 0
+        if shares[place] > FAINT
     ]
     return element(
         "g",

@@ -73,6 +73,11 @@ def _summary(task: Any, item: Judgement) -> AttentionExample | None:
     return _text_to_text(task, task.source_ids(text), task(text, long="cut").token_ids)
 
 
+def _written(task: Any, item: Judgement) -> AttentionExample | None:
+    source = item.inputs["source"]
+    return _text_to_text(task, task.tokenizer.encode_text(source).ids, task(source).token_ids)
+
+
 def _text_to_text(task: Any, read: list[int], written: Sequence[int]) -> AttentionExample | None:
     return cross_attention(task.engine, task.tokenizer, read, written) if written else None
 
@@ -117,6 +122,7 @@ def _seconds(task: Any, item: Judgement) -> float:
 _DRAW: dict[str, Draw] = {
     "translate": _translation,
     "summarise": _summary,
+    "text-to-text": _written,
     "classify-image": _class,
     "caption": _caption,
     "transcribe": _transcript,
@@ -128,6 +134,7 @@ _LENGTH: dict[str, tuple[Callable[[Any, Judgement], float], float]] = {
         _READABLE,
     ),
     "summarise": (lambda task, item: len(task.source_ids(item.inputs["text"])), _READABLE),
+    "text-to-text": (lambda task, item: len(task.tokenizer.encode_text(item.inputs["source"]).ids), _READABLE),
     "transcribe": (_seconds, _SECONDS),
     "transcribe-ctc": (_seconds, _SECONDS),
 }

@@ -12,15 +12,14 @@ from PIL import Image as PillowImage
 
 from regard.decoding.frames import collapsed
 from regard.explain.attention import LABEL, LABEL_WIDTH, ByHead, Head, opacity, stacked, visible
-from regard.explain.patches import png, strongest
+from regard.explain.patches import FAINT, png, strongest
 from regard.explain.svg import brief, element, shorten, text_width, ticks
 from regard.features.audio import Window
 from regard.features.tokenizer import Tokenizer
 from regard.tasks.probabilities import softmax
 
 ROW, SPECTROGRAM = 22, 110  # heights of a token's row and of the spectrogram, in pixels
-WIDTH, NARROWEST, WIDEST = 720, 2.0, 14.0  # of all places together, unless one would be narrower or wider than this
-FAINT = 0.01  # of the strongest weight: what is weaker leaves the ground as it is
+WIDTH, NARROWEST, WIDEST = 720, 2.0, 24.0  # of all places together, unless one would be narrower or wider than this
 BLANK, SILENCE = "(blank)", "silence behind it"
 _RAMP = ((0, 0, 12), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))  # quiet to loud
 
@@ -181,7 +180,9 @@ def _labels(tokens: Sequence[str], shown: Sequence[str], right: float, top: floa
 
 
 def _times(seconds: float, left: float, width: float, top: float) -> list[Markup]:
-    marks = [(left + width * time / seconds, f"{brief(time)} s") for time in ticks(0, seconds, 8)]
+    marks = [
+        (left + width * time / seconds, f"{brief(time)} s") for time in ticks(0, seconds, max(2, round(width / 80)))
+    ]
     return [
         piece
         for x, text in marks
