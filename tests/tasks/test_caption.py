@@ -10,6 +10,7 @@ from regard.decoding.options import Generation, GenerationOptions
 from regard.errors import ConfigError, InputError
 from regard.features.image import ImageProcessor
 from regard.features.tokenizer import Tokenizer
+from regard.metrics.captions import cider_d
 from regard.metrics.translation import bleu_statistics
 from regard.models.catalog import FAMILIES
 from regard.models.family import Config
@@ -172,19 +173,24 @@ def test_a_language_is_asked_for_where_there_are_several_and_refused_where_there
 def test_each_group_and_language_of_captions_is_scored_by_itself(polyglot):
     said = [
         ("a", "Haus", "de", "old"),
-        ("a", "house", "en", "old"),
+        ("a", "a house", "en", "old"),
+        ("c", "a red hut", "en", "old"),
         ("b", "红的树", "zh", "new"),
-        ("a", "hut", "en", "old"),
+        ("a", "one hut", "en", "old"),
     ]
     examples = sorted((CaptionExample(*each) for each in said), key=CAPTIONS.order)
-    judged = CAPTIONS.judge(examples, [Caption("红树"), Caption("Haus"), Caption("hut")], {})
+    outputs = ["红树", "Haus", "one hut", "a hut"]
+    judged = CAPTIONS.judge(examples, [Caption(text) for text in outputs], {})
     assert [(each.group, each.reference, each.right) for each in judged] == [
         ("new, zh", "红的树", False),
         ("old, de", "Haus", True),
-        ("old, en", "house\nhut", True),
+        ("old, en", "a house\none hut", True),
+        ("old, en", "a red hut", False),
     ]
     assert judged[0].statistics["bleu"] == bleu_statistics(["红树"], ["红的树"], "zh")[0].tolist()
-    assert [each.languages for each in judged] == [(None, "zh"), (None, "de"), (None, "en")]
+    english = cider_d(outputs[2:], [["a house", "one hut"], ["a red hut"]])
+    assert [each.statistics["cider_d"] for each in judged[2:]] == [[score, 1] for score in english]
+    assert [each.languages for each in judged] == [(None, "zh"), (None, "de"), (None, "en"), (None, "en")]
     assert set(CAPTIONS.signatures(judged)) == {"bleu new, zh", "bleu old, de", "bleu old, en"}
     one = CAPTIONS.judge([CaptionExample("x", "a"), CaptionExample("y", "b")], [Caption("a"), Caption("a")], {})
     assert {each.group for each in one} == {ALL}

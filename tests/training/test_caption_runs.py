@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from regard.batch import CaptionExample
 from regard.cli import app
-from regard.config import parse_run
+from regard.config import TokenizerConfig, parse_run
+from regard.data.objectives.images import square
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
@@ -20,8 +22,10 @@ from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import load_model
 from regard.interop.directory import read_json
 from regard.metrics.captions import cider_d
+from regard.metrics.translation import score
 from regard.tasks.caption import Caption as Written
 from regard.tasks.judging.images import CAPTIONS
+from regard.training.caption_scores import CaptionScores
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -111,6 +115,47 @@ def test_an_evaluated_captioner_has_one_caption_an_image_and_scores_of_all_its_r
     for one, colour in zip(maps, COLOURS, strict=True):
         assert one["source"][:4] == ["row 1, column 1", "row 1, column 2", "row 2, column 1", "row 2, column 2"]
         assert one["target"] == list(written.tokens(written.encode(f"a {colour} square on a wall")))
+
+
+class Bilingual:
+    """Says what it was taught in the language of the first token; right in German, half right in English."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.asked = tokenizer, []
+
+    def generate(self, batch, *, forced_bos_token_id):
+        count, said = len(batch["pixel_values"]), {">>de<<": "ein roter Ball rollt", ">>en<<": "a red ball falls"}
+        self.asked.append((forced_bos_token_id, count))
+        tag = next(tag for tag in said if self.tokenizer.tag_id(tag) == forced_bos_token_id)
+        return SimpleNamespace(sequences=np.array([[self.tokenizer.encode(said[tag], tag)]] * count))
+
+
+class Held(list):
+    """Records as prepared rows."""
+
+    def __init__(self, records, tokenizer):
+        super().__init__(records)
+        self.tokenizer = tokenizer
+
+    def row(self, place):
+        return (np.array(self.tokenizer.encode(self[place].text, f">>{self[place].language}<<")),)
+
+    def text(self, place):
+        return tuple(self[place])
+
+    def features(self, rows):
+        return np.zeros((len(rows) * SIDE, SIDE, 3), np.uint8)
+
+
+def test_validation_asks_for_each_caption_in_its_language_and_bleu_is_the_languages_mean():
+    lines = {"de": "ein roter Ball rollt", "en": "a red ball rolls"}
+    tokenizer = Tokenizer.train(list(lines.values()), TokenizerConfig(vocab_size=300), [">>de<<", ">>en<<"])
+    records = [CaptionExample("x.png", lines[language], language) for language in ("de", "en", "de")]
+    model = Bilingual(tokenizer)
+    found = CaptionScores(model, Held(records, tokenizer), tokenizer, square(SIDE), 9).end(3.0, 2.0, lambda: False)
+    assert model.asked == [(tokenizer.tag_id(">>de<<"), 2), (tokenizer.tag_id(">>en<<"), 1)]
+    english = score(["a red ball falls"], ["a red ball rolls"], "en").bleu
+    assert found["bleu"] == pytest.approx((100 + english) / 2)
 
 
 def test_several_people_s_captions_of_an_image_are_its_references():
