@@ -21,7 +21,13 @@ ENGLISH = "en"
 LANGUAGES = (GERMAN, CHINESE)
 WAYS = tuple(way for other in LANGUAGES for way in ((ENGLISH, other.code), (other.code, ENGLISH)))
 
-PINNED: dict[str, Pinned] = {}
+PINNED = {
+    "debian-four-ways": Pinned(
+        310_710, 1_616, 3_026, "fb01c66626ad1be7a338cf7a41579642ea9e1f5e7d3ba2e92913d5a21b0bc3fd"
+    ),
+    "debian-de-en": Pinned(108_908, 540, 803, "e46606f92d3a5e0f8007725d1b4f6a757ec53c00250f4574eea081db20d6a1ce"),
+    "debian-zh-en": Pinned(46_447, 268, 710, "8416d074b62955648e41ea40341b6b682ddca47d01a43d9e2d92be2e787f4d08"),
+}
 
 
 def build_four_ways(cache: Path, report: Report) -> Corpora:
