@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from regard.config.tasks import TASKS
 from regard.errors import MissingDependencyError
 from regard.training import progress as module
-from regard.training.progress import MetricsLog, Report, duration
+from regard.training.progress import MetricsLog, Report, duration, validation_text
 
 TRAIN: dict[str, Any] = {
     "kind": "train",
@@ -137,3 +138,9 @@ def test_tensorboard_without_its_package_names_the_extra(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "0:04"), (75, "1:15"), (4000, "1:06:40"), (59.7, "1:00")])
 def test_durations_are_hours_minutes_and_seconds(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_line_of_validation_shows_each_score_that_may_choose_the_best_step(task: str) -> None:
+    record = dict.fromkeys(TASKS[task].scores, 0.5)
+    assert validation_text(record).count("0.5") + validation_text(record).count("50.00%") == len(record)

@@ -24,6 +24,12 @@ _SCORES = (
     ("exact_match", "exact match", ".2%"),
     ("f1", "F1", ".2%"),
     ("pearson", "Pearson", ".4f"),
+    ("rouge1", "ROUGE-1", ".2%"),
+    ("rouge2", "ROUGE-2", ".2%"),
+    ("rouge_l", "ROUGE-L", ".2%"),
+    ("recall10", "recall@10", ".2%"),
+    ("wer", "WER", ".2%"),
+    ("cer", "CER", ".2%"),
 )
 
 
