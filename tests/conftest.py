@@ -24,7 +24,7 @@ os.environ |= {
     "NO_COLOR": "1",
 }
 
-settings.register_profile("fast", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("fast"), derandomize=True, database=None, print_blob=True)
 settings.register_profile("full", settings.get_profile("fast"), max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "fast")

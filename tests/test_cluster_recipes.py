@@ -1,6 +1,7 @@
 """The manifests of recipes/cluster: whole as files, and run with stand-ins for srun, ssh and regard."""
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,15 @@ def add(tools: Path, name: str, body: str) -> None:
 
 def run(tools: Path, command: list[str], **environment: str) -> int:
     known = {"PATH": f"{tools / 'bin'}:/usr/bin:/bin", "SEEN": str(tools / "seen"), "HOME": str(tools)}
-    return subprocess.run(command, cwd=tools, env=known | environment, capture_output=True, timeout=60).returncode
+    done = subprocess.run(
+        command, cwd=tools, env=known | environment, capture_output=True, timeout=60, preexec_fn=_heed_hang_ups
+    )
+    return done.returncode
+
+
+def _heed_hang_ups() -> None:
+    """Where the tests run under nohup, a shell could not trap the signal."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def seen(tools: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ label_smoothing = 0.0
 dtype = "float32"
 [training.schedule]
 name = "constant"
-peak = 5e-3
+peak = 3e-3
 warmup_steps = 20
 [decoding]
 num_beams = 2
@@ -157,6 +158,8 @@ def test_a_shortlist_counted_in_the_training_pairs_gives_the_same_translations(c
     )
     assert code == 0
     assert json.loads(out)["directions"]
+    settings = json.loads(Path("short.json").read_text("utf-8"))["settings"]
+    assert {"engine": "openvino", "shortlist": "capitals.safetensors"}.items() <= settings.items()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ for index in "${!names[@]}"; do
     config="{\"cluster\": {\"worker\": [${hosts%,}]}, \"task\": {\"type\": \"worker\", \"index\": $index}}"
     worker="TF_CONFIG=$(printf %q "$config") exec regard train$(printf ' %q' "$@")"
     # -tt: where ssh here ends, the shell there hears SIGHUP, and asks the worker to save and stop.
-    # It looks every 0.2 s whether the worker runs: a signal just before bash's own wait would be heard after it alone.
-    command="cd $(printf %q "$PWD") && PATH=\$PWD/.venv/bin:\$PATH && trap 'kill -TERM \$!' HUP && { (trap '' HUP; $worker) & while kill -0 \$! 2> /dev/null; do sleep 0.2; done; wait \$!; }"
+    command="cd $(printf %q "$PWD") && PATH=\$PWD/.venv/bin:\$PATH && trap 'kill -TERM \$!' HUP && { (trap '' HUP; $worker) & wait \$!; }"
     if [ "$index" = 0 ]; then
         ssh -tt "${names[0]}" "$command" < /dev/null &
     else

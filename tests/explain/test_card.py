@@ -108,6 +108,14 @@ def test_a_captioner_of_several_languages_is_told_one_in_the_card():
     assert "--language CODE" in card(facts(run=run, evaluations={}), "m")
 
 
+def test_a_translator_of_several_languages_is_told_one_that_it_writes_in():
+    data = {"train": [{"tsv": "t.tsv"}], "language_tags": True}
+    told = card(facts(run=parse_run({"data": data, "training": {"steps": 5}})), "m")
+    assert 'regard translate . "A text." --target-lang de\n' in told
+    assert 'task("A text.", target_lang="de").text' in told
+    assert "--target-lang" not in card(facts(), "m")  # of one direction
+
+
 def test_the_template_is_part_of_the_package():
     import regard.explain
 

@@ -47,7 +47,8 @@ def test_the_model_is_the_one_that_the_safetensors_file_gives(file, directory):
 
 def test_the_files_are_of_every_kind_of_layer():
     assert len(FILES) == 8
-    assert {H5Tensors.open(file).dtype(name) for file in FILES for name in H5Tensors.open(file)} == {"float32"}
+    opened = [H5Tensors.open(file) for file in FILES]
+    assert {tensors.dtype(name) for tensors in opened for name in tensors} == {"float32"}
 
 
 def test_what_is_loaded_from_it_is_saved_as_safetensors(directory, tmp_path):

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 KILL = Path(__file__).resolve().parents[2] / "benchmarks" / "kill.py"
 
 
+@pytest.mark.full  # a minute; make test kills two runs in test_objectives.py
 def test_runs_that_were_killed_at_random_moments_end_with_the_same_bits(tmp_path: Path) -> None:
     short = ["--kills", "3", "--steps", "15", "--seed", "3"]  # a seed that lets one run suffer all three
     command = [sys.executable, str(KILL), *short, "--results", str(tmp_path / "kill.json")]

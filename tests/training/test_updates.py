@@ -49,7 +49,16 @@ def saved(directory: Path, step: TrainStep) -> Path:
     return directory
 
 
-@pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in NAMES), ("muon", "mixed_bfloat16")])
+OFTEN = ("adamw", "adafactor")  # the others' state is kept by the same code: make test-full tries all
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(pytest.param(name, "float32", marks=() if name in OFTEN else pytest.mark.full) for name in NAMES),
+        ("muon", "mixed_bfloat16"),
+    ],
+)
 def test_a_checkpoint_gives_the_bits_of_an_undisturbed_run(
     tmp_path: Path, random_batch: Callable[..., Any], name: str, dtype: str
 ) -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def evaluate_model(
     _refuse(evaluation, held, settings)
     task = load_task(model, evaluation.task, **runtime)
     record = evaluated(task, evaluation, examples, held, model=model, split=split, settings=settings)
+    record = replace(record, settings={**runtime, **record.settings})
     whole = source_lang is None and target_lang is None
     own = held is not None and on is None and whole
     if output is not None or own:

@@ -152,13 +152,15 @@ def card(facts: RunFacts, name: str) -> str:
 
 
 def _use(facts: RunFacts) -> Use:
-    """A captioner of several languages is told one; which it knows, an evaluation says."""
+    """A translator and a captioner of several languages are told one; which they know, an evaluation says."""
     use = USES[facts.run.task]
-    if facts.run.task == "caption" and facts.run.data.language_tags:
-        code = next(iter(_languages(facts)), "CODE")
-        told = f'task("image.png", language="{code}").text'
-        return use._replace(command=f"{use.command} --language {code}", python=told)
-    return use
+    option = {"translate": "target_lang", "caption": "language"}.get(facts.run.task)
+    if option is None or not facts.run.data.language_tags:
+        return use
+    written = {group["languages"][1] for record in facts.evaluations.values() for group in record.groups}
+    code = min(filter(None, written), default="CODE")
+    told = use.python.replace(")", f', {option}="{code}")', 1)
+    return use._replace(command=f"{use.command} --{option.replace('_', '-')} {code}", python=told)
 
 
 def network_words(spec: ModelSpec) -> str:
