@@ -51,14 +51,22 @@ class Pinned(NamedTuple):
     sha256: str  # `Corpora.sha256`
 
 
-def check_pinned(name: str, corpora: Corpora, pinned: Pinned | None, noun: str) -> Corpora:
-    """The corpora, if they are what is pinned. Raises DataError."""
+def check_pinned(
+    name: str, corpora: Corpora, pinned: Pinned | None, noun: str, *, sha256: str | None = None, tool: str | None = None
+) -> Corpora:
+    """The corpora, if they are what is pinned. Raises DataError.
+
+    sha256: of what stands in the files that they name, where their paths are those of a machine; else their own. tool:
+    what else may have changed the content.
+    """
     if pinned is not None:
         check_counts(name, (len(corpora.train), len(corpora.validation), len(corpora.test)), pinned[:3], noun)
-        if corpora.sha256 != pinned.sha256:
+        found = sha256 or corpora.sha256
+        if found != pinned.sha256:
+            or_else = f", or {tool} is another one" if tool else ""
             raise DataError(
-                f"{name} has the SHA-256 {corpora.sha256}, but {pinned.sha256} is pinned for these files: how they are "
-                "read has changed"
+                f"{name} has the SHA-256 {found}, but {pinned.sha256} is pinned for these packages: how they are read "
+                f"has changed{or_else}"
             )
     return corpora
 

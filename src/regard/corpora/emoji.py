@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from regard.batch import CaptionExample
 from regard.corpora.archives import npm_files
-from regard.corpora.corpus import Corpora, Pinned, Report, check_counts
+from regard.corpora.corpus import Corpora, Pinned, Report, check_pinned
 from regard.corpora.emoji_names import LANGUAGES, read_names, sequence
 from regard.corpora.fetch import Fetcher
 from regard.corpora.npm import NpmFetcher, NpmPackage
@@ -24,7 +24,6 @@ from regard.corpora.splits import Split, bucket, split_of
 from regard.corpora.stamps import PACKAGE as STAMPS_PACKAGE
 from regard.corpora.stamps import read_stamps
 from regard.corpora.svg import Rasteriser
-from regard.errors import DataError
 
 
 class Style(NamedTuple):
@@ -228,16 +227,4 @@ def _corpora(splits: Splits, counts: Counter[str], report: Report) -> Corpora:
         report(f"emoji: {what}: {count:,}")
     corpora = Corpora(examples["train"], examples["validation"], examples["test"], dict(counts), _ORIGIN)
     report(f"emoji: SHA-256 {digest.hexdigest()}")
-    return _checked(corpora, digest.hexdigest())
-
-
-def _checked(corpora: Corpora, sha256: str) -> Corpora:
-    if PINNED is not None:
-        found = len(corpora.train), len(corpora.validation), len(corpora.test)
-        check_counts("emoji", found, PINNED[:3], "captions")
-        if sha256 != PINNED.sha256:
-            raise DataError(
-                f"emoji has the SHA-256 {sha256}, but {PINNED.sha256} is pinned for these packages: how they are read "
-                "has changed, or Pillow draws otherwise"
-            )
-    return corpora
+    return check_pinned("emoji", corpora, PINNED, "captions", sha256=digest.hexdigest(), tool="Pillow")

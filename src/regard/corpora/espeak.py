@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.corpora.archives import package_files
-from regard.corpora.fetch import Fetcher, Package
+from regard.corpora.fetch import Fetcher, Package, output_of
 from regard.errors import FetchError
 
 RATE = 22_050  # hz, of all its voices
@@ -67,21 +67,8 @@ class Synthesiser:
 
     def _run(self, *arguments: str) -> bytes:
         command = [self._command, *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise FetchError(f"cannot run {self._command}: {error}") from error
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            raise FetchError(f"{self._command}: {said[-1]}")
-        return done.stdout
+        quiet = {"env": self._environment, "stdin": subprocess.DEVNULL}
+        return output_of(command, f"cannot run {self._command}", timeout=_TIMEOUT, **quiet)
 
 
 def _unpacked(fetcher: Fetcher) -> tuple[str, dict[str, str]]:

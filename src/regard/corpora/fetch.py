@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from regard.errors import FetchError
 
@@ -141,6 +141,18 @@ def program(name: str, needs: str) -> str:
     if path is None:
         raise FetchError(f"{name} is not on this machine: {needs}")
     return path
+
+
+def output_of(command: list[str], what: str, *, timeout: float, **options: Any) -> bytes:
+    """What a program writes to stdout. Raises FetchError, which begins with `what`, where it cannot run or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout, check=False, **options)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FetchError(f"{what}: {error}") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise FetchError(f"{what}: {said[-1]}")
+    return bytes(done.stdout)
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:

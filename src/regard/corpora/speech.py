@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 
 from regard.batch import SpeechExample
 from regard.corpora.archives import package_files
-from regard.corpora.corpus import Corpora, Pinned, Report, check_counts
+from regard.corpora.corpus import Corpora, Pinned, Report, check_pinned
 from regard.corpora.descriptions import DESCRIPTIONS_ORIGIN, Description, read_descriptions
 from regard.corpora.espeak import RATE, VERSION, Synthesiser
 from regard.corpora.fetch import Fetcher, Package
 from regard.corpora.splits import Split, bucket, split_of
-from regard.errors import DataError
 
 PROMPTS = (
     Package(
@@ -104,20 +103,7 @@ def build_speech(cache: Path, report: Report) -> Corpora:
         report(f"speech: {what}: {count:,}")
     corpora = Corpora(splits["train"], splits["validation"], splits["test"], dict(counts), _ORIGIN)
     report(f"speech: SHA-256 {digest.hexdigest()}")
-    return _checked(corpora, digest.hexdigest())
-
-
-def _checked(corpora: Corpora, sha256: str) -> Corpora:
-    """The hash is of the samples and their texts, for the paths in the corpora are those of a machine."""
-    if PINNED is not None:
-        found = len(corpora.train), len(corpora.validation), len(corpora.test)
-        check_counts("speech", found, PINNED[:3], "recordings")
-        if sha256 != PINNED.sha256:
-            raise DataError(
-                f"speech has the SHA-256 {sha256}, but {PINNED.sha256} is pinned for these packages: how the texts are "
-                "read has changed, or espeak-ng is another one"
-            )
-    return corpora
+    return check_pinned("speech", corpora, PINNED, "recordings", sha256=digest.hexdigest(), tool="espeak-ng")
 
 
 def chosen_texts(

@@ -3,12 +3,11 @@
 import json
 import os
 import struct
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from regard.corpora.archives import npm_files
-from regard.corpora.fetch import program
+from regard.corpora.fetch import output_of, program
 from regard.corpora.npm import NEEDS, NpmFetcher, NpmPackage
 from regard.errors import FetchError
 
@@ -38,16 +37,7 @@ class Rasteriser:
 
     def _run(self, svgs: list[str], side: int) -> bytes:
         command = [program("node", NEEDS), str(_SCRIPT), str(self._unpacked()), str(side)]
-        try:
-            done = subprocess.run(
-                command, input=json.dumps(svgs).encode(), capture_output=True, timeout=_TIMEOUT, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise FetchError(f"cannot draw SVG files: {error}") from error
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            raise FetchError(f"cannot draw SVG files: node: {said[-1]}")
-        return done.stdout
+        return output_of(command, "cannot draw SVG files: node", timeout=_TIMEOUT, input=json.dumps(svgs).encode())
 
     def _unpacked(self) -> Path:
         """The package's program, in the cache."""

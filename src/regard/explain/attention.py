@@ -123,6 +123,7 @@ def draw(example: AttentionExample, layer: int, head: Head, *, titles: bool = Fa
     """The heat map as an element of a page; titles on its squares say their weights where no script does."""
     shown = _Layout(example)
     which = "mean over heads" if head == "mean" else f"head {head + 1}"
+    label = f"Cross-attention, layer {layer + 1}, {which}: {example.source} → {example.output}"
     return element(
         "svg",
         element("text", "source →", x=shown.left - 8, y=shown.top - 22, text_anchor="end", class_="axis-name"),
@@ -142,17 +143,24 @@ def draw(example: AttentionExample, layer: int, head: Head, *, titles: bool = Fa
             shape_rendering="crispEdges",
             class_="plot",
         ),
-        width=shown.width,
-        height=shown.height,
-        viewBox=f"0 0 {shown.width:g} {shown.height:g}",
-        font_size=LABEL,
-        font_family="system-ui, sans-serif",
-        fill="currentColor",
-        class_="heat-map",
-        role="img",
-        aria_label=f"Cross-attention, layer {layer + 1}, {which}: {example.source} → {example.output}",
+        **frame(shown.width, shown.height, label),
         **attributes,
     )
+
+
+def frame(width: float, height: float, label: str) -> dict[str, Any]:
+    """The attributes of a heat map's svg element."""
+    return {
+        "width": width,
+        "height": height,
+        "viewBox": f"0 0 {width:g} {height:g}",
+        "font_size": LABEL,
+        "font_family": "system-ui, sans-serif",
+        "fill": "currentColor",
+        "class_": "heat-map",
+        "role": "img",
+        "aria_label": label,
+    }
 
 
 def opacity(weight: float) -> float:

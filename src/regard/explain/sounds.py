@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from regard.decoding.frames import collapsed
-from regard.explain.attention import LABEL, LABEL_WIDTH, ByHead, Head, opacity, stacked, visible
+from regard.explain.attention import LABEL, LABEL_WIDTH, ByHead, Head, frame, opacity, stacked, visible
 from regard.explain.patches import FAINT, png, strongest
 from regard.explain.svg import brief, element, shorten, text_width, ticks
 from regard.features.audio import Window
@@ -153,15 +153,7 @@ def draw(example: SoundAttention, layer: int, head: Head) -> Markup:
             shape_rendering="crispEdges",
             class_="plot",
         ),
-        width=left + width + 24,
-        height=bottom + 24,
-        viewBox=f"0 0 {left + width + 24:g} {bottom + 24:g}",
-        font_size=LABEL,
-        font_family="system-ui, sans-serif",
-        fill="currentColor",
-        class_="heat-map",
-        role="img",
-        aria_label=f"Tokens over time, above the spectrogram: {example.title}",
+        **frame(left + width + 24, bottom + 24, f"Tokens over time, above the spectrogram: {example.title}"),
     )
 
 

@@ -10,13 +10,12 @@ from typing import ClassVar
 from regard.batch import IGNORED_LABEL, CaptionExample
 from regard.data.batching import MULTIPLE, ArrayBatch, Rows, padded
 from regard.data.objectives.images import ImageObjective
+from regard.data.objectives.language_tags import language_tags, require_language, tag_id_of
 from regard.data.objectives.objective import Reports, SensedRow
 from regard.data.objectives.text_to_text import require_ending
-from regard.data.objectives.translate import language_tag, tag_id_of
 from regard.data.records import Parse, parse_captioned
 from regard.data.shards import TokenShards
 from regard.data.sources import Located
-from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
@@ -35,14 +34,11 @@ class Caption(ImageObjective):
     keys: ClassVar[tuple[str, ...]] = ("pixel_values", "labels")
 
     def refuse_record(self, located: Located) -> None:
-        if self.language_tags and not located.example.names:
-            raise DataError(
-                f"data.language_tags needs the language of every caption, and {located.place} has none: give it a "
-                f'"language"'
-            )
+        if self.language_tags:
+            require_language(located, "caption", 'give it a "language"')
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        return [language_tag(language) for language in names] if self.language_tags else []
+        return language_tags(names) if self.language_tags else []
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
         require_ending(tokenizer, place)

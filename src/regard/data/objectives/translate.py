@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from regard.data.objectives.language_tags import language_tags, require_language, tag_id_of
 from regard.data.objectives.text_to_text import TextToText
 from regard.data.sources import Located
-from regard.errors import DataError
 from regard.features.tokenizer import Tokenizer
 
 
@@ -17,14 +17,11 @@ class Translate(TextToText):
     language_tags: bool = False
 
     def refuse_record(self, located: Located) -> None:
-        if self.language_tags and not located.example.names:
-            raise DataError(
-                f"data.language_tags needs the language of every target, and {located.place} has none: "
-                f"set target_lang in its corpus"
-            )
+        if self.language_tags:
+            require_language(located, "target", "set target_lang in its corpus")
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        return [language_tag(language) for language in names] if self.language_tags else []
+        return language_tags(names) if self.language_tags else []
 
     def objection(self, source: int, target: int) -> str | None:
         if self.max_ratio is not None and max(source, target) > self.max_ratio * min(source, target):
@@ -35,18 +32,3 @@ class Translate(TextToText):
 
     def before(self, located: Located, tokenizer: Tokenizer) -> list[int]:
         return [tag_id_of(located, tokenizer, "target language")] if self.language_tags else []
-
-
-def language_tag(language: str) -> str:
-    """Marian's spelling of a target language at the head of a source."""
-    return f">>{language}<<"
-
-
-def tag_id_of(located: Located, tokenizer: Tokenizer, what: str) -> int:
-    """The token that says a record's language, which errors call `what`. Raises DataError where there is none."""
-    (language,) = located.example.names
-    tag_id = tokenizer.tag_id(language_tag(language))
-    if tag_id is None:
-        known = ", ".join(tokenizer.tags) or "no language tag"
-        raise DataError(f"{located.place}: the {what} is {language!r}, but the tokenizer knows {known}")
-    return tag_id
