@@ -30,6 +30,13 @@ settings.register_profile("full", settings.get_profile("fast"), max_examples=100
 settings.load_profile("ci" if os.environ.get("CI") else "fast")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def seeded() -> None:
+    """The networks that a file makes have the same weights in every run: a bound holds always, or never."""
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def fresh_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`fresh_python(code, {"NAME": "value"})` runs code in a new interpreter; a value of None removes the variable."""

@@ -132,7 +132,9 @@ def test_the_page_holds_each_weight_in_ten_thousandths_and_shares_of_the_stronge
         for place in range(PLACES):
             share = last[row, place] / strongest
             drawn_as = cells.get(divmod(place, GRID[1]), 0.0)
-            assert drawn_as == pytest.approx(opacity(share) if share > 0.01 else 0, abs=1e-2)
+            # Just at the bound a rounded weight may fall on its other side, and that is 0.06 of opacity.
+            expected = {opacity(share) if share > bound else 0 for bound in (0.0095, 0.0105)}
+            assert any(drawn_as == pytest.approx(each, abs=1e-2) for each in expected)
 
 
 def test_the_picture_on_the_page_is_what_the_model_reads_and_what_fills_no_patch_is_left_out(classifier):
