@@ -83,6 +83,7 @@ def run_side(name: str, row: str, model: Path, python: str, new_tokens: int) -> 
     command = [python, __file__, "--side", name, "--only", row, "--model", str(model)]
     command += ["--began", repr(began), "--new-tokens", str(new_tokens)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **dict(SIDES[name].settings)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a checkout starts as an installed package does, compiled
     finished = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if finished.returncode:
         raise SideError((finished.stderr.strip() or f"exit {finished.returncode}").splitlines()[-1])

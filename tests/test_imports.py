@@ -43,6 +43,11 @@ def test_help_imports_neither_keras_nor_tensorflow(fresh_python, arguments):
     assert not loaded_after(fresh_python, f"from regard.cli import main\nassert main({arguments}) == 0") & ENGINES
 
 
+def test_an_exported_model_starts_without_what_only_training_reads(fresh_python):
+    loaded = fresh_python(f"import regard.tasks.loading, regard.export.openvino_model; {LOADED}")
+    assert not {"pydantic", "tensorflow", "keras"} & set(json.loads(loaded.stdout))
+
+
 def test_every_public_name_is_found_where_the_table_says(fresh_python):
     finished = fresh_python("import regard\nfor name in regard.__all__: getattr(regard, name)\nprint('all found')")
     assert finished.stdout.endswith("all found\n"), finished.stderr

@@ -11,11 +11,12 @@ from regard.config import TokenizerConfig, parse_run
 from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.classify import Classify
 from regard.data.objectives.objective import Batching, Reports
-from regard.data.objectives.tag import Tag, first_tokens
+from regard.data.objectives.tag import Tag
 from regard.data.prepare import prepare
 from regard.data.records import AnswerRecord, ClassRecord, TagRecord
 from regard.data.sources import DropReport, Located, Place
 from regard.errors import ConfigError, DataError
+from regard.features.first_tokens import first_tokens
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import train_tokenizer
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from regard.config import TokenizerConfig
 from regard.errors import CheckpointError, InputError
 from regard.features import tokenizer_training
 from regard.features.chat import chat_templates
@@ -24,6 +23,9 @@ from regard.features.tokenizer_engine import RustEngine
 from regard.features.tokenizer_families import ROLES, family_of, token_text, with_roles
 from regard.features.tokenizer_files import CONFIG, TOKENIZER, find, is_wrapped
 from regard.features.tokenizer_training import SURROGATE
+
+if TYPE_CHECKING:  # which reading a text does without, and pydantic takes as long to import as all the rest
+    from regard.config import TokenizerConfig
 
 __all__ = ["Encoding", "TextStream", "Tokenizer"]
 
@@ -79,7 +81,7 @@ class Tokenizer:
         return cls(*find(Path(path)))
 
     @classmethod
-    def train(cls, lines: Iterable[str], config: TokenizerConfig, tags: Sequence[str] = ()) -> "Tokenizer":
+    def train(cls, lines: Iterable[str], config: "TokenizerConfig", tags: Sequence[str] = ()) -> "Tokenizer":
         """Learn the pieces from `lines` (source and target together).
 
         The vocabulary has exactly `config.vocab_size` ids where the lines can fill it; fewer otherwise, with a warning.

@@ -7,16 +7,18 @@ knows `<mask>`. A span corrupter's is a translator's with sentinels: `<extra_id_
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tokenizers
 from tokenizers import processors
 
-from regard.config import TokenizerConfig
 from regard.errors import ConfigError
 from regard.features import tokenizer_training
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_training import EOS
+
+if TYPE_CHECKING:  # which reading a text does without, and pydantic takes as long to import as all the rest
+    from regard.config import TokenizerConfig
 
 LayoutName = Literal["translate", "language", "encoder", "sentinels"]
 
@@ -44,7 +46,7 @@ _ROLES: dict[LayoutName, dict[str, Any]] = {
 
 
 def train_tokenizer(
-    lines: Iterable[str], config: TokenizerConfig, layout: LayoutName, tags: Sequence[str] = ()
+    lines: Iterable[str], config: "TokenizerConfig", layout: LayoutName, tags: Sequence[str] = ()
 ) -> Tokenizer:
     """As `Tokenizer.train`, in a layout. The added tokens count in `config.vocab_size`."""
     added = _ADDED[layout]

@@ -8,14 +8,16 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from regard.config import TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.features.sentencepiece_model import TAG
+
+if TYPE_CHECKING:  # which reading a text does without, and pydantic takes as long to import as all the rest
+    from regard.config import TokenizerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ _WORDS = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 _NORMALIZERS = {"none": None, "nfc": normalizers.NFC(), "nfkc": normalizers.NFKC()}
 
 
-def train(lines: Iterable[str], config: TokenizerConfig, tags: Sequence[str] = ()) -> tuple[bytes, dict[str, Any]]:
+def train(lines: Iterable[str], config: "TokenizerConfig", tags: Sequence[str] = ()) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a tokenizer.json, learned from `lines` (source and target together), and its tokenizer_config.json.
 
     As `Tokenizer.train` has it.
@@ -63,7 +65,7 @@ def _config(tags: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _special_tokens(tags: Sequence[str], config: TokenizerConfig) -> list[str]:
+def _special_tokens(tags: Sequence[str], config: "TokenizerConfig") -> list[str]:
     for tag in tags:
         if not TAG.fullmatch(tag):
             raise ConfigError(f"a language tag must look like >>de<<, but is {tag!r}")
@@ -81,7 +83,7 @@ def _special_tokens(tags: Sequence[str], config: TokenizerConfig) -> list[str]:
     return [EOS, UNK, *tags]
 
 
-def _train_bpe(lines: Iterable[str], config: TokenizerConfig, specials: list[str]) -> tokenizers.Tokenizer:
+def _train_bpe(lines: Iterable[str], config: "TokenizerConfig", specials: list[str]) -> tokenizers.Tokenizer:
     """Byte-level BPE: any text is a sequence of the 256 bytes, so nothing is ever unknown."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     _set_normalizer(tokenizer, config)
@@ -99,7 +101,7 @@ def _train_bpe(lines: Iterable[str], config: TokenizerConfig, specials: list[str
     return tokenizer
 
 
-def _train_unigram(lines: Iterable[str], config: TokenizerConfig, specials: list[str]) -> tokenizers.Tokenizer:
+def _train_unigram(lines: Iterable[str], config: "TokenizerConfig", specials: list[str]) -> tokenizers.Tokenizer:
     """Unigram over characters; a character without a piece of its own is spelled in its UTF-8 bytes.
 
     Spaces stay spaces inside the pieces (no ▁ of Metaspace), so that a text with ▁ in it also survives.
@@ -126,7 +128,7 @@ def _train_unigram(lines: Iterable[str], config: TokenizerConfig, specials: list
     return tokenizer
 
 
-def _set_normalizer(tokenizer: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
+def _set_normalizer(tokenizer: tokenizers.Tokenizer, config: "TokenizerConfig") -> None:
     normalizer = _NORMALIZERS[config.normalizer]
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -136,7 +138,7 @@ def _split_words() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="isolated")
 
 
-def _covered_characters(texts: Sequence[str], config: TokenizerConfig, room: int) -> set[str]:
+def _covered_characters(texts: Sequence[str], config: "TokenizerConfig", room: int) -> set[str]:
     """The most frequent characters that make up `coverage` of the text, as far as the vocabulary has room."""
     normalizer = _NORMALIZERS[config.normalizer]
     counts: Counter[str] = Counter()

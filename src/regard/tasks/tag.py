@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple, get_args, overload
 
 import numpy as np
 
-from regard.data.objectives.tag import first_tokens
 from regard.errors import ConfigError
 from regard.features.encoding import Encoding
+from regard.features.first_tokens import first_tokens
 from regard.features.tokenizer import Tokenizer
 from regard.tasks.characters import whole_characters
 from regard.tasks.probabilities import Floats, softmax

@@ -16,6 +16,7 @@ from regard.data.shards import TokenShards
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError, DataError
 from regard.features.encoding import Encoding
+from regard.features.first_tokens import first_tokens
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
@@ -96,20 +97,6 @@ class Tag(Objective):
             return {**batch, "labels": np.where(tags > 0, tags - 1, IGNORED_LABEL).astype(np.int32)}
 
         return how.bucketed(shards.lengths[:, :1], arrange, self.max_tokens)
-
-
-def first_tokens(encoding: Encoding, words: Sequence[str], values: Sequence[int]) -> list[int]:
-    """Each word's value at its first token, 0 elsewhere; the text is the words with a space between."""
-    ends = np.cumsum([len(word) + 1 for word in words]) - 1
-    starts = ends - [len(word) for word in words]
-    found = [0] * len(encoding.ids)
-    seen = -1
-    for place, ((_, end), of) in enumerate(zip(encoding.offsets, encoding.segments, strict=True)):
-        word = int(np.searchsorted(ends, end - 1, side="right"))  # the word of the token's last character
-        if of is None or end == 0 or word == len(words) or end <= starts[word] or word == seen:
-            continue
-        found[place], seen = values[word], word
-    return found
 
 
 def window_room(encoding: Encoding, max_tokens: int, stride: int | None) -> tuple[int, int]:
