@@ -31,6 +31,12 @@ def test_the_backend_becomes_tensorflow_where_nobody_chose_one(fresh_python, ker
     assert finished.stdout == "tensorflow False\n", finished.stderr
 
 
+@pytest.mark.parametrize(("given", "read"), [(None, "1"), ("0", "0")])
+def test_tensorflow_multiplies_by_onednn_unless_the_environment_says_otherwise(fresh_python, given, read):
+    code = "import regard.nn.layers, os, sys; print(os.environ['TF_ENABLE_ONEDNN_OPTS'], 'tensorflow' in sys.modules)"
+    assert fresh_python(code, {"TF_ENABLE_ONEDNN_OPTS": given}).stdout == f"{read} True\n"
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '"jax"', "{}", '{"floatx": "float32"}', '{"backend": "tensorflow"}']
 )

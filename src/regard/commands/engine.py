@@ -12,6 +12,8 @@ from regard.errors import MissingDependencyError
 
 def import_tensorflow() -> None:
     """Import TensorFlow without its greeting. Raises MissingDependencyError where it is not installed."""
+    import regard.nn  # noqa: F401  # first, for it sets what TensorFlow reads from the environment
+
     try:
         with _stderr_held_back():
             import tensorflow  # noqa: F401

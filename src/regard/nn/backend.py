@@ -29,6 +29,16 @@ def require_tensorflow() -> None:
             'TensorFlow is not installed: pip install "regard[cpu]", or "regard[gpu]" for an NVIDIA GPU'
         )
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    prefer_fast_products()
+
+
+def prefer_fast_products() -> None:
+    """Have TensorFlow multiply by oneDNN, before it is imported, unless TF_ENABLE_ONEDNN_OPTS says otherwise.
+
+    By itself it does so on processors with AVX-512 alone; with AVX2 its own products are the slower ones (see
+    docs/decisions.md).
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _chosen_backend() -> tuple[str | None, str]:
