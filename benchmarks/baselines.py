@@ -77,11 +77,14 @@ def sections(arguments: argparse.Namespace) -> Table:
     except ImportError:
         print("scikit-learn is not installed (pip install 'regard[baselines]'): TF-IDF is left out")
         return table
+    learned_texts, texts = (
+        [" ".join(item["text"].split()[: arguments.words]) for item in items] for items in (learned, corpus.test)
+    )
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    train = vectorizer.fit_transform(item["text"] for item in learned)
+    train = vectorizer.fit_transform(learned_texts)
     classifier = SGDClassifier(loss="modified_huber", alpha=1e-5, random_state=0)
     classifier.fit(train, [item["label"] for item in learned])
-    predicted = classifier.predict(vectorizer.transform(item["text"] for item in corpus.test))
+    predicted = classifier.predict(vectorizer.transform(texts))
     return {**table, "TF-IDF, linear": class_scores(predicted.tolist(), actual)}
 
 
@@ -280,7 +283,8 @@ def main() -> None:
     verbs = parser.add_subparsers(required=True)
     verbs.add_parser("summaries").set_defaults(run=summaries)
     verb = verbs.add_parser("sections")
-    verb.add_argument("--limit", type=int)
+    verb.add_argument("--limit", type=int, help="texts to learn from, chosen as data.limit chooses them")
+    verb.add_argument("--words", type=int, help="of each text the first so many")
     verb.set_defaults(run=sections)
     verb = verbs.add_parser("retrieval")
     verb.add_argument("--minilm", action="store_true")
