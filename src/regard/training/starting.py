@@ -41,7 +41,7 @@ def open_start(name: str) -> Checkpoint:
     if not place.exists() and name in PACKAGES:
         return open_checkpoint(packaged(name))
     finished = place / "model"
-    if (place / "run.toml").is_file() and not finished.exists():
+    if (place / "run.toml").is_file() and not finished.exists() and not (place / CONFIG).is_file():
         raise CheckpointError(
             f"model.from: {place} is a run that has no model yet: regard train {place} goes on with it"
         )
