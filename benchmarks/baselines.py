@@ -2,6 +2,7 @@
 
     python benchmarks/baselines.py summaries            # first sentence: ROUGE; how much is copied
     python benchmarks/baselines.py sections             # majority; TF-IDF with a linear classifier (needs scikit-learn)
+    python benchmarks/baselines.py sections --limit 500 # the same, of the 500 texts that data.limit = 500 keeps
     python benchmarks/baselines.py retrieval            # BM25; --minilm adds MiniLM as it is
     python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question
     python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte
@@ -25,6 +26,9 @@ import numpy as np
 
 from regard.corpora import Corpora, build
 from regard.corpora.questions import first_sentence
+from regard.data.records import parse_labelled
+from regard.data.sampling import limited
+from regard.data.sources import DropReport, Located, Place
 from regard.metrics.answering import answer_f1, exact_match
 from regard.metrics.classification import macro_f1
 from regard.metrics.resampling import bootstrap, ratio
@@ -61,10 +65,11 @@ def class_scores(predicted: Sequence[str], actual: Sequence[str]) -> dict[str, f
     return {**mean_with_interval("accuracy", right), "macro F1": macro_f1(*hot)}
 
 
-def sections(_: argparse.Namespace) -> Table:
+def sections(arguments: argparse.Namespace) -> Table:
     corpus = build("package-sections", None, print)
+    learned = kept(corpus.train, arguments.limit)
     actual = [item["label"] for item in corpus.test]
-    ((most, _count),) = Counter(item["label"] for item in corpus.train).most_common(1)
+    ((most, _count),) = Counter(item["label"] for item in learned).most_common(1)
     table = {"majority": class_scores([most] * len(actual), actual)}
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -72,12 +77,21 @@ def sections(_: argparse.Namespace) -> Table:
     except ImportError:
         print("scikit-learn is not installed (pip install 'regard[baselines]'): TF-IDF is left out")
         return table
+    learned_texts, texts = (
+        [" ".join(item["text"].split()[: arguments.words]) for item in items] for items in (learned, corpus.test)
+    )
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    train = vectorizer.fit_transform(item["text"] for item in corpus.train)
+    train = vectorizer.fit_transform(learned_texts)
     classifier = SGDClassifier(loss="modified_huber", alpha=1e-5, random_state=0)
-    classifier.fit(train, [item["label"] for item in corpus.train])
-    predicted = classifier.predict(vectorizer.transform(item["text"] for item in corpus.test))
+    classifier.fit(train, [item["label"] for item in learned])
+    predicted = classifier.predict(vectorizer.transform(texts))
     return {**table, "TF-IDF, linear": class_scores(predicted.tolist(), actual)}
+
+
+def kept(items: Sequence[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+    """Those that `data.limit` keeps."""
+    located = [Located(parse_labelled(item), Place("train", number)) for number, item in enumerate(items)]
+    return [items[each.place.line] for each in limited(located, limit, DropReport())]
 
 
 def bm25(queries: Sequence[str], documents: Sequence[str], k1: float = 1.5, b: float = 0.75) -> np.ndarray:
@@ -267,8 +281,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE")
     verbs = parser.add_subparsers(required=True)
-    for run in (summaries, sections):
-        verbs.add_parser(run.__name__).set_defaults(run=run)
+    verbs.add_parser("summaries").set_defaults(run=summaries)
+    verb = verbs.add_parser("sections")
+    verb.add_argument("--limit", type=int, help="texts to learn from, chosen as data.limit chooses them")
+    verb.add_argument("--words", type=int, help="of each text the first so many")
+    verb.set_defaults(run=sections)
     verb = verbs.add_parser("retrieval")
     verb.add_argument("--minilm", action="store_true")
     verb.set_defaults(run=retrieval)

@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from regard.batch import Example
+from regard.config import parse_run
 from regard.corpora import Corpora, build, descriptions, package_texts
 from regard.corpora.corpus import Pinned
 from regard.corpora.fetch import Index
 from regard.corpora.package_texts import whole
 from regard.corpora.shared_grams import sharing
+from regard.data.built import built_by
+from regard.data.objectives.catalog import objective_of
 from regard.errors import DataError, FetchError
 
 WORDS = "amber birch cedar dune ember fjord grove heath inlet jetty knoll larch marsh north ocean pines ridge".split()
 SHARED = "This paragraph stands in the descriptions of many packages and says nothing of any of them at all."
 SECTIONS = ("games", "libs")
+ONE_STEP = {"training": {"steps": 1, "schedule": {"name": "constant", "peak": 1e-3}}}
 
 
 def text(rng: random.Random, words: int) -> str:
@@ -85,9 +89,7 @@ def test_no_source_package_is_in_two_splits_and_no_held_out_text_shares_thirteen
     cache: Path,
 ) -> None:
     corpus = build("package-pairs", cache)
-    sources = [
-        {item["text"].split()[1] for item in items} for items in (corpus.train, corpus.validation, corpus.test)
-    ]
+    sources = [{item["text"].split()[1] for item in items} for items in (corpus.train, corpus.validation, corpus.test)]
     assert not sources[0] & sources[1]
     assert not sources[0] & sources[2]
     assert not sources[1] & sources[2]
@@ -101,6 +103,23 @@ def test_sections_with_few_packages_are_no_classes(cache: Path) -> None:
     assert {item["label"] for item in corpus.train} == set(SECTIONS)
     assert corpus.counts["sections"] == len(SECTIONS)
     assert all(item["text"].split()[2].rstrip(".") == item["label"] for item in corpus.train if "tool" in item["text"])
+
+
+def test_who_pre_trains_on_sections_reads_no_text_that_is_held_out_from_the_classifier(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    cache.rename(cache.parent / "regard")
+    splits = {}
+    for task in ("masked-language-model", "classify"):
+        objective = objective_of(parse_run({"task": task, "data": {"builder": "package-sections"}, **ONE_STEP}))
+        built = built_by("package-sections", task, objective, lambda line: None).splits
+        splits[task] = {name: [located.example.texts for located in split] for name, split in built.items()}
+    assert splits["masked-language-model"] == splits["classify"]
+    held_out = [text for name in ("validation", "test") for (text,) in splits["classify"][name]]
+    read = [text for (text,) in splits["masked-language-model"]["train"]]
+    assert len(held_out) > 6
+    assert not sharing(held_out, read)
 
 
 def test_a_shared_run_of_thirteen_words_is_found_whatever_its_case_and_punctuation() -> None:
@@ -124,9 +143,7 @@ def test_another_build_has_the_same_hash(name: str, cache: Path) -> None:
     assert build(name, cache).sha256 == build(name, cache).sha256
 
 
-def test_a_count_or_a_hash_that_is_not_the_pinned_one_is_an_error(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_count_or_a_hash_that_is_not_the_pinned_one_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = build("package-pairs", cache)
     sizes = len(corpus.train), len(corpus.validation), len(corpus.test)
     monkeypatch.setattr(package_texts, "PINNED", {"package-pairs": Pinned(*sizes, corpus.sha256)})

@@ -81,3 +81,27 @@ def test_the_loss_of_spans_is_known_in_a_graph_of_any_length_and_ignores_places_
     found = graph(logits, logits, np.array([1, 6, -1], np.int32), np.array([2, 3, 99], np.int32))
     losses = np.log(np.exp(logits).sum(1))[:, None] - logits
     assert float(found) == pytest.approx((losses[0, 1] + (losses[0, 2] + losses[1, 3]) / 2) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 30])
+def test_a_masked_language_model_s_head_is_asked_for_the_hidden_tokens_alone_and_loss_and_gradients_are_the_same(rows):
+    spec = preset_spec("bert-tiny", VOCABULARY, **SMALL, attention_dropout=0.0, depth=1)
+    model, rng = build_model(spec), np.random.default_rng(1)
+    ids = rng.integers(0, 38, (rows, LENGTH)).astype(np.int32)
+    labels = np.where(rng.random(ids.shape) < 0.2, ids, np.int32(-100))
+    batch, asked = {"input_ids": ids, "attention_mask": np.ones_like(ids), "labels": labels}, []
+
+    def logits_of(hidden):
+        asked.append(tuple(hidden.shape))
+        return model.logits(hidden, training=True)
+
+    found = []
+    for given in (None, logits_of):
+        with tf.GradientTape() as tape:
+            total, count = head_losses(model(batch, training=True), batch, spec, 0.1, logits_of=given)
+        gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
+        found.append((total, count, *map(tf.convert_to_tensor, gradients)))
+    for whole, hidden_alone in zip(*found, strict=True):
+        np.testing.assert_allclose(hidden_alone, whole, rtol=1e-4, atol=1e-5)
+    assert found[0][1] == (labels >= 0).sum() < 64
+    assert asked == [(1, min(64, ids.size), 8)]

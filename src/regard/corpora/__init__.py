@@ -32,7 +32,7 @@ BUILDERS: dict[str, Builder] = {
     "debian-four-ways": Builder(build_four_ways, ("translate",)),
     "fashion-mnist": Builder(build_fashion_mnist, ("classify-image",)),
     "package-summaries": Builder(build_summaries, ("summarise", "text-to-text")),
-    "package-sections": Builder(build_sections, ("classify",)),
+    "package-sections": Builder(build_sections, ("classify", "masked-language-model")),
     "package-pairs": Builder(build_pairs, ("embed",)),
     "questions-manpages": Builder(build_man_questions, ("answer",)),
     "questions-python": Builder(build_python_questions, ("answer",)),

@@ -139,12 +139,16 @@ class EncoderModel(Transformer):
             logits = self.head(hidden, place=first, training=training)
             loss = None if labels is None else class_loss(logits, labels, self.spec.output.problem)
             return output._replace(logits=logits, loss=loss)
-        more = {"embedding": self.encoder.embedding} if kind == "masked_language" else {}
-        logits = self.head(hidden, training=training, **more)
+        head = self.logits if kind == "masked_language" else self.head
+        logits = head(hidden, training=training)
         if kind == "ctc":
             loss = None if labels is None else mean_ctc(logits, labels, self.spec.tokens.pad)
             return output._replace(logits=logits, loss=loss)
         return output._replace(logits=logits, loss=None if labels is None else mean_cross_entropy(logits, labels))
+
+    def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
+        """Of a masked language model: (..., D) -> (..., V)."""
+        return self.head(hidden, embedding=self.encoder.embedding, training=training)
 
     def with_spans(self, output: Output, batch: Batch, training: bool) -> Output:
         starts, ends = self.head(output.last_hidden_state, training=training)

@@ -1,5 +1,7 @@
 """Losses as (sum, count), so that micro-batches and replicas add up exactly."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
@@ -8,6 +10,8 @@ from regard.nn import kernels
 from regard.nn.contrast import contrastive_losses, segment_vectors
 from regard.nn.output import Output, Tensor
 from regard.specs import ModelSpec, Problem
+
+PLACES = 64  # the step of the numbers of tokens that a masked language model's head is asked for
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -101,12 +105,19 @@ def class_losses(
 
 
 def head_losses(
-    output: Output, batch: Batch, spec: ModelSpec, label_smoothing: float = 0.0, temperature: float = 1.0
+    output: Output,
+    batch: Batch,
+    spec: ModelSpec,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    logits_of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What a model is trained to make small, by its head: the sum over the batch's labels, and how many they are.
 
     The one way from an `Output` to a loss: the mean of many batches is the sum of the sums over that of the counts. A
-    model without a head learns by contrast: each row holds two texts, `temperature` divides their cosines.
+    model without a head learns by contrast: each row holds two texts, `temperature` divides their cosines. logits_of:
+    the head of a masked language model, (1, M, D) -> (1, M, V): given, it is asked for the hidden tokens alone, a sixth
+    of all, and `output.logits` are not read, so that a graph leaves them out.
     """
     kind, labels = spec.output.kind, batch.get("labels")
     if kind == "hidden":
@@ -119,9 +130,26 @@ def head_losses(
         return ctc_losses(output.logits, labels, spec.tokens.pad)
     if kind == "sequence_class":
         return class_losses(output.logits, labels, spec.output.problem, label_smoothing)
+    if kind == "masked_language" and logits_of is not None:
+        hidden, labels = at_labels(output.last_hidden_state, labels)
+        return cross_entropy(logits_of(hidden), labels, label_smoothing)
     if kind == "language" and spec.form == "decoder":
         labels = shifted_left(labels)
     return cross_entropy(output.logits, labels, label_smoothing)
+
+
+def at_labels(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The hidden states of the labelled tokens, and their labels, as one row: (B, S, D), (B, S) -> (1, M, D), (1, M).
+
+    M is a multiple of PLACES above the number of labels, filled with tokens whose label is ignored: XLA compiles the
+    loss for each M once, and these are few. A batch that has fewer tokens gives all of them.
+    """
+    labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+    ignored = ops.cast(labels == IGNORED_LABEL, "int32")
+    size = (ops.sum(1 - ignored) // PLACES + 1) * PLACES
+    chosen = ops.argsort(ignored)[:size]
+    hidden = ops.reshape(hidden, (-1, hidden.shape[-1]))
+    return ops.take(hidden, chosen, axis=0)[None], ops.take(labels, chosen, axis=0)[None]
 
 
 def shifted_left(labels: Tensor) -> Tensor:

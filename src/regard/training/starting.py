@@ -36,11 +36,15 @@ class WantedHead(NamedTuple):
 
 def open_start(name: str) -> Checkpoint:
     """A model directory, a run directory's model, a .gguf file, a packaged model or one of the hub, unread but for its
-    JSON. Raises CheckpointError where there is none."""
+    JSON. Raises CheckpointError where there is none, and for a run that has not come to its model."""
     place = Path(name)
     if not place.exists() and name in PACKAGES:
         return open_checkpoint(packaged(name))
     finished = place / "model"
+    if (place / "run.toml").is_file() and not finished.exists() and not (place / CONFIG).is_file():
+        raise CheckpointError(
+            f"model.from: {place} is a run that has no model yet: regard train {place} goes on with it"
+        )
     return open_checkpoint(finished if not (place / CONFIG).is_file() and (finished / CONFIG).is_file() else name)
 
 

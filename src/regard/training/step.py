@@ -7,6 +7,7 @@ all of them, before anything is decided or scaled by them.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from regard.batch import KEYS, Batch, Key
 from regard.nn.losses import head_losses
+from regard.nn.output import Output
 from regard.training.cluster import ALONE, Cluster
 from regard.training.spikes import SpikeGuard
 
@@ -127,9 +129,15 @@ class TrainStep:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             output = self.model(batch, training=True)
-            loss_sum, count = head_losses(output, batch, self.model.spec, self.label_smoothing, self.temperature)
+            loss_sum, count = self._losses(output, batch)
         gradients = tape.gradient(loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
+
+    def _losses(self, output: Output, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        spec, logits_of = self.model.spec, None
+        if spec.output.kind == "masked_language":
+            logits_of = partial(self.model.logits, training=True)
+        return head_losses(output, batch, spec, self.label_smoothing, self.temperature, logits_of)
 
     def _update(self, gradients: Gradients, loss_sum: tf.Tensor, count: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         *gradients, loss_sum, count = self.cluster.total([*gradients, loss_sum, count])
