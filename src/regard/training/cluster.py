@@ -53,7 +53,7 @@ class Cluster:
         self._agreed = Agreement(False, 0.0, 0)
         self._asked_at: tuple[int, float] | None = None  # the step before which, and when
         spec = tf.TensorSpec([None], tf.float64)
-        self._total = tf.function(self._sum_over_workers, input_signature=[spec])
+        self._total = tf.function(self._sum_over_workers, input_signature=[spec], autograph=False)
 
     @property
     def chief(self) -> bool:
@@ -72,13 +72,13 @@ class Cluster:
     def compiled(self, function: Callable[..., Any], signature: list[Any]) -> Callable[..., Any]:
         """A graph of `function`, which runs on each replica; its result is the first one's."""
         if self.strategy is None:
-            return tf.function(function, input_signature=signature)
+            return tf.function(function, input_signature=signature, autograph=False)
 
         def everywhere(*arguments: Any) -> Any:
             results = self.strategy.run(function, args=arguments)
             return tf.nest.map_structure(lambda each: self.strategy.experimental_local_results(each)[0], results)
 
-        return tf.function(everywhere, input_signature=signature)
+        return tf.function(everywhere, input_signature=signature, autograph=False)
 
     def share(self, batch: Batch) -> Batch:
         """In a replica: its rows of the batch, at most one more than another's; none where there are too few."""
@@ -109,7 +109,7 @@ class Cluster:
             for seed in seeds:
                 seed.value.assign_add(apart)
 
-        tf.function(lambda: self.strategy.run(differ))()
+        tf.function(lambda: self.strategy.run(differ), autograph=False)()
 
     def agree(self, step: int, stop: bool, seconds: float) -> Agreement:
         """Before `step`: whether all stop here, and how long they have trained. All workers ask at the same steps."""

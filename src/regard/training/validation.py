@@ -46,7 +46,7 @@ class Validator:
                 raise Stopped
             if self._measured is None:
                 signature = batch_signature(batch, self.labels)
-                self._measured = tf.function(self._measure_batch, input_signature=[signature])
+                self._measured = tf.function(self._measure_batch, input_signature=[signature], autograph=False)
             loss_sum, labels, read = self._measured(batch)
             total += float(loss_sum)
             count += float(labels)
