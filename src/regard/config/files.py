@@ -12,6 +12,10 @@ from regard.config.run import RunConfig
 from regard.errors import ConfigError
 
 
+# What pydantic calls by the names of Python's types, in TOML's.
+_KINDS = {"tuple_type": "a list, [...]", "model_type": "a table", "dict_type": "a table"}
+
+
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run file and apply `a.b=c` overrides, whose right side is a TOML value or a bare string."""
     path = Path(path)
@@ -64,8 +68,10 @@ def _explain(entry: Any) -> str:
         return f"unknown key {path}: {hint}"
     if entry["type"] == "missing":
         return f"{path} is missing"
-    message = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    shown = "" if isinstance(entry["input"], dict) else f" (is {entry['input']!r})"
+    kind = _KINDS.get(entry["type"])
+    message = f"should be {kind}" if kind else entry["msg"]
+    message = message.removeprefix("Value error, ").replace("Input should", "should")
+    shown = "" if isinstance(entry["input"], dict) and not kind else f" (is {entry['input']!r})"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 
