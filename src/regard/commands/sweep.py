@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from regard.commands.text import table_console
 from regard.config import RunConfig, load_run, to_toml
+from regard.config.tasks import batch_key
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.explain.comparison import LOWER_IS_BETTER, best_of
 from regard.explain.curves import Curves
@@ -117,10 +119,23 @@ def is_done(combination: Combination) -> bool:
     """Whether its directory holds the finished training of this very run."""
     directory = combination.directory
     try:
-        same = (directory / "run.toml").read_text("utf-8") == to_toml(combination.run)
+        text = (directory / "run.toml").read_text("utf-8")
+        same = text == to_toml(_settled_as(combination.run, text))
         return same and (directory / "model").is_dir() and _last_record(directory).get("kind") == "final"
     except OSError:
         return False
+
+
+def _settled_as(run: RunConfig, begun: str) -> RunConfig:
+    """The run with the batch size that its directory's run.toml found, where it leaves that to the memory."""
+    key = batch_key(run.task)
+    try:
+        size = tomllib.loads(begun)["training"][key]
+    except (ValueError, KeyError, TypeError):
+        return run
+    if getattr(run.training, key) != "auto":
+        return run
+    return run.model_copy(update={"training": run.training.model_copy(update={key: size})})
 
 
 def outcome(combination: Combination) -> Outcome:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from regard.config.run import RunConfig
 from regard.errors import ConfigError
 
-
 # What pydantic calls by the names of Python's types, in TOML's.
 _KINDS = {"tuple_type": "a list, [...]", "model_type": "a table", "dict_type": "a table"}
 
