@@ -54,6 +54,11 @@ def test_save_load_save_is_byte_identical_and_the_logits_are_equal(order, tmp_pa
     assert again.spec == model.spec
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(saved):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in saved.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_post_norm_is_marian_and_pre_norm_is_pegasus(tmp_path):
     for order, kind in (("post", "marian"), ("pre", "pegasus")):
         regard.save_model(fresh(order), tmp_path / order)

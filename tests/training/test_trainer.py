@@ -40,6 +40,8 @@ def test_a_run_leaves_its_log_its_checkpoints_and_a_model_behind(
     files = {path.name for path in (undisturbed / "checkpoints" / "step-00000012").iterdir()}
     assert files >= {"model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "regard.json"}
     assert files >= {"training_state.safetensors", "state.json", "manifest.json"}
+    every = {path.stat().st_mode for path in undisturbed.glob("checkpoints/*/*")}
+    assert len(every) == 1, "whoever may read one file may read them all"
 
 
 def test_the_model_handed_over_is_the_mean_of_the_last_checkpoints_and_loads(undisturbed: Path) -> None:

@@ -7,6 +7,7 @@ import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before
 
 # isort: split
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -184,6 +185,7 @@ def write_model(
     config = _with_kept(config, model.kept_config)
     write_json(directory, CONFIG, {**config, "dtype": _weight_dtype(model)})
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    shutil.copymode(directory / CONFIG, directory / WEIGHTS)  # safetensors lets nobody else read it
     if model.spec.output.kind == "language":
         defaults = model.generation_options.to_generation_config()
         own = {"decoder_start_token_id": model.spec.tokens.decoder_start, "bos_token_id": model.spec.tokens.bos}

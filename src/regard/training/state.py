@@ -6,6 +6,7 @@ holds the numbers, the run file they belong to, and hashes of the data.
 """
 
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
@@ -124,6 +125,7 @@ def write_state(directory: Path, taken: Snapshot, facts: Mapping[str, Any]) -> N
     """Write training_state.safetensors and state.json; `facts` are what else state.json says."""
     save_file(taken.tensors, directory / TENSORS)
     write_json(directory, STATE, {"state": asdict(taken.state), **facts})
+    shutil.copymode(directory / STATE, directory / TENSORS)  # safetensors lets nobody else read it
 
 
 def restore(directory: Path, step: TrainStep) -> RunState:

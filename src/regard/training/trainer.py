@@ -35,6 +35,7 @@ from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
+from regard.training.schedule import never_at_its_peak
 from regard.training.scoring import scores_of
 from regard.training.signals import StopRequest, stopping_at_once
 from regard.training.starting import brought_by
@@ -142,6 +143,9 @@ def _train(
         for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
             if line:
                 report.say(line)
+        rising = never_at_its_peak(run.training.schedule, run.training.steps)
+        if rising is not None:
+            report.warn(rising)
         saver.thin_out()
         validator = _validator(run, prepared, objective, step)
         batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
