@@ -13,10 +13,11 @@ import tensorflow as tf
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
+from regard.data.fingerprint import reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
 from regard.data.packing import PackedBatches
-from regard.data.prepare import open_or_prepare
+from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData, write_file
 from regard.errors import ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
@@ -106,9 +107,11 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
-    begun, progress = checkpoint is not None, console.is_terminal
-    prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
+    begun, options = checkpoint is not None, {"given": brought_by(run), "progress": console.is_terminal}
+    prepared = open_or_prepare(run, directory / "data", begun=begun, **options)
     if checkpoint is not None:
+        if prepared.content_hash != saved["data_hash"] and not reads_stdin(run.data):
+            prepared = prepare(run, directory / "data", **options)  # the corpus may be back as it was
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
