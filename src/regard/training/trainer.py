@@ -107,11 +107,13 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
-    begun, options = checkpoint is not None, {"given": brought_by(run), "progress": console.is_terminal}
-    prepared = open_or_prepare(run, directory / "data", begun=begun, **options)
+    begun, given, progress = checkpoint is not None, brought_by(run), console.is_terminal
+    prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=progress)
     if checkpoint is not None:
         if prepared.content_hash != saved["data_hash"] and not reads_stdin(run.data):
-            prepared = prepare(run, directory / "data", **options)  # the corpus may be back as it was
+            prepared = prepare(
+                run, directory / "data", given=given, progress=progress
+            )  # the corpus may be back as it was
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
