@@ -91,7 +91,7 @@ def to_toml(run: RunConfig) -> str:
 
 
 def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    lines = [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [f"{key} = {toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
     if path and lines:
         lines.insert(0, f"\n[{'.'.join(path)}]")
     for key, value in table.items():
@@ -100,15 +100,18 @@ def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """One value as TOML has it; what is None inside it is left out, as TOML has no word for that."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + "".join(_toml_character(character) for character in value) + '"'
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
+        return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(entry)}" for key, entry in value.items()) + " }"
+        return (
+            "{ " + ", ".join(f"{key} = {toml_value(entry)}" for key, entry in value.items() if entry is not None) + " }"
+        )
     return repr(value)
 
 
