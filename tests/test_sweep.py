@@ -106,7 +106,7 @@ def test_the_table_is_sorted_by_the_best_validation_and_a_failure_is_passed_over
         ("3", 3.0, 20),
         ("13", None, None),
     ]
-    assert [row["state"] for row in rows] == ["done", "done", "not begun"]
+    assert [row["state"] for row in rows] == ["done", "done", "failed"]
     assert main(command[:-1]) == 1
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["seed", "loss", "at", "step", "steps", "state", "directory"]

@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
     values: dict[str, str]
     directory: str
-    state: str  # "done", "failed", or "not begun"
+    state: str  # "done" or "failed"
     score: float | None  # the best on validation
     step: float | None  # of that score
     last_step: int | None
@@ -142,7 +142,7 @@ def outcome(combination: Combination) -> Outcome:
     """The best validation score in the log of a run, as far as it has come."""
     directory, key = combination.directory, combination.run.training.best
     if not (directory / "metrics.jsonl").is_file():
-        return Outcome(combination.values, str(directory), "not begun", None, None, None)
+        return Outcome(combination.values, str(directory), "failed", None, None, None)
     curves = Curves.from_metrics(directory / "metrics.jsonl")
     points = curves.points("validation", key)
     best = best_of(points, key)
