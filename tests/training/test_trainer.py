@@ -18,6 +18,7 @@ from regard.errors import CheckpointError, ConfigError, RegardError, TrainingInt
 from regard.interop.checkpoints import load_model
 from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
+from regard.training.rate_finder import find_rate
 from regard.training.trainer import TrainingResult, train
 
 sys.path.append(str(Path(__file__).parent))
@@ -157,6 +158,23 @@ def test_positions_that_are_no_multiple_of_a_batch_s_step_are_enough(
     values["data"]["max_tokens"] = values["model"]["max_positions"] = 50
     result = train(parse_run(values), tmp_path / "run", console=quiet())
     assert result.step == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ({"preset": "tinny"}, "unknown preset 'tinny': did you mean tiny"),
+        ({"preset": "tiny", "heads": 3}, "multiple of"),
+    ],
+)
+def test_what_is_no_network_is_refused_before_the_data_are_prepared(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, model: dict[str, Any], complaint: str
+) -> None:
+    run = parse_run({**toy_run().model_dump(exclude_none=True), "model": model})
+    for begin in (train, find_rate):
+        with pytest.raises(ConfigError, match=complaint):
+            begin(run, tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run" / "data").exists()
 
 
 def test_a_second_process_in_the_same_directory_is_refused(

@@ -30,7 +30,7 @@ from regard.training.cluster import Cluster, join_cluster
 from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
-from regard.training.network import network
+from regard.training.network import network, refuse_no_network
 from regard.training.optimizer import describe_training
 from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
@@ -107,6 +107,8 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
+    else:
+        refuse_no_network(run)
     begun, given, progress = checkpoint is not None, brought_by(run), console.is_terminal
     prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=progress)
     if checkpoint is not None:
