@@ -128,6 +128,11 @@ def test_tensors_that_do_not_fit_are_one_line(tmp_path, capsys):
     assert "tensors missing: encoder.block.1.layer.0.SelfAttention.k.weight" in capsys.readouterr().err
 
 
+def test_a_run_file_that_is_not_there_is_said_to_be_none(capsys):
+    assert main(["inspect", "none.toml"]) == 2
+    assert capsys.readouterr().err == "regard: cannot read the run file none.toml: No such file or directory\n"
+
+
 def test_sentence_transformers_directories_embed(inspect):
     out = inspect(CASES / "sentence-bert-mean")
     assert "\ntasks: embed\n" in out

@@ -188,6 +188,19 @@ def test_a_value_out_of_bounds_is_named_with_its_path_and_itself(path, value):
     assert message.endswith(f"(is {value!r})")
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("training.freeze", "encoder/*", "training.freeze: should be a list, [...] (is 'encoder/*')"),
+        ("data.train", {"tsv": "a"}, "data.train: should be a list, [...] (is {'tsv': 'a'})"),
+        ("training.optimizer", "lion", "training.optimizer: should be a table (is 'lion')"),
+        ("training", 5, "training: should be a table (is 5)"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_the_words_of_toml(path, value, words):
+    assert words in complaint(with_key(path, value))
+
+
 def test_several_complaints_come_in_one_line():
     message = complaint(MINIMAL | {"seed": -1, "model": {"heads": 0}})
     assert "seed: " in message
@@ -208,8 +221,13 @@ def test_a_missing_table_is_named(name):
         ("data", {"train": [{"tsv": "a", "jsonl": "b"}]}, "data.train.0: a corpus is either"),
         ("data", {"train": [{"source": "a"}]}, "data.train.0: source and target belong together"),
         ("training", {}, "training: training needs a budget"),
-        ("training.schedule", {"name": "cosine"}, "training.schedule: schedule.peak is given"),
-        ("training.schedule", {"peak": 0.1}, "training.schedule: schedule.peak is given"),
+        ("training.schedule", {"name": "cosine"}, "training.schedule: schedule.peak is missing"),
+        ("training.schedule", {"peak": 0.1}, "schedule.peak cannot stand beside paper, which derives its own"),
+        (
+            "training",
+            {"steps": 9, "schedule": {"name": "cosine", "peak": 1e-3, "final": 2e-3}},
+            "schedule.final must be at most schedule.peak (0.001), but is 0.002",
+        ),
         ("training.schedule", {"warmup_steps": 0}, "training.schedule: schedule.warmup_steps must be at least 1"),
         (
             "training",

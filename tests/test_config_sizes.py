@@ -53,7 +53,7 @@ def test_what_the_run_file_says_wins_key_by_key() -> None:
 def test_another_schedule_brings_its_own_rates() -> None:
     schedule = run_of("translate", "small", training={"steps": 9, "schedule": {"name": "paper"}}).training.schedule
     assert (schedule.name, schedule.peak, schedule.warmup_steps) == ("paper", None, 4000)
-    with pytest.raises(ConfigError, match=r"schedule.peak is given for every schedule but paper"):
+    with pytest.raises(ConfigError, match=r"schedule.peak is missing, the highest rate, which cosine needs"):
         run_of("translate", "small", training={"steps": 9, "schedule": {"name": "cosine"}})
 
 

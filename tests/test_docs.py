@@ -3,15 +3,19 @@ somewhere. Nothing is trained here."""
 
 import re
 import shlex
+import tomllib
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from regard.cli import app
 from regard.commands.sweep import combine
-from regard.config import load_run
+from regard.config import OptimizerConfig, ScheduleConfig, load_run, parse_run
+from regard.errors import TrainingInterrupted, WorkerLost
+from regard.training.resume import CHANGEABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -46,6 +50,36 @@ def test_commands_are_found_on_the_pages_and_a_wrong_one_is_seen() -> None:
     assert len(SHOWN) > 20
     with pytest.raises(AssertionError):
         test_a_command_on_a_page_has_its_verb_its_options_and_a_run_that_is_one(["regard", "train", "x", "--nonsense"])
+
+
+RUN_FILES = [
+    pytest.param(text, id=f"{page.stem}: {number}")
+    for page in PAGES
+    for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    if text.startswith("task = ")
+]
+
+
+@pytest.mark.parametrize("text", RUN_FILES)
+def test_a_run_file_on_a_page_is_one(text: str) -> None:
+    values = tomllib.loads(text)
+    for table, least in (("data", {"train": [{"jsonl": "a"}]}), ("training", {"steps": 1})):
+        values.setdefault(table, least)  # a page shows what it is about
+    assert parse_run(values).task == values["task"]
+
+
+def test_the_page_on_training_names_what_may_change_and_every_optimizer_schedule_and_exit_code() -> None:
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    paragraph = next(part for part in page.split("\n\n") if part.startswith("These keys may change"))
+    named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", paragraph))
+    assert named == CHANGEABLE
+    rows = {
+        name for row in re.findall(r"^\| ([^|]*)\|", page, re.MULTILINE) for name in re.findall(r"`([a-z_]+)`", row)
+    }
+    kinds = (OptimizerConfig, ScheduleConfig)
+    assert {name for kind in kinds for name in get_args(kind.model_fields["name"].annotation)} <= rows
+    for error in (TrainingInterrupted, WorkerLost):
+        assert f"exit code {error.exit_code}" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

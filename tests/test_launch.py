@@ -57,6 +57,16 @@ def test_the_first_that_fails_is_named_and_the_others_are_ended(
     assert lost.value.exit_code == 1
 
 
+def test_a_mistake_of_the_run_file_is_to_be_put_right_and_not_gone_on_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bodies(monkeypatch, *["import sys; sys.exit(2)"] * 2)
+    told = r"worker 0 of 2 ended by exit code 2 \(see above\), so all were stopped; put that right, and give the same"
+    with pytest.raises(WorkerLost, match=told) as lost:
+        launch.train_here(["run.toml"], tmp_path, 2)
+    assert lost.value.exit_code == 2
+
+
 def test_one_that_was_killed_is_named_rather_than_those_that_lost_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -106,11 +106,20 @@ def test_the_table_is_sorted_by_the_best_validation_and_a_failure_is_passed_over
         ("3", 3.0, 20),
         ("13", None, None),
     ]
-    assert [row["state"] for row in rows] == ["done", "done", "not begun"]
+    assert [row["state"] for row in rows] == ["done", "done", "failed"]
     assert main(command[:-1]) == 1
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["seed", "loss", "at", "step", "steps", "state", "directory"]
     assert table[1].split()[:5] == ["2", "2", "20", "30", "done"]
+
+
+def test_a_run_whose_batch_was_left_to_the_memory_is_done_with_the_size_that_was_found(run_file: Path) -> None:
+    sets = ["seed=1,2", "training.batch_tokens=auto"]
+    first, second = combine(run_file, run_file.parent / "out", sets)
+    training = first.run.training
+    found = first.run.model_copy(update={"training": training.model_copy(update={"batch_tokens": 2048})})
+    finish(first.directory, [1.0], first._replace(run=found))
+    assert [is_done(first), is_done(second), is_done(first._replace(run=second.run))] == [True, False, False]
 
 
 def test_the_same_command_trains_only_what_is_not_done(run_file: Path, trained: list[str]) -> None:

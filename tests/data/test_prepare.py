@@ -238,6 +238,12 @@ def test_weights_repeat_a_corpus_or_take_a_fixed_part_of_it(tmp_path):
     assert dropped == {"left out by the weight of its corpus": 100 - len(part)}
 
 
+def test_weights_that_leave_nothing_are_named_as_the_reason(tmp_path):
+    few = write_tsv(tmp_path / "few.tsv", pairs(5))
+    with pytest.raises(DataError, match=r"the train corpus is empty: dropped 5: left out by the weight of its corpus"):
+        prepare(run_of(tmp_path, train=[{**few, "weight": 1e-9}]), tmp_path / "data")
+
+
 def test_a_limit_keeps_so_many_examples_to_train_on_and_all_else_as_it_is(tmp_path):
     whole = prepare(run_of(tmp_path), tmp_path / "whole")
     found = {n: prepare(run_of(tmp_path, limit=n), tmp_path / f"{n}") for n in (7, 60, 400)}

@@ -9,6 +9,7 @@ import pytest
 
 from regard.cli import main
 from regard.commands.plot import read_runs
+from regard.config.tasks import TASKS
 from regard.errors import ConfigError, DataError
 from regard.explain.comparison import Comparison, best_of, render
 from regard.explain.curves import Curves, Point
@@ -38,6 +39,14 @@ def test_each_value_that_a_run_has_logged_has_a_chart_with_a_line_for_each_run(t
     ]
     found = re.findall(r'<script type="application/json">(.*?)</script>', render(comparison))
     assert [len(json.loads(data)["lines"]) for data in found] == [2] * 4
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_whatever_a_run_may_be_kept_for_has_a_chart(tmp_path: Path, task: str) -> None:
+    scores = dict.fromkeys(TASKS[task].scores, 0.5)
+    comparison = read_runs([a_run(tmp_path / "a", [3.0], **scores)])
+    of_validation = [chart for chart in comparison.charts if chart.lines[0].points == (Point(10, 0.5),)]
+    assert len(of_validation) == len(scores)
 
 
 def test_the_table_has_the_best_run_first_by_the_score_that_the_runs_are_kept_for(tmp_path: Path) -> None:

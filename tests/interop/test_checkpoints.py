@@ -1,15 +1,19 @@
+import errno
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import regard
 from regard.errors import CheckpointError, ConfigError, InputError
+from regard.interop import directory
 from regard.interop.checkpoints import assign_weights, weights_of
 from regard.models.catalog import spec
 from regard.models.forms import build_model
@@ -52,6 +56,22 @@ def test_save_load_save_is_byte_identical_and_the_logits_are_equal(order, tmp_pa
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     np.testing.assert_array_equal(model(BATCH).logits, again(BATCH).logits)
     assert again.spec == model.spec
+
+
+def test_whoever_may_read_the_config_may_read_the_weights(saved):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in saved.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_a_disk_that_is_too_full_for_the_weights_is_an_error_of_the_system_like_any_other(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(directory, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        regard.save_model(fresh(), tmp_path / "model")
+    assert (caught.value.errno, Path(caught.value.filename).name) == (errno.ENOSPC, "model.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_post_norm_is_marian_and_pre_norm_is_pegasus(tmp_path):

@@ -1,7 +1,10 @@
+import inspect
+
 import pytest
 
 from regard.errors import ConfigError
 from regard.interop.checkpoints import load_model, save_model
+from regard.models import vaswani
 from regard.models.catalog import PRESETS, spec
 from regard.models.forms import build_model
 from regard.models.presets import PRESETS as FAMILY_PRESETS
@@ -51,3 +54,20 @@ def test_a_key_that_the_family_does_not_have_is_refused_by_name():
 def test_a_head_that_the_family_does_not_have_is_refused_by_name():
     with pytest.raises(ConfigError, match="'gpt2-tiny' is of the family gpt2, which has no token_class head"):
         preset_spec("gpt2-tiny", VOCABULARY, "token_class", labels=2)
+
+
+@pytest.mark.parametrize("key", ["depth", "patch_size", "image_size"])
+def test_a_key_that_the_original_transformer_does_not_have_is_refused_by_name(key):
+    with pytest.raises(ConfigError, match=rf"model\.{key} is no key of tiny: it has width, heads"):
+        spec("tiny", vocab_size=64, pad_id=63, eos_id=0, **{key: 2})
+
+
+def test_the_keys_of_the_original_transformer_are_what_it_takes():
+    taken = set(inspect.signature(vaswani.preset).parameters) - {"vocab_size", "tokens"}
+    assert set(vaswani.KEYS) == taken
+
+
+@pytest.mark.parametrize("name", ["tiny", "gpt2-tiny", "bert-tiny", "vit-mini", "vit-gpt2-tiny", "whisper-mini"])
+def test_heads_that_do_not_share_the_width_are_refused_in_the_words_of_a_run_file(name):
+    with pytest.raises(ConfigError, match=r"^model: (the )?width.* must be a multiple of (the )?heads \(7\)"):
+        spec(name, vocab_size=64, pad_id=63, eos_id=0, heads=7)

@@ -60,6 +60,14 @@ def test_a_size_above_the_largest_is_neither_tried_nor_suggested() -> None:
     assert found.suggested == 2048 + 64 * 14
 
 
+def test_where_one_batch_holds_all_of_the_data_no_larger_one_is_tried_or_suggested() -> None:
+    grows = linear(0, 1)
+    found = search(lambda size: grows(size)._replace(whole=size >= 2048), "batch_tokens", 10**12, 65_536)
+    assert [trial.size for trial in found.trials] == [512, 1024, 2048]
+    assert found.suggested == 2048
+    assert found.ended == "one batch of 2,048 holds all of the training data"
+
+
 def test_the_fullest_batch_is_the_one_measured() -> None:
     class Three:
         def epoch_length(self, epoch: int) -> int:

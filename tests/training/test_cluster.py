@@ -163,5 +163,10 @@ def test_a_lost_worker_is_one_line_and_a_fault_of_ones_own_stays_what_it_is() ->
     with pytest.raises(WorkerLost, match=told) as lost, cluster.watched("regard train x"):
         raise tf.errors.UnavailableError(None, None, said)
     assert lost.value.exit_code == 69
+    advice = "The error could be from a previous operation. Restart your program to reset."
+    said = f"Collective ops is aborted by: Socket closed\n{advice}\n\t [[{{{{node x}}}}]]"
+    told = "lost another: Collective ops is aborted by: Socket closed;"
+    with pytest.raises(WorkerLost, match=told), cluster.watched("regard train x"):
+        raise tf.errors.UnavailableError(None, None, said)
     with pytest.raises(tf.errors.InvalidArgumentError), cluster.watched("regard train x"):
         raise tf.errors.InvalidArgumentError(None, None, "a shape")

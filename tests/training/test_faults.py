@@ -200,11 +200,16 @@ def test_data_that_come_out_otherwise_are_refused_and_nothing_of_the_run_is_touc
     with pytest.raises(TrainingInterrupted):
         train(run, place, stop=at_call(5), console=quiet())
     (place / "data" / "train-00000.tokens.npy").unlink()
+    before = (tmp_path / "own.tsv").read_text("utf-8")
     with (tmp_path / "own.tsv").open("a") as file:
         file.write("two dog\tzwei Hund\n")
-    with pytest.raises(CheckpointError, match=r"step-00000003 was trained on other data \(content hash"):
-        train(run, place, console=quiet())
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"step-00000003 was trained on other data \(content hash"):
+            train(run, place, console=quiet())
     assert complete(place)[-1] == "step-00000003"
+    (tmp_path / "own.tsv").write_text(before, "utf-8")  # "bring the data back", as the complaint bids
+    with pytest.raises(TrainingInterrupted, match="stopped at step 3"):
+        train(run, place, stop=lambda: True, console=quiet())
 
 
 def test_a_checkpoint_that_lacks_a_file_is_named_and_the_one_before_is_taken(

@@ -82,6 +82,33 @@ def test_more_steps_are_fine_where_the_schedule_does_not_know_the_last_one() -> 
     assert refuse_another_run(before.model_dump(mode="json"), longer, Path("c")) is None
 
 
+def test_how_texts_are_searched_for_may_not_change_where_the_best_is_told_by_them() -> None:
+    before = run(training__best="bleu")
+    with pytest.raises(ConfigError, match=r"decoding\.num_beams cannot change .*: it was 4 for c, but is 1;"):
+        refuse_another_run(
+            before.model_dump(mode="json"), run(training__best="bleu", decoding={"num_beams": 1}), Path("c")
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training__optimizer": {"name": "lion"}}, 'training.optimizer.name cannot change .* was "adam" .* is "lion"'),
+        ({"task": "summarise"}, 'task cannot change .* was "translate" for c, but is "summarise"'),
+        (
+            {"data__train": [{"tsv": "b.tsv"}]},
+            r'was \[{ tsv = "a.tsv", weight = 1.0 }\] for c, but is \[{ tsv = "b.tsv", ',
+        ),
+        ({"training__ema": 0.9}, r"training\.ema cannot change .* it was not set for c, but is 0\.9;"),
+    ],
+)
+def test_the_key_that_was_changed_is_named_and_its_values_are_those_of_a_run_file(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        refuse_another_run(saved(), run(**changes), Path("c"))
+
+
 def test_every_key_that_may_change_is_a_key_of_the_run_file() -> None:
     for path in CHANGEABLE:
         section, key = path.split(".")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.config import ScheduleConfig
-from regard.training.schedule import learning_rate
+from regard.training.schedule import learning_rate, never_at_its_peak
 
 STEPS = st.integers(1, 10**6)
 WARMUPS = st.integers(1, 10**4)
@@ -92,6 +92,18 @@ def test_wsd_is_level_until_the_last_steps_and_falls_with_their_root() -> None:
     found = [rate(step, **settings) for step in (5, 10, 50, 84, 88, 93, 100, 101, 999)]
     falling = [0.2 + 0.8 * (1 - root) for root in (0.5, 0.75, 1, 1, 1)]
     assert found == pytest.approx([0.5, 1, 1, 1, *falling])
+
+
+def test_a_run_that_ends_within_its_warm_up_is_told_so() -> None:
+    cosine = ScheduleConfig.model_validate({"name": "cosine", "peak": 1.0})
+    assert never_at_its_peak(cosine, 500) == (
+        "the learning rate rises to the end: schedule.warmup_steps is 4,000, but training.steps is 500; set it lower, "
+        "or train for longer"
+    )
+    assert never_at_its_peak(cosine, 4000) is not None
+    assert never_at_its_peak(cosine, 4001) is None
+    assert never_at_its_peak(cosine, None) is None
+    assert never_at_its_peak(cosine.model_copy(update={"warmup_steps": 0}), 1) is None
 
 
 def test_what_only_one_schedule_reads_is_refused_for_the_others_and_asked_for_where_needed() -> None:

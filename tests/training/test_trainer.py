@@ -18,6 +18,7 @@ from regard.errors import CheckpointError, ConfigError, RegardError, TrainingInt
 from regard.interop.checkpoints import load_model
 from regard.training.checkpoint import CheckpointStore
 from regard.training.lock import locked
+from regard.training.rate_finder import find_rate
 from regard.training.trainer import TrainingResult, train
 
 sys.path.append(str(Path(__file__).parent))
@@ -40,6 +41,8 @@ def test_a_run_leaves_its_log_its_checkpoints_and_a_model_behind(
     files = {path.name for path in (undisturbed / "checkpoints" / "step-00000012").iterdir()}
     assert files >= {"model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "regard.json"}
     assert files >= {"training_state.safetensors", "state.json", "manifest.json"}
+    every = {path.stat().st_mode for path in undisturbed.glob("checkpoints/*/*")}
+    assert len(every) == 1, "whoever may read one file may read them all"
 
 
 def test_the_model_handed_over_is_the_mean_of_the_last_checkpoints_and_loads(undisturbed: Path) -> None:
@@ -155,6 +158,23 @@ def test_positions_that_are_no_multiple_of_a_batch_s_step_are_enough(
     values["data"]["max_tokens"] = values["model"]["max_positions"] = 50
     result = train(parse_run(values), tmp_path / "run", console=quiet())
     assert result.step == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ({"preset": "tinny"}, "unknown preset 'tinny': did you mean tiny"),
+        ({"preset": "tiny", "heads": 3}, "multiple of"),
+    ],
+)
+def test_what_is_no_network_is_refused_before_the_data_are_prepared(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, model: dict[str, Any], complaint: str
+) -> None:
+    run = parse_run({**toy_run().model_dump(exclude_none=True), "model": model})
+    for begin in (train, find_rate):
+        with pytest.raises(ConfigError, match=complaint):
+            begin(run, tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run" / "data").exists()
 
 
 def test_a_second_process_in_the_same_directory_is_refused(

@@ -67,7 +67,7 @@ class Unbuilt:
 def inspect_model(model: str, *, vocab_size: int, weights: bool) -> None:
     """Print the tables of a checkpoint, wherever `regard.load` finds it, or of a preset; a run file in full."""
     console = table_console()
-    if Path(model).suffix == ".toml" and Path(model).is_file():
+    if Path(model).suffix == ".toml" and not Path(model).is_dir():
         print(to_toml(load_run(model)), end="")
     elif model in PRESETS and not Path(model).exists():
         preset = spec(model, vocab_size=vocab_size, pad_id=vocab_size - 1, eos_id=0)

@@ -200,10 +200,14 @@ def _raise_for(ending: Ending | None, workers: int, directory: Path, command: st
     if ending.code == _INTERRUPTED:
         raise TrainingInterrupted(f"all {workers} workers stopped and saved; go on with: {command}")
     how = f"exit code {ending.code}" if ending.code > 0 else signal.Signals(-ending.code).name
-    where = "above" if ending.worker == 0 else f"in {log_of(directory, ending.worker)}"
+    where = "above" if ending.worker == 0 else log_of(directory, ending.worker)
+    usage = ending.code == ConfigError.exit_code
+    way_out = (
+        "put that right, and give the same command" if usage else f"go on from the last checkpoint with: {command}"
+    )
     lost = WorkerLost(
         f"worker {ending.worker} of {workers} ended by {how} ({what_it_said(directory, ending.worker)}see {where}), "
-        f"so all were stopped; go on from the last checkpoint with: {command}"
+        f"so all were stopped; {way_out}"
     )
     # What is wrong with the run is wrong with it here, too: a usage error stays one.
     lost.exit_code = ending.code if ending.code > 0 else lost.exit_code
@@ -216,5 +220,3 @@ def what_it_said(directory: Path, worker: int) -> str:
         return ""
     lines = log_of(directory, worker).read_text("utf-8", errors="replace").strip().splitlines()
     return f"{lines[-1]!r}, " if lines else ""
-
-

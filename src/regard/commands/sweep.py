@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from regard.commands.text import table_console
 from regard.config import RunConfig, load_run, to_toml
+from regard.config.tasks import batch_key
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.explain.comparison import LOWER_IS_BETTER, best_of
 from regard.explain.curves import Curves
@@ -40,7 +42,7 @@ class Outcome(NamedTuple):
 
     values: dict[str, str]
     directory: str
-    state: str  # "done", "failed", or "not begun"
+    state: str  # "done" or "failed"
     score: float | None  # the best on validation
     step: float | None  # of that score
     last_step: int | None
@@ -117,17 +119,30 @@ def is_done(combination: Combination) -> bool:
     """Whether its directory holds the finished training of this very run."""
     directory = combination.directory
     try:
-        same = (directory / "run.toml").read_text("utf-8") == to_toml(combination.run)
+        text = (directory / "run.toml").read_text("utf-8")
+        same = text == to_toml(_settled_as(combination.run, text))
         return same and (directory / "model").is_dir() and _last_record(directory).get("kind") == "final"
     except OSError:
         return False
+
+
+def _settled_as(run: RunConfig, begun: str) -> RunConfig:
+    """The run with the batch size that its directory's run.toml found, where it leaves that to the memory."""
+    key = batch_key(run.task)
+    try:
+        size = tomllib.loads(begun)["training"][key]
+    except (ValueError, KeyError, TypeError):
+        return run
+    if getattr(run.training, key) != "auto":
+        return run
+    return run.model_copy(update={"training": run.training.model_copy(update={key: size})})
 
 
 def outcome(combination: Combination) -> Outcome:
     """The best validation score in the log of a run, as far as it has come."""
     directory, key = combination.directory, combination.run.training.best
     if not (directory / "metrics.jsonl").is_file():
-        return Outcome(combination.values, str(directory), "not begun", None, None, None)
+        return Outcome(combination.values, str(directory), "failed", None, None, None)
     curves = Curves.from_metrics(directory / "metrics.jsonl")
     points = curves.points("validation", key)
     best = best_of(points, key)

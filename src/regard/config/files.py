@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from regard.config.run import RunConfig
 from regard.errors import ConfigError
 
+# What pydantic calls by the names of Python's types, in TOML's.
+_KINDS = {"tuple_type": "a list, [...]", "model_type": "a table", "dict_type": "a table"}
+
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run file and apply `a.b=c` overrides, whose right side is a TOML value or a bare string."""
@@ -64,8 +67,10 @@ def _explain(entry: Any) -> str:
         return f"unknown key {path}: {hint}"
     if entry["type"] == "missing":
         return f"{path} is missing"
-    message = entry["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    shown = "" if isinstance(entry["input"], dict) else f" (is {entry['input']!r})"
+    kind = _KINDS.get(entry["type"])
+    message = f"should be {kind}" if kind else entry["msg"]
+    message = message.removeprefix("Value error, ").replace("Input should", "should")
+    shown = "" if isinstance(entry["input"], dict) and not kind else f" (is {entry['input']!r})"
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 
@@ -86,7 +91,7 @@ def to_toml(run: RunConfig) -> str:
 
 
 def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    lines = [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [f"{key} = {toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
     if path and lines:
         lines.insert(0, f"\n[{'.'.join(path)}]")
     for key, value in table.items():
@@ -95,15 +100,18 @@ def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """One value as TOML has it; what is None inside it is left out, as TOML has no word for that."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + "".join(_toml_character(character) for character in value) + '"'
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
+        return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(entry)}" for key, entry in value.items()) + " }"
+        return (
+            "{ " + ", ".join(f"{key} = {toml_value(entry)}" for key, entry in value.items() if entry is not None) + " }"
+        )
     return repr(value)
 
 

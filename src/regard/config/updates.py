@@ -97,14 +97,21 @@ class ScheduleConfig(Section):
 
     @model_validator(mode="after")
     def _peak_where_needed(self) -> Self:
-        if (self.name == "paper") != (self.peak is None):
-            raise ValueError("schedule.peak is given for every schedule but paper, which derives it from the width")
+        if self.name == "paper" and self.peak is not None:
+            raise ValueError(
+                f"schedule.peak cannot stand beside paper, which derives its own from the width, but is {self.peak:g}: "
+                "leave it out, or name another schedule"
+            )
+        if self.name != "paper" and self.peak is None:
+            raise ValueError(f"schedule.peak is missing, the highest rate, which {self.name} needs")
         if self.name in ("paper", "inverse_sqrt") and self.warmup_steps < 1:
             raise ValueError(f"schedule.warmup_steps must be at least 1 for {self.name}, but is 0")
         if self.final and not (self.ends or self.name == "restarts"):
             raise ValueError(
                 f"schedule.final is for cosine, linear, restarts and wsd, but schedule.name is {self.name!r}"
             )
+        if self.peak is not None and self.final > self.peak:
+            raise ValueError(f"schedule.final must be at most schedule.peak ({self.peak:g}), but is {self.final:g}")
         return self
 
     @model_validator(mode="after")

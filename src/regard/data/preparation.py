@@ -158,7 +158,7 @@ class Preparation:
         if sample is not None or split_validation or self.objective.named:
             report = DropReport()
             with self.narrator.counting("reading") as advance:
-                stream = _counted(self._examples("train", report), advance)
+                stream = _counted(self._weighed("train", report), advance)
                 found = survey(stream, sample, split_validation=split_validation)
             if not found.pairs:
                 raise _empty("train", report)
@@ -216,11 +216,16 @@ class Preparation:
         yield from limited(self._kept(split, found, report), self.data.limit if split == "train" else None, report)
 
     def _kept(self, split: str, found: Survey, report: DropReport) -> Iterator[Located]:
-        for located in self._examples(split, report):
-            if not located.copies:
-                report.add("left out by the weight of its corpus", located.place)
-            elif split != "train" or not in_validation(located.example.key, found.below):
+        for located in self._weighed(split, report):
+            if split != "train" or not in_validation(located.example.key, found.below):
                 yield located
+
+    def _weighed(self, split: str, report: DropReport) -> Iterator[Located]:
+        for located in self._examples(split, report):
+            if located.copies:
+                yield located
+            else:
+                report.add("left out by the weight of its corpus", located.place)
 
     def _encode(self, split: str, found: Survey, tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, str]]:
         """Write the shards of a split; -> its entry in the manifest, and the hashes of its files."""

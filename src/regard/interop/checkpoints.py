@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
 
 from regard.decoding.options import GENERATION_CONFIG_KEYS
 from regard.errors import CheckpointError, ConfigError
@@ -24,7 +23,16 @@ from regard.interop.accounting import Named, account
 from regard.interop.arrays import empty, taken_over
 from regard.interop.companions import write_companions
 from regard.interop.described import described
-from regard.interop.directory import CONFIG, GENERATION, REGARD, WEIGHTS, read_json, replacing, write_json
+from regard.interop.directory import (
+    CONFIG,
+    GENERATION,
+    REGARD,
+    WEIGHTS,
+    read_json,
+    replacing,
+    write_json,
+    write_tensors,
+)
 from regard.interop.generation_defaults import generation_options
 from regard.interop.opening import StoredWeights, open_checkpoint
 from regard.models.catalog import family
@@ -183,7 +191,7 @@ def write_model(
     _check_said_in_full(model.spec, config, _Written(tensors))
     config = _with_kept(config, model.kept_config)
     write_json(directory, CONFIG, {**config, "dtype": _weight_dtype(model)})
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(tensors, directory / WEIGHTS, {"format": "pt"})
     if model.spec.output.kind == "language":
         defaults = model.generation_options.to_generation_config()
         own = {"decoder_start_token_id": model.spec.tokens.decoder_start, "bos_token_id": model.spec.tokens.bos}

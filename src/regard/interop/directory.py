@@ -1,15 +1,21 @@
 """The files of a Hugging Face directory: read with suspicion, written whole or not at all."""
 
 import ctypes
+import errno
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from regard.errors import CheckpointError
 
@@ -44,6 +50,19 @@ def read_json(directory: Path, name: str, required: bool = False) -> dict[str, A
 
 def write_json(directory: Path, name: str, values: dict[str, Any] | list[Any]) -> None:
     (directory / name).write_text(json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+
+
+def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file that whoever may read its neighbours may read; OSError where it cannot be written."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes its file anew, for its owner alone
+    try:
+        save_file(dict(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        said = re.search(r"os error (\d+)", str(error))
+        number = int(said[1]) if said else errno.EIO
+        raise OSError(number, os.strerror(number) if said else str(error), str(path)) from error
+    path.chmod(stat.S_IMODE(mode))
 
 
 @contextmanager

@@ -65,5 +65,8 @@ def spec(preset: str, *, vocab_size: int, pad_id: int, eos_id: int, **overrides:
     if preset in presets.PRESETS:
         vocabulary = presets.Vocabulary(vocab_size, pad_id, eos_id)
         return presets.preset_spec(preset, vocabulary, **overrides)
+    unknown = next((key for key in overrides if key not in vaswani.KEYS), None)
+    if unknown is not None:
+        raise ConfigError(f"model.{unknown} is no key of {preset}: it has {', '.join(vaswani.KEYS)}")
     tokens = TokenIds(pad=pad_id, eos=eos_id, decoder_start=pad_id)
     return vaswani.preset(vocab_size=vocab_size, tokens=tokens, **{**vaswani.PRESETS[preset], **overrides})

@@ -27,6 +27,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "base": {"width": 512, "heads": 8, "ffn_width": 2048, "encoder_depth": 6, "decoder_depth": 6, "dropout": 0.1},
     "big": {"width": 1024, "heads": 16, "ffn_width": 4096, "encoder_depth": 6, "decoder_depth": 6, "dropout": 0.3},
 }
+# What a run file may set beside a preset.
+KEYS = (
+    *("width", "heads", "ffn_width", "encoder_depth", "decoder_depth", "dropout", "attention_dropout"),
+    *("activation_dropout", "activation", "norm_order", "max_positions"),
+)
 
 
 def preset(

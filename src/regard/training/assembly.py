@@ -19,7 +19,7 @@ from regard.models.forms import Transformer
 from regard.training.checkpoint import CheckpointStore
 from regard.training.cluster import ALONE, Cluster
 from regard.training.lock import locked
-from regard.training.network import batch_keys, network
+from regard.training.network import batch_keys, network, refuse_no_network
 from regard.training.optimizer import model_optimizer
 from regard.training.precision import resolve_dtype
 from regard.training.rematerialisation import recompute_layers
@@ -38,6 +38,7 @@ class Rehearsal(NamedTuple):
 def rehearsal(run: RunConfig, directory: Path, console: Console) -> Rehearsal:
     """The run's fresh network, seeded, and its data, which are prepared under the run directory if that is not done;
     nothing else in it is written or read."""
+    refuse_no_network(run)
     with locked(directory):
         begun = bool(CheckpointStore(directory / "checkpoints").complete())
         progress = console.is_terminal

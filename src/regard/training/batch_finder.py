@@ -43,6 +43,7 @@ class Trial(NamedTuple):
     peak: int  # bytes that the process had held at most after it
     seconds: float  # of the step, its graph built before
     per_second: float  # tokens and padding; images, or recordings
+    whole: bool = False  # the batch held all of the data: a larger size makes no larger one
 
 
 class Finding(NamedTuple):
@@ -98,7 +99,7 @@ def tried(step: TrainStep, batches: Batches, key: str, size: int, accumulation: 
         step.read()  # waits for it
     seconds = time.monotonic() - began
     many = places if key == "batch_tokens" else len(batch["labels"])
-    return Trial(size, peak_memory(), seconds, accumulation * many / seconds)
+    return Trial(size, peak_memory(), seconds, accumulation * many / seconds, batches.epoch_length(0) == 1)
 
 
 def _fullest(batches: Batches) -> tuple[Batch, int]:
@@ -120,6 +121,8 @@ def search(trial: Callable[[int], Trial], key: str, memory: int, largest: int) -
         trials.append(trial(size))
         if trials[-1].peak > memory:
             ended = f"{size:,} did not fit"
+        elif trials[-1].whole:
+            ended = f"one batch of {size:,} holds all of the training data"
         elif expected(trials, 2 * size) > memory:
             ended = f"{2 * size:,} would not fit"
         elif 2 * size > largest:
@@ -137,11 +140,14 @@ def expected(trials: list[Trial], size: int) -> float:
 
 
 def suggest(trials: list[Trial], key: str, memory: int, largest: int) -> int | None:
-    """The largest size within the memory, by the trials and the line through the last two, at most twice the last."""
+    """The largest size within the memory, by the trials and the line through the last two, at most twice the last; the
+    last itself where that is a batch of all there is."""
     fitting = [trial for trial in trials if trial.peak <= memory]
     if not fitting:
         return None
     last = fitting[-1].size
+    if fitting[-1].whole:
+        return last
     bound = trials[-1].size if trials[-1].peak > memory else min(2 * last, largest + 1)
     sizes = range(last, bound, SIZES[key].step)
     return max((size for size in sizes if expected(trials, size) <= memory), default=last)

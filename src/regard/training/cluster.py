@@ -26,6 +26,7 @@ from regard.errors import ConfigError, WorkerLost
 
 _BETWEEN_AGREEMENTS = 0.2  # seconds, about: so long may a signal wait for the step after which all stop
 _MOST_STEPS_BETWEEN = 100
+_SAYS_NOTHING = "The error could be from a previous operation"  # TensorFlow's last line of some errors
 _SEEDS_APART = 0x9E3779B1  # 2**32 over the golden ratio
 # What TensorFlow raises where a collective operation has lost a worker, or was aborted for it.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
@@ -219,5 +220,5 @@ def _gist(error: Exception) -> str:
     """Which tasks are said to be gone, or else the last thing that is said and is no place in the graph."""
     lines = [line.strip() for line in str(error).splitlines()]
     lost = [line for line in lines if line.startswith("/job:")]
-    said = [line for line in lines if line and not line.startswith("[[")]
+    said = [line for line in lines if line and not line.startswith(("[[", _SAYS_NOTHING))]
     return ", ".join(dict.fromkeys(lost)) or (said[-1] if said else type(error).__name__)

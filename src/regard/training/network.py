@@ -85,6 +85,14 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     return model
 
 
+def refuse_no_network(run: RunConfig) -> None:
+    """Raise ConfigError where a preset of texts, and what stands beside it, are no network whatever the data are: to be
+    told before these are prepared, which can take hours."""
+    if run.model.from_ is None and run.task not in (*IMAGE_TASKS, *SOUND_TASKS):
+        ids = {"vocab_size": run.tokenizer.vocab_size, "pad_id": 0, "eos_id": 1}  # whatever they will be
+        translator_spec(run.model.preset or "", **ids, **run.model.overrides())
+
+
 def wanted_head(run: RunConfig, names: Sequence[str]) -> WantedHead:
     """What the task of a run needs; names: the labels of its data, where it has labels."""
     if run.task == "classify":

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from regard.config import RunConfig
+from regard.config.files import toml_value
+from regard.config.tasks import TASKS
 from regard.errors import CheckpointError, ConfigError
 
 # These change how long, how often reported, how much kept, when to give up: never what a step computes.
@@ -31,18 +33,24 @@ CHANGEABLE = frozenset(
         "decoding.max_new_tokens",
     }
 )
+_BRINGS_OTHERS = ("task", "size", "training.optimizer.name", "training.schedule.name")  # their defaults, say
 
 
 def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path) -> None:
-    """Raise ConfigError for the first key that differs from the checkpoint's run and may not."""
+    """Raise ConfigError for the first key that differs from the checkpoint's run and may not: one that brings others
+    with it before those."""
     before, now = _flat(_completed(saved)), _flat(run.model_dump(mode="json"))
-    fixed = CHANGEABLE - _bound_to_the_schedule(run) - _bound_to_the_average(before, now)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and key not in fixed:
+    free = CHANGEABLE - _bound_to_the_schedule(run) - _bound_to_the_average(before, now) - _bound_to_the_search(run)
+    for key in sorted(before.keys() | now.keys(), key=lambda key: (key not in _BRINGS_OTHERS, key)):
+        if before.get(key) != now.get(key) and key not in free:
             raise ConfigError(
-                f"{key} cannot change when a run goes on: it was {before.get(key)!r} for {checkpoint}, "
-                f"but is {now.get(key)!r}; set it back, or train in a new directory"
+                f"{key} cannot change when a run goes on: it {_said('was', before.get(key))} for {checkpoint}, "
+                f"but {_said('is', now.get(key))}; set it back, or train in a new directory"
             )
+
+
+def _said(verb: str, value: Any) -> str:
+    return f"{verb} {'not set' if value is None else toml_value(value)}"
 
 
 def refuse_other_data(saved_hash: str, content_hash: str, checkpoint: Path) -> None:
@@ -71,6 +79,12 @@ def _bound_to_the_average(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """Scores of the weights and scores of their moving average do not compare."""
     key = "training.average"
     return frozenset({key} if "ema" in (before.get(key), now.get(key)) else ())
+
+
+def _bound_to_the_search(run: RunConfig) -> frozenset[str]:
+    """Scores of texts that were searched for otherwise do not compare."""
+    searched = run.training.best != "loss" and "decoding" in TASKS[run.task].keys
+    return frozenset(key for key in CHANGEABLE if key.startswith("decoding.")) if searched else frozenset()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

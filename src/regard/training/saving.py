@@ -5,8 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from safetensors import SafetensorError
-
 from regard.config import RunConfig
 from regard.data.shards import PreparedData
 from regard.errors import CheckpointError
@@ -98,7 +96,7 @@ class Saver:
         (step, written), self._pending = self._pending, None
         try:
             written.result()
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             self._failures += 1
             complaint = f"the checkpoint of step {step} could not be written: {error}"
             if self._failures == _MOST_FAILURES:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 import regard
 from regard.data.batching import Position
 from regard.errors import CheckpointError
 from regard.interop.checkpoints import assign_weights, values_of
-from regard.interop.directory import WEIGHTS, read_json, write_json
+from regard.interop.directory import WEIGHTS, read_json, write_json, write_tensors
 from regard.training.checkpoint import STATE, Entry
 from regard.training.step import TrainStep
 
@@ -122,7 +122,7 @@ def not_finite(step: TrainStep) -> str | None:
 
 def write_state(directory: Path, taken: Snapshot, facts: Mapping[str, Any]) -> None:
     """Write training_state.safetensors and state.json; `facts` are what else state.json says."""
-    save_file(taken.tensors, directory / TENSORS)
+    write_tensors(taken.tensors, directory / TENSORS)
     write_json(directory, STATE, {"state": asdict(taken.state), **facts})
 
 

@@ -13,10 +13,11 @@ import tensorflow as tf
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
+from regard.data.fingerprint import reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
 from regard.data.packing import PackedBatches
-from regard.data.prepare import open_or_prepare
+from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData, write_file
 from regard.errors import ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
@@ -29,12 +30,13 @@ from regard.training.cluster import Cluster, join_cluster
 from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
-from regard.training.network import network
+from regard.training.network import network, refuse_no_network
 from regard.training.optimizer import describe_training
 from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
+from regard.training.schedule import never_at_its_peak
 from regard.training.scoring import scores_of
 from regard.training.signals import StopRequest, stopping_at_once
 from regard.training.starting import brought_by
@@ -105,9 +107,15 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
         refuse_another_run(saved["run"], run, checkpoint)
-    begun, progress = checkpoint is not None, console.is_terminal
-    prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
+    else:
+        refuse_no_network(run)
+    begun, given, progress = checkpoint is not None, brought_by(run), console.is_terminal
+    prepared = open_or_prepare(run, directory / "data", begun=begun, given=given, progress=progress)
     if checkpoint is not None:
+        if prepared.content_hash != saved["data_hash"] and not reads_stdin(run.data):
+            prepared = prepare(
+                run, directory / "data", given=given, progress=progress
+            )  # the corpus may be back as it was
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
@@ -142,6 +150,9 @@ def _train(
         for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
             if line:
                 report.say(line)
+        rising = never_at_its_peak(run.training.schedule, run.training.steps)
+        if rising is not None:
+            report.warn(rising)
         saver.thin_out()
         validator = _validator(run, prepared, objective, step)
         batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
