@@ -14,11 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 pytest.importorskip("openvino")
 from regard.cli import main
+from regard.decoding.draft import Draft
+from regard.decoding.lookahead import Ahead
 from regard.decoding.options import GenerationOptions
 from regard.errors import ConfigError
-from regard.export.openvino_draft import Draft
-from regard.export.openvino_lookahead import Ahead
 from regard.export.openvino_model import load_openvino
+from regard.export.openvino_step import DraftReader
+from regard.interop.checkpoints import load_model
 
 sys.path.append(str(Path(__file__).parents[1] / "tasks"))
 
@@ -119,7 +121,7 @@ def test_a_draft_that_was_wrong_goes_on_as_if_it_had_not_been(draft, name, data)
 
     def fresh(rows):
         helper._decoder.forget()
-        return Draft(helper._decoder, helper.spec, {}, rows, options)
+        return Draft(DraftReader(helper._decoder, {}, helper.spec), helper.spec, rows, options)
 
     texts = [data.draw(st.lists(st.integers(4, 30), min_size=1, max_size=4)) for _ in range(3)]
     rows = [0, 1, 2]
@@ -199,11 +201,15 @@ def test_the_verbs_take_an_assistant(tmp_path, capsys):
     assert capsys.readouterr().out == plain
     assert main([*asked, "--assistant", other]) == 2
     assert "vocabulary" in capsys.readouterr().err
-    assert main(["translate", made, *arguments, "--assistant", made]) == 2
-    assert "assistant is for engine='openvino'" in capsys.readouterr().err
+    asked[asked.index("openvino")] = "tensorflow"
+    assert main([*asked, "--assistant", made, "--num-assistant-tokens", "2"]) == 0
+    assert capsys.readouterr().out == plain
 
 
-def test_tensorflow_says_which_engine_reads_an_assistant():
-    with pytest.raises(ConfigError, match="assistant_model is read by OpenVINO alone"):
-        GenerationOptions().merged(assistant_model=object())
-    assert GenerationOptions().merged(assistant_model=None) == GenerationOptions()
+def test_an_engine_may_guess_for_the_other(draft):
+    batch, name = batch_of([[9, 4, 7, 5]]), "gpt2-language-model"
+    how = {"eos_token_id": (), "max_new_tokens": 12, "assistant_confidence_threshold": 0}
+    ours, theirs = engine(name), load_model(CASES / name)
+    expected = ours.generate(batch, eos_token_id=(), max_new_tokens=12).sequences
+    for model, helper in ((theirs, draft(name, "noisy")), (ours, theirs)):
+        np.testing.assert_array_equal(model.generate(batch, assistant_model=helper, **how).sequences, expected)

@@ -18,10 +18,10 @@ PAD, EOS, VOCABULARY = 22, 0, 23
 def tiny_spec(form: str, norm_order: str = "post", **overrides) -> ModelSpec:
     both = spec(
         "tiny",
-        vocab_size=VOCABULARY,
         pad_id=PAD,
         eos_id=EOS,
         **{
+            "vocab_size": VOCABULARY,
             "width": 12,
             "heads": 3,
             "ffn_width": 20,

@@ -43,6 +43,14 @@ def test_dynamic_rates_are_those_of_a_base_that_grows_with_a_row_beyond_the_trai
         np.testing.assert_allclose(found.sines[row], wanted.sines[0], atol=1e-5)
 
 
+def test_tokens_that_are_read_together_may_each_have_the_rates_of_the_text_that_ends_with_it():
+    spec, places = RotarySpec(100.0, "dynamic", 4.0, 8), np.array([np.arange(6, 12), np.arange(6)], "int32")
+    found = rotation(spec, 6, places, ends=places)
+    for place in range(6):
+        alone = rotation(spec, 6, places[:, place : place + 1])
+        np.testing.assert_allclose(found.sines[:, :, place], alone.sines[:, :, 0], atol=1e-6)
+
+
 def test_padding_does_not_stretch_dynamic_rates():
     sizes = {"hidden_size": 12, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 7}
     config = {"model_type": "llama", "vocab_size": 20, "max_position_embeddings": 3, **sizes}

@@ -66,6 +66,18 @@ def test_writing_a_slot_changes_that_slot_alone(slot):
     np.testing.assert_array_equal(written, expected)
 
 
+@given(st.integers(0, 2), st.integers(1, 3))
+def test_writing_slots_changes_those_alone_and_in_the_buffer_itself(first, count):
+    count = min(count, 4 - first)
+    slots = ops.arange(first, first + count, dtype="int32")
+    buffer, values = random(6, 4, 1, 3), random(6, count, 1, 3, seed=1)
+    expected = np.array(buffer)
+    expected[:, first : first + count] = values
+    np.testing.assert_array_equal(kernels.portable_write_slots(buffer, slots, values), expected)
+    np.testing.assert_array_equal(kernels.write_slots(buffer, slots, values), expected)
+    np.testing.assert_array_equal(buffer, expected)
+
+
 def test_one_graph_serves_all_sizes():
     traces = []
 

@@ -284,14 +284,14 @@ def test_a_real_network_writes_alike_alone_in_a_batch_and_as_a_stream(checkpoint
     assert len(cut.token_ids) < 12 or cut.token_ids == together[0].token_ids
 
 
-def test_looking_up_the_prompt_writes_the_same_and_is_for_openvino(checkpoint, capsys):
-    arguments = ["generate", str(checkpoint), "the quick the quick", "--max-new-tokens", "12", "--engine", "openvino"]
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_guesses_of_the_prompt_and_of_an_assistant_write_the_same(checkpoint, capsys, engine):
+    arguments = ["generate", str(checkpoint), "the quick the quick", "--max-new-tokens", "12", "--engine", engine]
     assert main(arguments) == 0
     expected = capsys.readouterr().out
-    assert main([*arguments, "--prompt-lookup-num-tokens", "4"]) == 0
-    assert capsys.readouterr().out == expected
-    with pytest.raises(ConfigError, match="prompt_lookup_num_tokens is read by OpenVINO alone"):
-        load(checkpoint)("x", prompt_lookup_num_tokens=4)
+    for guessing in (["--prompt-lookup-num-tokens", "4"], ["--assistant", str(checkpoint)]):
+        assert main([*arguments, *guessing]) == 0
+        assert capsys.readouterr().out == expected
 
 
 def test_prompts_of_all_lengths_go_through_one_graph_where_no_rule_reads_them(checkpoint):

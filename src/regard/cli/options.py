@@ -67,7 +67,7 @@ Assistant = Annotated[
     typer.Option(
         "--assistant",
         metavar="MODEL",
-        help="A smaller model of the same vocabulary, to guess ahead: faster, and the same. For OpenVINO, no beams.",
+        help="A smaller model of the same vocabulary, to guess ahead: faster, and the same. No beams.",
     ),
 ]
 Shortlist = Annotated[

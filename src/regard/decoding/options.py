@@ -172,8 +172,6 @@ class GenerationOptions:
                 if overrides.get(length) is not None:
                     raise ConfigError(f"{tokens} and {length} both say how long a text is: give one of them")
                 overrides[length] = None
-        if overrides.pop("assistant_model", None) is not None:  # an engine that reads it takes it before
-            raise ConfigError("assistant_model is read by OpenVINO alone: leave it out, or use that engine")
         known = [field.name for field in fields(self)]
         for name in overrides:
             if name not in known:

@@ -10,20 +10,20 @@ import openvino as ov
 from regard.batch import Batch
 from regard.decoding import numpy_ops
 from regard.decoding.best_tokens import best_count
-from regard.decoding.compaction import Compaction
+from regard.decoding.draft import Draft
 from regard.decoding.lexical_shortlist import LexicalShortlist
 from regard.decoding.loop import Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule
+from regard.decoding.stepwise import by_tokens, to_the_end
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError, InputError
-from regard.export.openvino_draft import Draft
-from regard.export.openvino_lookahead import Ahead, Guesser, of_the_text
 from regard.export.openvino_prefix import PrefixCache
 from regard.export.openvino_request import Request
 from regard.export.openvino_shortlist import OutputLayer
-from regard.export.openvino_step import Past, Stepper
+from regard.export.openvino_step import DraftReader, Past, Stepper
+from regard.models.assistant import check_assistant, guesser_of, texts_ahead
 from regard.models.inputs import MEMORY, source_keys
 from regard.models.prompts import prepared
 from regard.specs import ModelSpec
@@ -92,15 +92,9 @@ class OpenVINOEngine:
         """
         merged = (options or self.generation_options).merged(**overrides)
         search, state = self._begin(batch, merged, trie, stops, rule, assistant_model)
-        batch_rows = Compaction(len(state.ids))
-        while search.is_open(state):
-            state = search.extend(state)
-            still = batch_rows.worth(search.open_rows(state))
-            if still is not None:
-                batch_rows.keep(still, search.result(state))
-                state = search.kept(state, still)._replace(state=state.state.at_rows(still))
+        found, state = to_the_end(search, state)
         self._end(search, state)
-        return batch_rows.whole(search.result(state))
+        return found
 
     def generate_stream(
         self,
@@ -115,13 +109,10 @@ class OpenVINOEngine:
         """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
         merged = (options or self.generation_options).merged(**overrides)
         merged.check_stream()
-        search, state = self._begin(batch, merged, None, stops, None, assistant_model)
-        while search.is_open(state):
-            for _ in range(every):
-                if search.is_open(state):
-                    state = search.extend(state)
+        search, first = self._begin(batch, merged, None, stops, None, assistant_model)
+        for found, state in by_tokens(search, first, every):
             self._end(search, state)  # whoever reads the stream may leave it here
-            yield search.result(state)
+            yield found
 
     def _begin(
         self,
@@ -137,8 +128,11 @@ class OpenVINOEngine:
                 raise InputError(f"generate by OpenVINO reads no {key}: leave it out, or use the TensorFlow engine")
         given, options = prepared(batch, self.spec, options, trie)
         prompt, real, known = self._prompt(given)
-        guesser, most = self._guesser(given, options, assistant or self.assistant_model)
-        ahead = () if guesser is None else _ahead(prompt, real)
+        assistant = assistant or self.assistant_model
+        if assistant is not None:
+            self._check_assistant(assistant)
+        guesser, most = guesser_of(self.spec, given, options, assistant)
+        ahead = () if guesser is None else texts_ahead(prompt, real)
         if self._prefix is None:
             self._decoder.forget()
             first = prompt
@@ -162,41 +156,25 @@ class OpenVINOEngine:
         stepper.unprompted = bool(alone[0]) if (alone == alone[0]).all() else None
         return search, state
 
-    def _guesser(
-        self, given: dict[str, np.ndarray], options: GenerationOptions, assistant: "OpenVINOEngine | None"
-    ) -> tuple[Guesser | None, int]:
-        """What guesses, and how many tokens at once."""
-        if assistant is None:
-            count = options.prompt_lookup_num_tokens
-            return (of_the_text if count else None), count
-        if options.prompt_lookup_num_tokens:
-            raise ConfigError("assistant_model and prompt_lookup_num_tokens both guess: give one of them")
-        options.check_one_hypothesis("assistant_model")
-        self.check_assistant(assistant)
-        return assistant.draft(given, options), options.num_assistant_tokens
+    def take_assistant(self, other: "OpenVINOEngine") -> None:
+        """Let `other` guess where a call names nobody. Raises ConfigError where it cannot."""
+        self._check_assistant(other)
+        self.assistant_model = other
 
-    def check_assistant(self, other: "OpenVINOEngine") -> None:
-        """Raise ConfigError where another engine cannot be this one's assistant."""
-        if other._output is not None:
-            raise ConfigError("assistant_model must score its whole vocabulary: load it without a shortlist")
+    def _check_assistant(self, other: "OpenVINOEngine") -> None:
         if other is self:
             raise ConfigError("assistant_model must be another engine, for each has one cache: load the model again")
-        if (self.spec.form, source_keys(self.spec)) != (other.spec.form, source_keys(other.spec)):
-            raise ConfigError(
-                f"assistant_model must be of the model's form and source ({self.spec.form}), but is {other.spec.form} "
-                f"of {', '.join(source_keys(other.spec))}"
-            )
-        ours, theirs = self.spec.text.vocab_size, other.spec.text.vocab_size
-        if ours != theirs:
-            raise ConfigError(f"assistant_model must have the model's vocabulary ({ours}), but has {theirs}")
+        check_assistant(self.spec, other.spec)
 
     def draft(self, given: dict[str, np.ndarray], options: GenerationOptions) -> Draft:
         """This model as another one's assistant, for one search over a prepared batch."""
+        if self._output is not None:
+            raise ConfigError("assistant_model must score its whole vocabulary: load it without a shortlist")
         if self._prefix is not None:
             self._prefix.drop()
         self._decoder.forget()
         rows = len(given[source_keys(self.spec)[0]])
-        return Draft(self._decoder, self.spec, self._encoded(given), rows, options)
+        return Draft(DraftReader(self._decoder, self._encoded(given), self.spec), self.spec, rows, options)
 
     def _end(self, search: Search, state: SearchState) -> None:
         """Keep for the next call what the cache holds."""
@@ -255,11 +233,6 @@ def _threads() -> dict[str, int]:
     """One process of several is told its share of the processor by OMP_NUM_THREADS, which OpenVINO does not read."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     return {"INFERENCE_NUM_THREADS": int(told)} if told.isdecimal() and int(told) else {}
-
-
-def _ahead(prompt: np.ndarray, real: np.ndarray) -> tuple[Ahead, ...]:
-    rows = enumerate(zip(prompt, real, strict=True))
-    return tuple(Ahead(row, ids[mask == 1].tolist(), [], [], []) for row, (ids, mask) in rows)
 
 
 def _mask_of(given: Mapping[str, np.ndarray], side: str) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regard.decoding.best_tokens import BestTokens, bans_on_best, best_count, forced_best
+from regard.decoding.lookahead import Ahead, Guesser, gone_on, having_read, places_of, side_by_side, to_read
 from regard.decoding.options import GenerationOptions
-from regard.export.openvino_lookahead import Ahead, Guesser
 from regard.export.openvino_request import Request
 from regard.export.openvino_shortlist import Offered
+from regard.specs import ModelSpec
 
 
 class Past(NamedTuple):
@@ -132,9 +133,7 @@ class Stepper:
     def _looking_ahead(self, ids: np.ndarray, past: Past) -> tuple[list[np.ndarray], Past]:
         """As a step of one hypothesis a text, with guesses of what comes after it; nothing is run where all rows were
         guessed right."""
-        real = past.real.copy()
-        rows = zip(past.ahead, ids[:, 0].tolist(), real, strict=True)
-        ahead = tuple(one.after(token, row) for one, token, row in rows)
+        ahead, real = gone_on(past.ahead, ids[:, 0], past.real)
         past = past._replace(real=real, ahead=ahead)
         if not all(one.found for one in ahead):
             past = self._read(past)
@@ -147,32 +146,41 @@ class Stepper:
         assert self.guesser is not None
         room = self.options.max_new_tokens - 2 - self.step  # the last token may have rules of its own
         count = min(self.most_guesses, room) if self._is_steady() else 0
-        guesses = self.guesser(past.ahead, [0 if one.found else count for one in past.ahead])
-        read = [[] if one.found else [one.text[-1], *more] for one, more in zip(past.ahead, guesses, strict=True)]
-        rows, fresh, before = len(read), max(map(len, read)), past.real.shape[1]
-        ids, new = np.zeros((rows, fresh), np.int32), np.zeros((rows, fresh), np.int32)
-        for row, tokens in enumerate(read):
-            ids[row, : len(tokens)], new[row, : len(tokens)] = tokens, 1
+        read = to_read(past.ahead, self.guesser, count)
+        ids, new = side_by_side(read)
+        (rows, fresh), before = ids.shape, past.real.shape[1]
         real = np.concatenate([past.real, new], axis=1)
         cached = np.arange(rows) if past.cut is None else past.cut
         feed = {"input_ids": ids, "position_ids": places_of(real)[:, -fresh:], "beam_idx": cached.astype(np.int32)}
         found = [part.reshape(rows, fresh, -1).copy() for part in self._infer({**feed, **past.memory}, real, fresh)]
         real[:, before + 1 :] = 0  # guesses become real when they prove right
-        ahead = [
-            one._replace(
-                guesses=tokens[1:],
-                slots=list(range(before + 1, before + len(tokens))),
-                found=[[part[row, place] for part in found] for place in range(len(tokens))],
-            )
-            if tokens
-            else one
-            for row, (one, tokens) in enumerate(zip(past.ahead, read, strict=True))
-        ]
-        return past._replace(real=real, ahead=tuple(ahead), together=False, cut=None)
+        ahead = having_read(past.ahead, read, before, found)
+        return past._replace(real=real, ahead=ahead, together=False, cut=None)
 
     def _is_steady(self) -> bool:
         """Whether the rules of the next steps are those of this one."""
         return self.step >= max(2, self.options.min_new_tokens)
+
+
+class DraftReader:
+    """A `ReadOn` of a smaller model's request."""
+
+    def __init__(self, request: Request, memory: Mapping[str, np.ndarray], spec: ModelSpec) -> None:
+        """memory: of the batch, where there is an encoder."""
+        self.request, self.memory = request, memory
+        self.nothing = np.zeros(spec.text.vocab_size, np.float32)
+
+    def __call__(
+        self, ids: np.ndarray, places: np.ndarray, real: np.ndarray, cut: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if len(self.memory) and len(cut) < len(next(iter(self.memory.values()))):
+            self.memory = {name: value[cut] for name, value in self.memory.items()}
+        if real.shape[1] == ids.shape[1]:  # there is no cache yet
+            cut = np.arange(len(ids), dtype=np.int32)
+        feed = {"input_ids": ids, "position_ids": places, "attention_mask": real, "beam_idx": cut}
+        feed |= {"bias": self.nothing, "count": number(1), "last": one_number(1), **self.memory}
+        self.request.run(feed)
+        return self.request.result("ids")[:, 0], self.request.result("log_probs")[:, 0]
 
 
 @cache
@@ -185,8 +193,3 @@ def number(value: int) -> np.ndarray:
 def one_number(value: int) -> np.ndarray:
     """As `number`, of one dimension."""
     return np.array([value], np.int64)
-
-
-def places_of(real: np.ndarray) -> np.ndarray:
-    """Positions among the real tokens; padding repeats a neighbour's."""
-    return np.maximum(np.cumsum(real, axis=1) - 1, 0).astype(np.int32)

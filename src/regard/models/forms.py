@@ -11,11 +11,13 @@ import keras
 from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
+from regard.decoding.lookahead import Guesser
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import InputError
+from regard.models.assistant import Assistant, check_assistant
 from regard.models.generation import Generator
 from regard.models.inputs import MEMORY, check_batch, check_source
 from regard.models.parts import Decoder, DecoderState, Encoded, Encoder, Tokens
@@ -63,14 +65,16 @@ class Transformer(keras.Model):
         trie: TokenTrie | None = None,
         stops: StopTable | None = None,
         rule: Rule | None = None,
+        assistant_model: Assistant | None = None,
         **overrides: Any,
     ) -> Generation:
         """Decode a batch: NumPy in, NumPy out. `overrides` are fields of `GenerationOptions`, whose defaults come with
         the checkpoint. trie: all that may be generated; stops: what ends a hypothesis besides eos; rule: one of the
-        caller's own, hashable, see `Search`. Raises ConfigError for options at odds with each other, InputError for a
-        batch too long."""
+        caller's own, hashable, see `Search`. assistant_model: a smaller model of the same vocabulary; where it is None,
+        that of `take_assistant`. It guesses what this one then reads at once: the same texts, sooner, for one
+        hypothesis a text. Raises ConfigError for options at odds with each other, InputError for a batch too long."""
         merged = (options or self.generation_options).merged(**overrides)
-        return self.generator.generate(batch, merged, trie, stops, rule)
+        return self.generator.generate(batch, merged, trie, stops, rule, assistant_model)
 
     def generate_stream(
         self,
@@ -80,11 +84,22 @@ class Transformer(keras.Model):
         stops: StopTable | None = None,
         rule: Rule | None = None,
         every: int = 1,
+        assistant_model: Assistant | None = None,
         **overrides: Any,
     ) -> Iterator[Generation]:
         """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
         merged = (options or self.generation_options).merged(**overrides)
-        return self.generator.stream(batch, merged, stops, every, rule)
+        return self.generator.stream(batch, merged, stops, every, rule, assistant_model)
+
+    def take_assistant(self, other: Assistant) -> None:
+        """Let `other` guess where a call names nobody. Raises ConfigError where it cannot."""
+        generator = self.generator  # which holds it: an attribute of a Keras model is a part of it
+        check_assistant(self.spec, other.spec)
+        generator.assistant = other
+
+    def draft(self, given: dict[str, Any], options: GenerationOptions) -> Guesser:
+        """This model as another one's assistant, for one search over a prepared batch of arrays."""
+        return self.generator.draft(given, options)
 
     @property
     def generator(self) -> Generator:

@@ -10,15 +10,21 @@ import numpy as np
 from keras import ops
 
 from regard.batch import Batch
+from regard.decoding import numpy_ops
 from regard.decoding.compaction import Compaction
+from regard.decoding.draft import Draft
+from regard.decoding.lookahead import Guesser
 from regard.decoding.loop import Given, Search, SearchState
 from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Rule, reads_prompt
+from regard.decoding.stepwise import by_tokens, to_the_end
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
-from regard.errors import ConfigError
+from regard.errors import InputError
+from regard.models.assistant import Assistant, guesser_of, texts_ahead
 from regard.models.inputs import DECODER_KEYS, MEMORY, source_keys
 from regard.models.prompts import prepared
+from regard.models.reading import AheadStepper, Past, Reader, after_prompt, before_all, reading_on
 from regard.nn.kernels import compiled, compiled_after
 from regard.specs import ModelSpec
 
@@ -35,6 +41,7 @@ def pad_to_multiple(array: np.ndarray, length: int) -> np.ndarray:
 class Asked(NamedTuple):
     """What one call of `generate` is about, checked."""
 
+    given: dict[str, np.ndarray]  # the batch, complete
     inputs: dict[str, np.ndarray]
     bounds: dict[str, Any]  # what a search is given besides logits
     side: str  # of the ids that it goes on from: "decoder_", or ""
@@ -61,6 +68,7 @@ class Generator:
         self.model = model
         self.spec: ModelSpec = model.spec
         self.searches: dict[tuple[Any, ...], Any] = {}
+        self.assistant: Assistant | None = None  # of the calls that name none
 
     def generate(
         self,
@@ -69,8 +77,12 @@ class Generator:
         trie: TokenTrie | None = None,
         stops: StopTable | None = None,
         rule: Rule | None = None,
+        assistant: Assistant | None = None,
     ) -> Generation:
         asked = self._prepared(batch, options, trie, stops)._replace(rule=rule)
+        guesser, most = guesser_of(self.spec, asked.given, asked.options, assistant or self.assistant)
+        if guesser is not None:
+            return to_the_end(*self._ahead(asked, guesser, most))[0]
         if asked.options.max_new_tokens <= SEGMENT:
             search = self._compiled(asked, "whole", lambda: self._whole(asked))
             return _as_arrays(search(asked.inputs, asked.bounds))
@@ -101,11 +113,16 @@ class Generator:
         stops: StopTable | None = None,
         every: int = 1,
         rule: Rule | None = None,
+        assistant: Assistant | None = None,
     ) -> Iterator[Generation]:
         """What there is after each `every` tokens, until the search is over. Not for beams, which agree on nothing
         before the end (ConfigError)."""
         options.check_stream()
         asked = self._prepared(batch, options, None, stops)._replace(rule=rule)
+        guesser, guesses = guesser_of(self.spec, asked.given, asked.options, assistant or self.assistant)
+        if guesser is not None:
+            yield from (found for found, _ in by_tokens(*self._ahead(asked, guesser, guesses), every))
+            return
         parts, most = self._compiled(asked, "parts", lambda: self._parts(asked)), asked.options.max_new_tokens
         step, room = 0, min(every, most)
         state = parts.begin(asked.inputs, asked.bounds, np.int32(room))
@@ -123,15 +140,55 @@ class Generator:
         self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
     ) -> "Asked":
         given, options = prepared(batch, self.spec, options, trie)
-        if options.prompt_lookup_num_tokens:
-            raise ConfigError("prompt_lookup_num_tokens is read by OpenVINO alone: leave it out, or use that engine")
         inputs, side = self._inputs(given)
         bounds = {
             "seeds": options.row_seeds(len(next(iter(inputs.values())))),
             "trie": () if trie is None else trie,
             "stops": () if stops is None else stops,
         }
-        return Asked(inputs, bounds, side, options)
+        return Asked(given, inputs, bounds, side, options)
+
+    def _ahead(self, asked: "Asked", guesser: Guesser, most: int) -> tuple[Search, SearchState]:
+        """The search of NumPy before its first token, the network reading ahead of it what `guesser` tells."""
+        options, inputs = asked.options, asked.inputs
+        reading = self._reader(inputs, after_prompt).begun(inputs)
+        given = self._given(inputs, asked.side, asked.bounds)
+        start = np.full((reading.rows, 1), self.spec.tokens.decoder_start or 0, np.int32)
+        prompt = given.get("prompt", start)
+        real = given.get("prompt_mask", np.ones_like(start)) != 0
+        last = np.where(real, np.arange(prompt.shape[1]), 0).max(axis=1, keepdims=True)
+        past = Past.after(reading, texts_ahead(prompt, real, unread=1))
+        search = Search(AheadStepper(reading, guesser, most, options.max_new_tokens), options, numpy_ops, asked.rule)
+        return search, search.start(past, np.take_along_axis(prompt, last, axis=1), **given)
+
+    def draft(self, given: dict[str, np.ndarray], options: GenerationOptions) -> Draft:
+        """This model as another one's assistant, for one search over a prepared batch."""
+        sources = source_keys(self.spec)
+        if sources[0] not in given:
+            raise InputError(f"assistant_model reads {sources[0]} itself, but the batch has none")
+        inputs, _ = self._inputs({key: given[key] for key in sources if key in given})
+        reading = self._reader(inputs, before_all).begun(inputs)
+        return Draft(reading.likeliest, self.spec, reading.rows, options, overwrites=True)
+
+    def _reader(self, inputs: dict[str, np.ndarray], begin: Callable[[Any], Any]) -> Reader:
+        """The graphs that read what these inputs are of, from where `begin` begins."""
+        known = list(inputs) if self.spec.source is not None else []
+        key = ("reader", begin, *((name, inputs[name].shape[1:] if name in known else ()) for name in inputs))
+
+        def build() -> Reader:
+            begun = compiled(begin(self.model), inputs, np.int32(0), known=known)
+            one = np.zeros((1, 1), np.int32)
+            return Reader(begun, compiled_after(reading_on(self.model), begun, one, np.int32(0)))
+
+        return self._kept(key, build)
+
+    def _kept(self, key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+        """What `build` makes, made once."""
+        if key not in self.searches:
+            if len(self.searches) == MOST_SEARCHES:
+                del self.searches[next(iter(self.searches))]
+            self.searches[key] = build()
+        return self.searches[key]
 
     def _compiled(self, asked: "Asked", parts: str, build: Callable[[], Any]) -> Any:
         """One graph for all batches of a kind, or one for each part of a search."""
@@ -139,17 +196,15 @@ class Generator:
         sizes = tuple((name, asked.inputs[name].shape[1:]) for name in known)
         kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
         key = (parts, asked.options.static, asked.rule, tuple(asked.inputs), sizes, kinds)
-        if key not in self.searches:
-            if len(self.searches) == MOST_SEARCHES:
-                del self.searches[next(iter(self.searches))]
+
+        def in_graphs() -> Any:
             built = build()
             if parts == "whole":
-                built = compiled(built, asked.inputs, asked.bounds, known=known)
-            else:
-                begin = compiled(built.begin, asked.inputs, asked.bounds, np.int32(0), known=known)
-                built = built._replace(begin=begin, go_on=compiled_after(built.go_on, begin, np.int32(0)))
-            self.searches[key] = built
-        return self.searches[key]
+                return compiled(built, asked.inputs, asked.bounds, known=known)
+            begin = compiled(built.begin, asked.inputs, asked.bounds, np.int32(0), known=known)
+            return built._replace(begin=begin, go_on=compiled_after(built.go_on, begin, np.int32(0)))
+
+        return self._kept(key, in_graphs)
 
     def _known(self, asked: "Asked") -> list[str]:
         """The inputs whose sizes a graph knows. The rules on repetition need a prompt's length in it, so there are few
@@ -180,18 +235,23 @@ class Generator:
 
         def begin(inputs: Batch, bounds: dict[str, Any], free: Any) -> SearchState:
             start_ids, state = self.model.decoding_state(inputs, search.options.width, free)
-            given: Given = {"seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
-            if self.spec.form == "decoder" or side:
-                given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
-            if "input_ids" in inputs:
-                given |= {"source": inputs["input_ids"], "source_mask": inputs["attention_mask"]}
-            if len(bounds["trie"]):
-                given["trie"] = bounds["trie"]
-            if len(bounds["stops"]):
-                given["stops"] = bounds["stops"]
-            return search.start(state, start_ids, **given)
+            bounds = {**bounds, "seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
+            return search.start(state, start_ids, **self._given(inputs, side, bounds))
 
         return begin
+
+    def _given(self, inputs: Batch, side: str, bounds: dict[str, Any]) -> Given:
+        """What a search knows besides logits."""
+        given: Given = {"seeds": bounds["seeds"]}
+        if self.spec.form == "decoder" or side:
+            given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
+        if "input_ids" in inputs:
+            given |= {"source": inputs["input_ids"], "source_mask": inputs["attention_mask"]}
+        if len(bounds["trie"]):
+            given["trie"] = bounds["trie"]
+        if len(bounds["stops"]):
+            given["stops"] = bounds["stops"]
+        return given
 
     def _search(self, asked: "Asked") -> Search:
         return Search(self.model.decoding_step, asked.options.static, ops, asked.rule)

@@ -222,9 +222,15 @@ class Decoder(Stack):
 
     def begin_from(self, memory: Encoded, beams: int, capacity: int) -> tuple[Tensor, DecoderState]:
         """Ready to write the first target token: the start ids (B, W), and a state with `capacity` free slots."""
-        batch, layer = ops.shape(memory.hidden)[0], self.spec.layer
+        batch = ops.shape(memory.hidden)[0]
+        start_ids = ops.full((batch, beams), self.tokens.decoder_start, dtype="int32")
+        return start_ids, self.begin_blank(batch, beams, capacity, memory)
+
+    def begin_blank(self, batch: Tensor, beams: int, capacity: int, memory: Encoded | None = None) -> DecoderState:
+        """Nothing read yet, and `capacity` free slots."""
+        layer = self.spec.layer
         nothing = ops.zeros((batch, layer.keys_heads, 0, layer.head_width), dtype=self.compute_dtype)
-        state = DecoderState(
+        return DecoderState(
             slot=ops.zeros((), dtype="int32"),
             owners=no_owners(batch, beams, capacity),
             places=ops.broadcast_to(ops.arange(capacity, dtype="int32")[None], (batch, capacity)),
@@ -232,7 +238,6 @@ class Decoder(Stack):
             memories=self.remember(memory),
             memory_allowed=_memory_allowed(memory),
         )
-        return ops.full((batch, beams), self.tokens.decoder_start, dtype="int32"), state
 
     def begin_after(
         self, prompt: Tokens, beams: int, capacity: int, memory: Encoded | None = None
@@ -290,6 +295,25 @@ class Decoder(Stack):
             state.slot,
         )
         return output.hidden, state._replace(slot=state.slot + 1, owners=owners, caches=output.caches)
+
+    def read(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Tokens further for one beam: (B, T) ids, into the slots from `state.slot` on -> (B, T, D). `owners` and
+        `places` tell of these slots, too. The state's own buffers are written to, and `slot` stays."""
+        length, slots = ops.shape(ids)[1], ops.shape(state.places)[1]
+        own = state.slot + ops.arange(length, dtype="int32")
+        not_later = ops.arange(slots, dtype="int32")[None, :] <= own[:, None]
+        place = ops.take(state.places, own, axis=1)
+        output = self.transform(
+            self.embed(ids, place),
+            self.reaches(
+                all_of(padding_mask(state.owners[:, 0] >= 0), not_later[None, None]), place, state.places, place
+            ),
+            state.memories,
+            state.memory_allowed,
+            state.caches,
+            own,
+        )
+        return output.hidden, state._replace(caches=output.caches)
 
 
 def _memory_allowed(memory: Encoded | None) -> Tensor:

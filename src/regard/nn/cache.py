@@ -5,6 +5,7 @@ small table, `owners` (B, W, S), says for each beam and slot which beam's column
 nothing is. A query attends to the columns of all beams under the mask that the table gives.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
@@ -25,11 +26,16 @@ class LayerCache(NamedTuple):
         return cls(_room_after(keys, free, beams), _room_after(values, free, beams))
 
     def write(self, slot: Tensor, keys: Tensor, values: Tensor) -> "LayerCache":
-        """The newest token of each beam, (B, K, W, H), into a slot."""
+        """The newest token of each beam, (B, K, W, H), into a slot; or of one beam (B, K, T, H) into slots (T,), in the
+        cache's own buffers (`kernels.write_slots`)."""
         rows = ops.shape(self.keys)[0]
+        write: Callable[[Tensor, Tensor, Tensor], Tensor] = kernels.write_slot
+        shape = (rows, *keys.shape[2:])
+        if len(slot.shape):
+            write, shape = kernels.write_slots, (rows, ops.shape(slot)[0], 1, keys.shape[3])  # -> (B*K,T,1,H)
         return LayerCache(
             *(
-                kernels.write_slot(buffer, slot, ops.reshape(new, (rows, *new.shape[2:])))
+                write(buffer, slot, ops.reshape(new, shape))
                 for buffer, new in ((self.keys, keys), (self.values, values))
             )
         )

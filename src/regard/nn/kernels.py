@@ -34,11 +34,13 @@ def compiled(function: Callable[..., Any], *example: Any, known: Collection[str]
 
 
 def compiled_after(function: Callable[..., Any], before: Any, *example: Any) -> Callable[..., Any]:
-    """One graph of `function` for whatever the compiled `before` returns, and scalars as in `example`."""
+    """One graph of `function` for whatever the compiled `before` returns, and arrays of any size, or scalars, as in
+    `example`."""
     found = before.get_concrete_function().structured_outputs
     state = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), found)
-    scalars = [tf.TensorSpec([], tf.convert_to_tensor(value).dtype) for value in example]
-    graph: Callable[..., Any] = tf.function(function, input_signature=[state, *scalars], autograph=False)
+    given = [tf.convert_to_tensor(value) for value in example]
+    others = [tf.TensorSpec([None] * value.shape.rank, value.dtype) for value in given]
+    graph: Callable[..., Any] = tf.function(function, input_signature=[state, *others], autograph=False)
     return graph
 
 
@@ -174,3 +176,20 @@ def write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:
 def portable_write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:
     start = (0, slot) + (0,) * (len(buffer.shape) - 2)
     return ops.slice_update(buffer, start, ops.expand_dims(values, 1))
+
+
+def write_slots(buffer: Tensor, slots: Tensor, values: Tensor) -> Tensor:
+    """buffer[:, slots] = values, in place: (R, S, ...), (T,), (R, T, ...) -> (R, S, ...).
+
+    The buffer itself is written to, whoever else holds it: between two graphs somebody always does, and then the
+    scatter of `write_slot` copies all of it. Nobody may want to read what it held.
+    """
+    rows, length, *rest = ops.shape(buffer)
+    lines, new = tf.reshape(buffer, (-1, *rest)), tf.reshape(values, (-1, *rest))
+    places = tf.reshape(tf.range(rows)[:, None] * length + slots[None, :], [-1])
+    return tf.reshape(tf.raw_ops.InplaceUpdate(x=lines, i=places, v=new), (rows, length, *rest))
+
+
+def portable_write_slots(buffer: Tensor, slots: Tensor, values: Tensor) -> Tensor:
+    start = (0, slots[0]) + (0,) * (len(buffer.shape) - 2)  # they stand side by side
+    return ops.slice_update(buffer, start, values)

@@ -185,11 +185,13 @@ class Stack(Layer):
             if part is not None:
                 part.build()
 
-    def reaches(self, allowed: Tensor | None, places: Tensor, key_places: Tensor) -> tuple[Reach, ...]:
+    def reaches(
+        self, allowed: Tensor | None, places: Tensor, key_places: Tensor, ends: Tensor | None = None
+    ) -> tuple[Reach, ...]:
         """One for each layer, from the places (B, T) of the queries and (B, S) of the keys; what layers share is
-        computed once."""
+        computed once. ends: see `rotation`."""
         layer = self.spec.layer
-        turned = None if layer.rotary is None else rotation(layer.rotary, layer.head_width, places)
+        turned = None if layer.rotary is None else rotation(layer.rotary, layer.head_width, places, ends)
         bias = None if self.relative_bias is None else self.relative_bias(places, key_places=key_places)
         everywhere = Reach(allowed, bias, turned)
         if layer.window is None:

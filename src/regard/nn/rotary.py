@@ -17,19 +17,21 @@ class Rotation(NamedTuple):
     sines: Tensor
 
 
-def rotation(spec: RotarySpec, head_width: int, places: Tensor) -> Rotation:
-    """places (B, T) int32 -> the angles there, in float32. Dynamic scaling reads a row's length off its last place."""
+def rotation(spec: RotarySpec, head_width: int, places: Tensor, ends: Tensor | None = None) -> Rotation:
+    """places (B, T) int32 -> the angles there, in float32. Dynamic scaling reads a text's length off its last place:
+    of each token, where the text ends for it, in `ends` (B, T), or its row's last place."""
     rates = np.tile(rotary_rates(spec, head_width), 2).astype("float32")
     angles = ops.cast(places, "float32")[:, None, :, None] * rates  # (B,T) -> (B,1,T,H)
     if spec.scaling == "dynamic":
         exponents = np.tile(slowing(head_width), 2).astype("float32")
-        angles = angles * ops.power(_stretch(spec, places)[:, None, None, None], exponents)  # (B,) -> (B,1,1,H)
+        ends = ops.max(places, axis=1, keepdims=True) if ends is None else ends
+        angles = angles * ops.power(_stretch(spec, ends)[:, None, :, None], exponents)  # (B,T) -> (B,1,T,H)
     return Rotation(ops.cos(angles) * spec.magnitude, ops.sin(angles) * spec.magnitude)
 
 
-def _stretch(spec: RotarySpec, places: Tensor) -> Tensor:
-    """How far each row's length passes the pre-training's, 1 where it does not: (B, T) -> (B,) float32."""
-    beyond = ops.cast(ops.max(places, axis=1) + 1, "float32") / spec.original_positions - 1
+def _stretch(spec: RotarySpec, ends: Tensor) -> Tensor:
+    """How far texts that end at these places pass the pre-training's length, 1 where they do not: float32."""
+    beyond = ops.cast(ends + 1, "float32") / spec.original_positions - 1
     return 1 + spec.factor * ops.maximum(beyond, 0)
 
 

@@ -30,8 +30,8 @@ def load(
     file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
     for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO, which needs no TensorFlow, for a
     directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs any model that generates tokens.
-    assistant: the path of a smaller model of the same vocabulary, whose guesses OpenVINO reads ahead
-    (`OpenVINOEngine.generate`); it writes the same texts sooner. shortlist: a file of `regard shortlist`; OpenVINO
+    assistant: the path of a smaller model of the same vocabulary, whose guesses are read ahead (`generate` of the
+    models), on the same engine; the same texts are written sooner. shortlist: a file of `regard shortlist`; OpenVINO
     scores no token outside of it: sooner too, and not quite the same texts.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
@@ -63,16 +63,13 @@ def _model(place: Path, dtype: str, engine: str | None, shortlist: str | Path | 
 
 
 def _assist(found: Found, path: str | Path, dtype: str) -> None:
-    """Load the model at `path` as the assistant of another."""
-    if not hasattr(found.model, "assistant_model"):
-        raise ConfigError("assistant is for engine='openvino' (--engine openvino): leave it out, or use that engine")
+    """Load the model at `path` as the assistant of another, on its engine."""
     place = model_place(path)
-    helper = Found(_model(place, dtype, "openvino"), place)
-    found.model.check_assistant(helper.model)
+    helper = Found(_model(place, dtype, "tensorflow" if callable(found.model) else "openvino"), place)
+    found.model.take_assistant(helper.model)
     ours, theirs = found.tokenizer, helper.tokenizer
     if ours.content_hash != theirs.content_hash and ours.pieces() != theirs.pieces():
         raise ConfigError(f"the assistant {path} has another vocabulary than {found.place}: it must have its tokens")
-    found.model.assistant_model = helper.model
 
 
 def _chosen(found: Found, name: str | None) -> Task:

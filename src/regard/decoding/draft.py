@@ -1,33 +1,33 @@
 """Guesses by a smaller model of the same vocabulary: speculative decoding (Leviathan et al. 2023; Chen et al. 2023)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from regard.decoding.lookahead import Ahead, in_use, places_of
 from regard.decoding.options import GenerationOptions
-from regard.export.openvino_lookahead import Ahead
-from regard.export.openvino_request import Request
-from regard.export.openvino_step import number, one_number, places_of
 from regard.specs import ModelSpec
+
+ReadOn = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""The smaller model: ids (B, T) and their positions, read into the last T of the cache's slots, of which `real` (B, S)
+are the row's; and (B,) of which row of the read before each row is -> the likeliest next tokens (B,), and their
+log-probabilities."""
 
 
 class Draft:
     """A `Guesser`: what a smaller model would write, as long as it is sure of it.
 
-    Its cache is led as the large model's: what it wrote and nobody took stays there, masked like padding.
+    Its cache is led as the large model's: what it wrote and nobody took stays there, masked like padding, until it is
+    written over.
     """
 
     def __init__(
-        self,
-        request: Request,
-        spec: ModelSpec,
-        memory: Mapping[str, np.ndarray],
-        rows: int,
-        options: GenerationOptions,
+        self, read: ReadOn, spec: ModelSpec, rows: int, options: GenerationOptions, overwrites: bool = False
     ) -> None:
-        """memory: of the batch's `rows`, where there is an encoder. options: of the search."""
-        self.request, self.memory = request, dict(memory)
+        """rows: of the batch. options: of the search. overwrites: whether `read` writes over slots that were filled
+        where `real` ends before them."""
+        self.read, self.overwrites = read, overwrites
         self.least = math.log(max(options.assistant_confidence_threshold, 1e-30))  # of a guess's log-probability
         self.ends = options.eos_ids
         positions = spec.text.positions
@@ -35,9 +35,8 @@ class Draft:
         self.rows = list(range(rows))  # which the cache has
         self.cut = np.arange(rows, dtype=np.int32)  # where each of them is in it
         self.real = np.zeros((rows, 0), np.int32)
-        self.read: list[list[int]] = [[] for _ in range(rows)]  # of each row of the batch, what the cache has of it
+        self.known: list[list[int]] = [[] for _ in range(rows)]  # of each row of the batch, what the cache has of it
         self.slots: list[list[int]] = [[] for _ in range(rows)]  # and where
-        self.nothing = np.zeros(spec.text.vocab_size, np.float32)
 
     def __call__(self, rows: Sequence[Ahead], counts: Sequence[int]) -> list[list[int]]:
         """At most so many tokens after each row's text; the rows may only become fewer from call to call."""
@@ -64,30 +63,28 @@ class Draft:
             return
         places = [self.rows.index(row) for row in rows]
         self.rows, self.cut, self.real = rows, self.cut[places], self.real[places]
-        self.memory = {name: value[places] for name, value in self.memory.items()}
 
     def _unread(self, place: int, text: list[int]) -> list[int]:
         """What the cache does not have of a row's text, the last token at least; what it has beside it is masked."""
-        read, slots = self.read[self.rows[place]], self.slots[self.rows[place]]
-        pairs = zip(read, text[:-1], strict=False)
-        known = next((same for same, (one, other) in enumerate(pairs) if one != other), min(len(read), len(text) - 1))
-        self.real[place, slots[known:]] = 0
-        del read[known:], slots[known:]
-        return text[known:]
+        known, slots = self.known[self.rows[place]], self.slots[self.rows[place]]
+        pairs = zip(known, text[:-1], strict=False)
+        same = next((same for same, (one, other) in enumerate(pairs) if one != other), min(len(known), len(text) - 1))
+        self.real[place, slots[same:]] = 0
+        del known[same:], slots[same:]
+        return text[same:]
 
     def _next(self, new: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Read the new tokens of each row, which end in one column: the likeliest next ones, and their
         log-probabilities."""
+        if self.overwrites:
+            self.real = self.real[:, : in_use(self.real)]
         rows, length, before = len(new), max(map(len, new)), self.real.shape[1]
         ids, real = np.zeros((rows, length), np.int32), np.zeros((rows, length), np.int32)
         for place, tokens in enumerate(new):
             if tokens:
                 ids[place, -len(tokens) :], real[place, -len(tokens) :] = tokens, 1
-                self.read[self.rows[place]] += tokens
+                self.known[self.rows[place]] += tokens
                 self.slots[self.rows[place]] += range(before + length - len(tokens), before + length)
-        cut = self.cut if before else np.arange(rows, dtype=np.int32)
-        self.real, self.cut = np.concatenate([self.real, real], axis=1), np.arange(rows, dtype=np.int32)
-        feed = {"input_ids": ids, "position_ids": places_of(self.real)[:, -length:], "attention_mask": self.real}
-        feed |= {"beam_idx": cut, "bias": self.nothing, "count": number(1), "last": one_number(1), **self.memory}
-        self.request.run(feed)
-        return self.request.result("ids")[:, 0], self.request.result("log_probs")[:, 0]
+        cut, self.cut = self.cut, np.arange(rows, dtype=np.int32)
+        self.real = np.concatenate([self.real, real], axis=1)
+        return self.read(ids, places_of(self.real)[:, -length:], self.real, cut)
