@@ -19,7 +19,7 @@ from regard.decoding.stepwise import by_tokens, to_the_end
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 from regard.errors import ConfigError, InputError
-from regard.export.openvino_prefix import PrefixCache
+from regard.export.openvino_prefix import PrefixCache, can_be_kept
 from regard.export.openvino_request import Request
 from regard.export.openvino_shortlist import OutputLayer
 from regard.export.openvino_step import DraftReader, Past, Stepper
@@ -66,7 +66,7 @@ class OpenVINOEngine:
             **_threads(),
         }
         self._decoder = Request(core.compile_model(decoder, "CPU", settings))
-        self._prefix = PrefixCache(self._decoder, spec.text.vocab_size) if encoder is None else None
+        self._prefix = PrefixCache(self._decoder, spec.text.vocab_size) if can_be_kept(spec) else None
         self._encoder = None
         if encoder is not None:
             self._encoder = Request(core.compile_model(encoder, "CPU", settings))

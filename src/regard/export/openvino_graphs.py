@@ -78,8 +78,9 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored, shortlisted
         memory = _memory(spec)
         inputs += [*memory.keys, *memory.values, memory.mask]
     x = _embedded(network, spec, "decoder", ids, places)
-    x = network.stack(x, "decoder", spec.decoder, Sight(real, places, _counted(real)), memory)
     bias, count, last = (_input("bias", [-1], np.float32), _input("count", [], np.int64), _input("last", [1], np.int64))
+    sight = Sight(real, places, _counted(real), _text_ends(places, last))
+    x = network.stack(x, "decoder", spec.decoder, sight, memory)
     ends = op.slice(x, op.negative(last), integers(2**31 - 1), integers(1), integers(1))
     ends = op.reshape(ends, integers(-1, spec.decoder.layer.width), False)
     if shortlisted:
@@ -93,6 +94,13 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored, shortlisted
     results = {"logits": logits, "log_probs": op.subtract(best, _log_sum_exp(logits)), "ids": best_ids}
     named_results = [named(op.result(node), name) for name, node in results.items()]
     return ov.Model(named_results, network.sinks, [*inputs, bias, count, last], network.variables, "decoder")
+
+
+def _text_ends(places: Node, last: Node) -> Node:
+    """Where the text ends for each token: at the first of the `last` ones, for whose sake these are read, and for those
+    after it, which are guesses, at themselves. (R, T) int32."""
+    first = op.gather(places, op.subtract(sizes(places, 1), last), integers(1))
+    return op.maximum(places, first)
 
 
 def _input(name: str, shape: list[int] | None = None, dtype: type = np.int32) -> Node:

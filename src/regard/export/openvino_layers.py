@@ -39,6 +39,7 @@ class Sight(NamedTuple):
     real: Node | None  # (R, S) int32: 0 where there is padding; None: all are real
     places: Node  # (R, T) int32
     key_places: Node  # (R, S) int32
+    ends: Node | None = None  # (R, T) int32: where the text ends for each query; None: at its row's last place
 
 
 class Memory(NamedTuple):
@@ -97,7 +98,7 @@ class Network:
         if spec.relative is not None:
             bias = self._relative_bias(spec, side, sight, causal)
             wide, near = (bias if mask is None else op.add(bias, mask) for mask in (wide, near))
-        turned = None if layer.rotary is None else _rotation(layer, sight.places)
+        turned = None if layer.rotary is None else _rotation(layer, sight)
         for i in range(spec.depth):
             part = LayerPart(self, layer, f"{side}/layer_{i}", i)
             x = part(x, wide if i in spec.unwindowed else near, turned, memory)
@@ -228,25 +229,26 @@ def _ahead(sight: Sight) -> Node:
     return op.subtract(op.unsqueeze(sight.key_places, integers(1)), op.unsqueeze(sight.places, integers(2)))
 
 
-def _rotation(layer: LayerSpec, places: Node) -> tuple[Node, Node]:
+def _rotation(layer: LayerSpec, sight: Sight) -> tuple[Node, Node]:
     """The cosines and sines of rotary positions: (R, 1, T, H) each."""
-    rotary = layer.rotary
+    rotary, places = layer.rotary, sight.places
     assert rotary is not None
     rates = np.tile(rotary_rates(rotary, layer.head_width), 2)
     angles = op.multiply(op.unsqueeze(op.convert(places, np.float32), integers(1, 3)), numbers(rates))
     if rotary.scaling == "dynamic":
         exponents = numbers(np.tile(slowing(layer.head_width), 2))
-        angles = op.multiply(angles, op.power(_stretch(rotary, places), exponents))
+        angles = op.multiply(angles, op.power(_stretch(rotary, sight), exponents))
     magnitude = numbers(rotary.magnitude)
     return op.multiply(op.cos(angles), magnitude), op.multiply(op.sin(angles), magnitude)
 
 
-def _stretch(rotary: RotarySpec, places: Node) -> Node:
-    """How far each row's length passes the pre-training's, 1 where it does not: (R, T) -> (R, 1, 1, 1)."""
-    length = op.add(op.convert(op.reduce_max(places, integers(1), True), np.float32), numbers(1))
+def _stretch(rotary: RotarySpec, sight: Sight) -> Node:
+    """How far each text's length passes the pre-training's, 1 where it does not: (R, 1, T or 1, 1)."""
+    ends = op.reduce_max(sight.places, integers(1), True) if sight.ends is None else sight.ends
+    length = op.add(op.convert(ends, np.float32), numbers(1))
     beyond = op.subtract(op.divide(length, numbers(rotary.original_positions)), numbers(1))
     stretch = op.add(op.multiply(op.relu(beyond), numbers(rotary.factor)), numbers(1))
-    return op.unsqueeze(stretch, integers(2, 3))
+    return op.unsqueeze(stretch, integers(1, 3))
 
 
 def _rotate(x: Node, by: tuple[Node, Node]) -> Node:

@@ -7,10 +7,18 @@ several the beginning that they share, an instruction say, which is also read on
 import numpy as np
 
 from regard.export.openvino_request import Request
+from regard.specs import ModelSpec
 
 WORTH_KEEPING = 16  # tokens; fewer are read anew
 _MOST_WASTE = 512  # slots that hold nothing of use, before all is read anew
 _NOTHING = np.zeros(0, np.int32)
+
+
+def can_be_kept(spec: ModelSpec) -> bool:
+    """Whether what a cache holds of a text is the same whatever comes after it, or is read beside it."""
+    assert spec.decoder is not None
+    rotary = spec.decoder.layer.rotary
+    return spec.form == "decoder" and (rotary is None or rotary.scaling != "dynamic")  # which turns keys by the length
 
 
 class PrefixCache:
