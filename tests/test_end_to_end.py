@@ -41,9 +41,9 @@ score_examples = 20
 label_smoothing = 0.0
 dtype = "float32"
 [training.schedule]
-name = "constant"
+name = "inverse_sqrt"
 peak = 3e-3
-warmup_steps = 20
+warmup_steps = 60
 [decoding]
 num_beams = 2
 max_new_tokens = 24

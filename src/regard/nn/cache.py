@@ -31,7 +31,7 @@ class LayerCache(NamedTuple):
         rows = ops.shape(self.keys)[0]
         write: Callable[[Tensor, Tensor, Tensor], Tensor] = kernels.write_slot
         shape = (rows, *keys.shape[2:])
-        if len(slot.shape):
+        if len(ops.shape(slot)):
             write, shape = kernels.write_slots, (rows, ops.shape(slot)[0], 1, keys.shape[3])  # -> (B*K,T,1,H)
         return LayerCache(
             *(
