@@ -239,7 +239,10 @@ def run_side(name: str, size_name: str, model: Path, began: float) -> dict[str, 
 def measure(name: str, size: str, model: Path, python: str) -> dict[str, Any]:
     command = [python, __file__, "--side", name, size, str(model), str(time.time())]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet})
+    best = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # what Regard sets by itself, for the others on TensorFlow
+    environment = {**best, **os.environ, **quiet}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a checkout starts as an installed package does, compiled
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{name} on {size} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
