@@ -28,20 +28,19 @@ def engine(tmp_path_factory):
     return lambda: load_openvino(directory)
 
 
-def equal(found, expected):
-    np.testing.assert_array_equal(found.sequences, expected.sequences)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-
-
 def test_guesses_beyond_the_trained_length_change_nothing(engine):
     model = engine()
     ids = np.tile([[3, 9, 4, 7, 11], [5, 6, 5, 6, 8]], 4)
     plain = model.generate({"input_ids": ids}, **OPTIONS)
-    equal(model.generate({"input_ids": ids}, **OPTIONS, prompt_lookup_num_tokens=5), plain)
+    found = model.generate({"input_ids": ids}, **OPTIONS, prompt_lookup_num_tokens=5)
+    np.testing.assert_array_equal(found.sequences, plain.sequences)
+    np.testing.assert_allclose(found.scores, plain.scores, atol=1e-5)
 
 
 def test_a_beginning_that_was_read_in_a_shorter_text_is_read_anew(engine):
     text = np.random.default_rng(1).integers(3, 30, 2 * TRAINED)[None]
     model = engine()
     model.generate({"input_ids": text[:, : TRAINED - 4]}, **OPTIONS | {"max_new_tokens": 1})
-    equal(model.generate({"input_ids": text}, **OPTIONS), engine().generate({"input_ids": text}, **OPTIONS))
+    found, anew = (each.generate({"input_ids": text}, **OPTIONS) for each in (model, engine()))
+    np.testing.assert_array_equal(found.sequences, anew.sequences)
+    np.testing.assert_allclose(found.scores, anew.scores, atol=1e-5)

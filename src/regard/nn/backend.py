@@ -12,7 +12,8 @@ from regard.errors import ConfigError, MissingDependencyError
 def require_tensorflow() -> None:
     """Make the first import of Keras choose TensorFlow; called by `regard.nn` before anything imports Keras.
 
-    Sets KERAS_BACKEND where neither the environment nor keras.json chose a backend. Imports nothing heavy itself.
+    Sets KERAS_BACKEND where neither the environment nor keras.json chose a backend, and has TensorFlow multiply by
+    oneDNN unless TF_ENABLE_ONEDNN_OPTS is set. Imports nothing heavy itself.
 
     Raises:
         ConfigError: the process, the environment or keras.json chose another backend.
@@ -29,15 +30,7 @@ def require_tensorflow() -> None:
             'TensorFlow is not installed: pip install "regard[cpu]", or "regard[gpu]" for an NVIDIA GPU'
         )
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    prefer_fast_products()
-
-
-def prefer_fast_products() -> None:
-    """Have TensorFlow multiply by oneDNN, before it is imported, unless TF_ENABLE_ONEDNN_OPTS says otherwise.
-
-    By itself it does so on processors with AVX-512 alone; with AVX2 its own products are the slower ones (see
-    docs/decisions.md).
-    """
+    # Products by oneDNN: TensorFlow chooses it by itself on some processors alone (docs/decisions.md).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
