@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.config import RunConfig, load_run
+from regard.config.tasks import learnt_from
 from regard.errors import ConfigError, RegardError
 from regard.metrics.catalog import METRICS
 
@@ -109,7 +110,7 @@ def row(name: str, run: RunConfig, record: Mapping[str, Any]) -> str:
     network = f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
     trained = [f"{record['steps']:,} steps"]
     if record["tokens"]:
-        trained.append(f"{record['tokens'] / 1e6:,.1f} M tokens")
+        trained.append(f"{record['tokens'] / 1e6:,.1f} M {learnt_from(run.task)}")
     if record["minutes"] is not None:
         trained.append(f"{record['minutes']:,.0f} minutes")
     scores = "<br>".join(_scores(record["test"]))

@@ -131,12 +131,13 @@ def test_the_command_line_trains_and_then_names_what_is_in_a_picture(album, undi
         task = "classify-image"
         data = {{ train = [{{ jsonl = "{album}/train.jsonl" }}], image_size = {SIDE}, workers = 1 }}
         model = {{ preset = "vit-mini", width = 8, heads = 2, depth = 1 }}
-        training = {{ steps = 1, dtype = "float32" }}
+        training = {{ steps = 2, log_every = 1, dtype = "float32" }}
         """,
         "utf-8",
     )
     trained = CliRunner().invoke(app, ["train", str(tmp_path / "run.toml"), "-o", str(tmp_path / "run")])
     assert (trained.exit_code, trained.stdout) == (0, f"{tmp_path / 'run' / 'model'}\n")
+    assert "images/s" in trained.stderr
     named = CliRunner().invoke(app, ["classify-image", str(undisturbed), str(album / "0.png"), "--top-k", "2"])
     assert sorted(named.stdout.split("\t")[::2]) == ["lying", "upright"]
 
@@ -152,6 +153,7 @@ def test_an_evaluation_of_images_finds_what_training_found_and_shows_the_picture
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) >= 12
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (SIDE, SIDE)
+    assert "images per second" in page
     maps = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
     assert [(len(one["source"]), one["across"], one["target"]) for one in maps] == [(5, 2, ["class token"])] * 3
     for one in maps:

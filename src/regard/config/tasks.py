@@ -32,6 +32,11 @@ def batch_key(task: TaskName) -> str:
     return "batch_recordings" if task in SOUND_TASKS else "batch_tokens"
 
 
+def learnt_from(task: TaskName) -> str:
+    """What a run counts as it goes: its "tokens" are the labelled ones, and an image has one label."""
+    return "images" if task == "classify-image" else "tokens"
+
+
 class TaskRules(NamedTuple):
     """A task as far as a run file is concerned."""
 

@@ -51,7 +51,7 @@ _SHOWN = (
     Shown("validation", "bits_per_byte", "Bits per byte", "bits", "Whatever the tokenizer: lower is better."),
     Shown("train", "learning_rate", "Learning rate", "per update", "As each run's schedule has it.", True),
     Shown("train", "gradient_norm", "Gradient norm", "before clipping", "Of the step that is logged."),
-    Shown("train", "tokens_per_second", "Speed", "tokens per second", "Real tokens; padding is not counted.", True),
+    Shown("train", "tokens_per_second", "Speed", "tokens or images per second", "Padding is not counted.", True),
     Shown("train", "padding", "Padding", "share of the cells", "What a batch holds beside tokens.", True),
 )
 LOWER_IS_BETTER = frozenset(name for name, metric in METRICS.items() if metric.better == "lower")

@@ -123,7 +123,7 @@ def charts(curves: Curves, words: Words = TRANSLATIONS) -> list[Chart]:
     )
     bits = (Line("bits per byte", curves.points("validation", "bits_per_byte")),)
     rate = (Line("learning rate", curves.points("train", "learning_rate")),)
-    speed = (Line("tokens per second", curves.points("train", "tokens_per_second")),)
+    speed = (Line(words.speed_unit, curves.points("train", "tokens_per_second")),)
     every = [
         Chart("Loss", words.loss_unit, words.loss, loss),
         Chart("Scores", "of 100", words.scores, scores, from_zero=True),

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from regard.config.tasks import learnt_from
 from regard.data.objectives.files import opened, shown_name
 from regard.errors import InputError
 from regard.explain.card import USES, network_words
@@ -90,7 +91,7 @@ def _headline(facts: RunFacts, record: EvaluationRecord) -> dict[str, Cell]:
 
 
 def _facts(facts: RunFacts) -> dict[str, dict[str, Cell]]:
-    run: dict[str, Cell] = {"steps": facts.step, "tokens": facts.tokens, "seed": facts.run.seed}
+    run: dict[str, Cell] = {"steps": facts.step, learnt_from(facts.run.task): facts.tokens, "seed": facts.run.seed}
     if facts.reason:
         run["ended"] = facts.reason
     model: dict[str, Cell] = {"network": network_words(facts.spec), "parameters": facts.parameters}

@@ -121,7 +121,13 @@ WORDS: dict[str, Words] = {
         worst="Of all queries, those whose partner is found last",
     ),
 }
-WORDS["classify-image"] = replace(WORDS["classify"], columns=("Image", "Label", "Predicted"))
+WORDS["classify-image"] = replace(
+    WORDS["classify"],
+    columns=("Image", "Label", "Predicted"),
+    scores=WORDS["classify"].scores.replace("texts", "images"),
+    speed_unit="images per second",
+    speed="Images learnt from in a second.",
+)
 WORDS["text-to-text"] = replace(
     _WRITTEN,
     noun="texts",

@@ -60,13 +60,22 @@ class MetricsLog:
 class Report:
     """A run's records, to everyone who listens. Used as a context manager; the bar lives as long."""
 
-    def __init__(self, directory: Path | None, console: Console, *, step: int, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        console: Console,
+        *,
+        step: int,
+        counted: str = "tokens",
+        tensorboard: bool = False,
+    ) -> None:
         """directory: None: another worker of the cluster keeps the records. step: where the run starts or goes on.
-        Raises MissingDependencyError for TensorBoard without its package."""
+        counted: what a record's tokens are, in words. Raises MissingDependencyError for TensorBoard without
+        its package."""
         wanted = tensorboard and directory is not None
         self._curves = _tensorboard_writer(Path(directory or ".") / "tensorboard") if wanted else None
         self._log = None if directory is None else MetricsLog(directory / "metrics.jsonl", step)
-        self._console = console
+        self._console, self._counted = console, counted
         self._bar = _bar(console) if console.is_terminal else None
         self._task = self._bar.add_task("training", total=1.0, status="") if self._bar else None
 
@@ -86,7 +95,7 @@ class Report:
         """A line of training; share: of the budget that is done, 0..1."""
         self._write(record)
         self._draw_curves(record)
-        status = train_text(record, seconds_left)
+        status = train_text(record, seconds_left, self._counted)
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=share, status=escape(status))
         else:
@@ -156,7 +165,7 @@ class Report:
                     tf.summary.scalar(f"{record['kind']}/{name}", value)
 
 
-def train_text(record: Record, seconds_left: float | None) -> str:
+def train_text(record: Record, seconds_left: float | None, counted: str = "tokens") -> str:
     """One training record for people."""
     loss = "skipped" if record["loss"] is None else f"{record['loss']:.4f}"
     parts = [
@@ -165,7 +174,7 @@ def train_text(record: Record, seconds_left: float | None) -> str:
         f"padding {record['padding']:.1%}",
     ]
     if record["tokens_per_second"] is not None:
-        parts.append(f"{record['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"{record['tokens_per_second']:,.0f} {counted}/s")
     if seconds_left is not None:
         parts.append(f"{duration(seconds_left)} left")
     return "  ".join(parts)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
+from regard.config.tasks import learnt_from
 from regard.data.fingerprint import reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
@@ -145,7 +146,8 @@ def _train(
     state = _state(checkpoint, step)
     saver = Saver(store, run, prepared, start.dtype, step)
     records = directory if cluster.chief else None
-    with Report(records, console, step=state.step, tensorboard=run.training.tensorboard) as report, saver:
+    told = {"counted": learnt_from(run.task), "tensorboard": run.training.tensorboard}
+    with Report(records, console, step=state.step, **told) as report, saver:
         _say_where_it_starts(report, checkpoint, start.complaints)
         for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
             if line:
