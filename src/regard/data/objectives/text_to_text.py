@@ -85,7 +85,10 @@ def require_ending(tokenizer: Tokenizer, place: str) -> None:
         if role not in tokenizer.special_tokens:
             raise ConfigError(f"{place} has no {role} token, which a text that is written needs")
     if tokenizer.encode("") != [tokenizer.eos_id]:
-        raise ConfigError(f"{place} must end every text with its eos token, but does not")
+        raise ConfigError(
+            f"{place} must end every text with its eos token, but does not: have its post-processor add "
+            f"{tokenizer.special_tokens['eos']}, or leave tokenizer.path out to train a tokenizer"
+        )
 
 
 def pair_batches(
