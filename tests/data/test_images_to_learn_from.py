@@ -12,6 +12,7 @@ from PIL import Image
 
 from regard.batch import ImageExample
 from regard.config import AugmentationConfig, parse_run
+from regard.data import augmentation
 from regard.data.augmentation import AREA, ImageAugmenter
 from regard.data.batching import Position
 from regard.data.objectives.catalog import objective_of
@@ -152,7 +153,7 @@ def test_a_data_uri_that_is_spelled_wrong_is_refused(image):
         opened(image)
 
 
-EVERYTHING = AugmentationConfig(crop_padding=2, flip=True, erase=0.5)
+EVERYTHING = AugmentationConfig(crop_padding=2, flip=True, turn=20, zoom=0.3, colour=0.4, hue=20, grey=0.2, erase=0.5)
 
 
 @settings(deadline=None, max_examples=20)
@@ -179,6 +180,29 @@ def test_crops_are_windows_of_the_bordered_image_and_reach_every_place():
     cropped = ImageAugmenter(AugmentationConfig(crop_padding=1), 0)(np.stack([image] * 300), np.arange(300), 0)
     found = [next(place for place, window in enumerate(windows) if np.array_equal(window, one)) for one in cropped]
     assert np.bincount(found, minlength=9).min() > 15
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "least", "most"),
+    [("turn", 90.0, -90, 90), ("hue", 60.0, -60, 60), ("zoom", 0.5, 1 / 1.5, 1.5), ("colour", 0.4, 0.6, 1.4)],
+)
+def test_what_is_drawn_fills_the_range_that_is_asked_for_and_no_more(monkeypatch, key, value, least, most):
+    drawn = []
+    for name in ("warped", "recoloured"):
+        monkeypatch.setattr(augmentation, name, lambda pixels, *numbers: drawn.extend(numbers) or pixels)
+    ImageAugmenter(AugmentationConfig(**{key: value}), 0)(np.zeros((300, 2, 2, 3), np.uint8), np.arange(300), 0)
+    place = {"turn": [0], "zoom": [1], "colour": [0, 1, 2], "hue": [3]}[key]
+    for numbers in (drawn[each] for each in place):
+        assert least <= numbers.min() < least + 0.1 * (most - least)
+        assert most >= numbers.max() > most - 0.1 * (most - least)
+    others = [numbers for number, numbers in enumerate(drawn) if number not in place]
+    assert all(np.ptp(numbers) == 0 for numbers in others), "nothing else is varied"
+
+
+def test_the_asked_share_of_images_is_grey():
+    images = np.stack([picture(0)] * 400)
+    made = ImageAugmenter(AugmentationConfig(grey=0.3), 0)(images, np.arange(400), 0)
+    assert (np.ptp(made, axis=-1).max(axis=(1, 2)) == 0).mean() == pytest.approx(0.3, abs=0.08)
 
 
 def test_half_of_the_images_are_mirrored():

@@ -93,6 +93,11 @@ class AugmentationConfig(Section):
 
     crop_padding: int = Field(default=0, ge=0)  # pixels of black on each side, of which a random crop is taken
     flip: bool = False  # half of them are mirrored, left to right
+    turn: float = Field(default=0.0, ge=0, le=180)  # degrees by which they are turned, at most, either way
+    zoom: float = Field(default=0.0, ge=0, le=1)  # they become up to 1 + zoom times as large, or as small
+    colour: float = Field(default=0.0, ge=0, le=1)  # brightness, contrast and saturation change by up to this share
+    hue: float = Field(default=0.0, ge=0, le=180)  # degrees by which hues are turned, at most, either way
+    grey: float = Field(default=0.0, ge=0, le=1)  # the share of them that lose their colours
     erase: float = Field(default=0.0, ge=0, le=1)  # the share of which a random rectangle becomes noise
     level: float = Field(default=0.0, ge=0, le=40)  # decibels by which recordings become louder or softer, at most
     room: float = Field(default=0.0, ge=0, le=1)  # the share of them that get echoes,

@@ -7,27 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.config import AugmentationConfig
+from regard.data.distortion import recoloured, warped
 from regard.data.noise import noise, shares
 from regard.features.rgb import Pixels
 
 AREA = (0.02, 0.4)  # of an erased rectangle, as shares of the image (Zhong et al. 2020)
 ASPECT = (0.3, 1 / 0.3)  # its height over its width
-_CROP, _FLIP, _ERASE, _FILL = range(4)  # streams of noise
+_CROP, _FLIP, _ERASE, _FILL, _WARP, _COLOUR = range(6)  # streams of noise
 
 
 class ImageAugmenter:
-    """Crops at random, mirrors, and erases rectangles."""
+    """Turns, resizes, crops at random, mirrors, recolours (Chen et al. 2020, appendix A), and erases rectangles."""
 
     def __init__(self, config: AugmentationConfig, seed: int) -> None:
         self._config, self._seed = config, seed
 
     def __call__(self, pixels: Pixels, examples: NDArray[np.int64], epoch: int) -> Pixels:
         """Images (R, H, W, C) of bytes, and which examples they are (R,) -> as many, of the same size."""
+        if self._config.turn or self._config.zoom:
+            pixels = self._warped(pixels, self._draws(examples, epoch, _WARP, 2))
         if self._config.crop_padding:
             pixels = self._cropped(pixels, self._draws(examples, epoch, _CROP, 2))
         if self._config.flip:
             mirrored = self._draws(examples, epoch, _FLIP, 1)[:, 0] < 0.5
             pixels = np.where(mirrored[:, None, None, None], pixels[:, :, ::-1], pixels)
+        if self._config.colour or self._config.hue or self._config.grey:
+            pixels = self._recoloured(pixels, self._draws(examples, epoch, _COLOUR, 5))
         if self._config.erase:
             draws = self._draws(examples, epoch, _ERASE, 5)
             chosen = np.flatnonzero(draws[:, 0] < self._config.erase)
@@ -38,6 +43,16 @@ class ImageAugmenter:
 
     def _draws(self, examples: NDArray[np.int64], epoch: int, stream: int, width: int) -> NDArray[np.float64]:
         return shares(noise(self._seed, epoch, examples, width, stream))
+
+    def _warped(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
+        either_way = 2 * draws - 1
+        return warped(pixels, self._config.turn * either_way[:, 0], (1 + self._config.zoom) ** either_way[:, 1])
+
+    def _recoloured(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
+        either_way = 2 * draws - 1
+        brightness, contrast, saturation = (1 + self._config.colour * either_way[:, :3]).T
+        saturation = np.where(draws[:, 4] < self._config.grey, 0.0, saturation)
+        return recoloured(pixels, brightness, contrast, saturation, self._config.hue * either_way[:, 3])
 
     def _cropped(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
         """Each image within a black border, cut to its size at a place of its own."""

@@ -146,8 +146,10 @@ def _train(
     state = _state(checkpoint, step)
     saver = Saver(store, run, prepared, start.dtype, step)
     records = directory if cluster.chief else None
-    told = {"counted": learnt_from(run.task), "tensorboard": run.training.tensorboard}
-    with Report(records, console, step=state.step, **told) as report, saver:
+    report = Report(
+        records, console, step=state.step, counted=learnt_from(run.task), tensorboard=run.training.tensorboard
+    )
+    with report, saver:
         _say_where_it_starts(report, checkpoint, start.complaints)
         for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
             if line:

@@ -1,0 +1,94 @@
+"""Turned, resized and recoloured images: laws, and Pillow as the reference."""
+
+import colorsys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from regard.data.distortion import recoloured, warped
+
+ONE = np.ones(1)
+
+
+def picture(seed: int = 0, height: int = 24, width: int = 20) -> np.ndarray:
+    """Smooth, so that an interpolation of it is no guess."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def changed(image, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0):
+    return recoloured(image[None], *(np.array([each]) for each in (brightness, contrast, saturation, hue)))[0]
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (1, 9), (9, 1), (1, 1)])
+def test_nothing_asked_for_is_nothing_done(shape):
+    image = picture(1, *shape)
+    assert np.array_equal(warped(image[None], 0 * ONE, ONE)[0], image)
+    assert np.abs(changed(image).astype(int) - image).max() <= 1
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarters_of_a_turn_are_exact(quarters):
+    image = picture(2, 15, 15)
+    assert np.array_equal(warped(image[None], 90.0 * quarters * ONE, ONE)[0], np.rot90(image, quarters))
+
+
+@settings(deadline=None, max_examples=20)
+@given(degrees=st.floats(-60, 60), scale=st.floats(0.7, 1.5), seed=st.integers(0, 9))
+def test_turns_and_scales_are_pillows(degrees, scale, seed):
+    image = picture(seed, 32, 32)
+    found = warped(image[None], degrees * ONE, scale * ONE)[0]
+    angle, middle = np.deg2rad(degrees), 16.0  # Pillow's places are of the pixels' corners
+    matrix = (
+        np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    )  # of (x, y), y downwards
+    shift = middle - matrix @ [middle, middle]
+    wanted = Image.fromarray(image).transform(
+        (32, 32), Image.Transform.AFFINE, [*matrix[0], shift[0], *matrix[1], shift[1]], Image.Resampling.BILINEAR
+    )
+    inside = Image.fromarray(np.full((32, 32), 255, np.uint8)).transform(
+        (32, 32), Image.Transform.AFFINE, [*matrix[0], shift[0], *matrix[1], shift[1]], Image.Resampling.BILINEAR
+    )
+    away = np.asarray(inside) == 255  # from the edges, beyond which Pillow has black
+    assert away.sum() > 300
+    assert np.abs(found.astype(int) - np.asarray(wanted))[away].max() <= 2
+
+
+def test_beyond_an_edge_is_the_edges_colour():
+    image = np.full((1, 9, 9, 3), 200, np.uint8)
+    assert (warped(image, 30 * ONE, 0.5 * ONE) == 200).all()
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.3])
+@pytest.mark.parametrize(
+    ("key", "enhancer"),
+    [("brightness", ImageEnhance.Brightness), ("contrast", ImageEnhance.Contrast), ("saturation", ImageEnhance.Color)],
+)
+def test_factors_are_pillows(key, enhancer, factor):
+    image = picture(3)
+    wanted = np.asarray(enhancer(Image.fromarray(image)).enhance(factor)).astype(int)
+    assert np.abs(changed(image, **{key: factor}).astype(int) - wanted).max() <= 2
+
+
+def test_without_saturation_an_image_is_grey_of_the_same_luma():
+    image = picture(4)
+    grey = changed(image, saturation=0.0)
+    assert np.ptp(grey, axis=-1).max() == 0
+    assert np.abs(grey[..., 0].astype(int) - np.asarray(Image.fromarray(image).convert("L"))).max() <= 1
+
+
+@pytest.mark.parametrize("degrees", [-120, 40, 120])
+def test_hues_turn_all_the_same_way_and_greys_stay(degrees):
+    grey = np.full((3, 3, 3), 90, np.uint8)
+    assert np.abs(changed(grey, hue=degrees).astype(int) - 90).max() <= 1
+    red, blue = np.zeros((2, 1, 1, 3), np.uint8)
+    red[...], blue[...] = (160, 100, 100), (100, 100, 160)
+    moved = [_hue(changed(image, hue=degrees)) - _hue(image) for image in (red, blue)]
+    assert all(np.cos(2 * np.pi * (turned - degrees / 360)) > 0.9 for turned in moved)
+
+
+def _hue(image):
+    return colorsys.rgb_to_hsv(*(image[0, 0] / 255))[0]
