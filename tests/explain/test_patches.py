@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from regard.errors import InputError
-from regard.explain.attention import opacity
+from regard.explain.attention import opacity, rollout
 from regard.explain.curves import Curves
 from regard.explain.maps import ROLLOUT, Map
-from regard.explain.patches import EXTRA, PatchAttention, caption_attention, class_attention, draw, rollout
+from regard.explain.patches import EXTRA, PatchAttention, caption_attention, class_attention, draw
 from regard.explain.report import Report, render
 from regard.features.image import ImageProcessor
 from regard.models.forms import build_model

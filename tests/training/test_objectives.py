@@ -389,3 +389,36 @@ def test_the_page_of_texts_for_texts_shows_where_the_decoder_looked(
     read = [[visible(token) for token in writer.tokenizer.tokens(writer.tokenizer.encode_text(s).ids)] for s in sources]
     assert len(found) == 3
     assert all(one["source"] in read for one in found)
+
+
+@pytest.mark.parametrize("task", ["classify", "language-model", "masked-language-model"])
+def test_the_page_of_texts_that_are_read_shows_which_token_looked_at_which(
+    undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    run = undisturbed(task)
+    assert main(["evaluate", str(run), "--split", "validation", "--json"]) == 0
+    page, read = (run / "report.html").read_text("utf-8"), load(run)
+    assert "<h2>Self-attention</h2>" in page
+    found = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    lines = (run / "evaluation-validation.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(line)["inputs"]["text"] for line in lines]
+    eos = read.tokenizer.eos_id
+    known = [
+        [eos, *read.tokenizer.encode_plain(text)] if task == "language-model" else read.tokenizer.encode_text(text).ids
+        for text in texts
+    ]
+    ids_of = {tuple(map(visible, read.tokenizer.tokens(ids[:60]))): ids[:60] for ids in known}
+    assert len(found) == 3
+    for one in found:
+        assert one["source"] == one["target"], "each token is a row and a column"
+        ids = ids_of[tuple(one["source"])]
+        batch = {"input_ids": np.array([ids], np.int32), "attention_mask": np.ones((1, len(ids)), np.int32)}
+        weights = np.asarray(read.engine(batch, return_attention=True).attentions[0])[0]
+        shown = np.array(one["weights"][0]).reshape(3, len(ids), len(ids)) / one["per"]  # the mean, and two heads
+        assert np.abs(shown[1:] - weights).max() <= 0.5 / one["per"] + 1e-6
+        handed_on = (weights.mean(0) + np.eye(len(ids))) / 2  # of one layer
+        assert np.abs(np.array(one["weights"][1][0]) / one["per"] - handed_on.ravel()).max() < 1e-3
+    if task == "language-model":
+        assert all(
+            np.triu(np.array(one["weights"][0][0]).reshape(len(one["source"]), -1), 1).max() == 0 for one in found
+        )

@@ -1,4 +1,4 @@
-"""Cross-attention of one translation, as numbers and as a heat map (Vaswani et al. 2017, section 3.2.3)."""
+"""Who attends to what in a text, as numbers and as a heat map (Vaswani et al. 2017, section 3.2.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from regard.batch import Batch
 from regard.errors import InputError
 from regard.explain.svg import element, printable, shorten, text_width
 from regard.features.tokenizer import Tokenizer
@@ -56,10 +57,11 @@ class ByHead:
 
 @dataclass(frozen=True)
 class AttentionExample(ByHead):
-    """One translation and where its decoder looked.
+    """One translation and where its decoder looked; or, `is_self`, one text whose tokens looked at each other.
 
-    `weights` is (L, N, T, S) float: layer l's head n, while writing target token t, gave source token s this weight;
-    each row over S sums to 1. Raises InputError where the sizes disagree.
+    `weights` is (L, N, T, S) float: layer l's head n, while writing (or reading) target token t, gave source token s
+    this weight; each row over S sums to 1. `rollout` (T, S): the weights of all layers together. Raises InputError
+    where the sizes disagree.
     """
 
     source_tokens: tuple[str, ...]
@@ -67,6 +69,8 @@ class AttentionExample(ByHead):
     weights: npt.NDArray[np.floating[Any]] = field(repr=False)
     source: str
     output: str
+    is_self: bool = False
+    rollout: npt.NDArray[np.floating[Any]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.check_size(len(self.target_tokens), len(self.source_tokens))
@@ -99,6 +103,30 @@ def cross_attention(
     )
 
 
+def self_attention(model: Any, tokenizer: Tokenizer, batch: Batch, output: str = "") -> AttentionExample:
+    """Run an encoder or a decoder once over a text, and keep which token looked at which.
+
+    `batch` holds the one text, (1, S), without padding; `output` is what was made of it, for the title. Row t of the
+    weights belongs to token t, which reads the tokens s of the layer before; with them comes the rollout.
+    """
+    ids = np.asarray(batch["input_ids"])[0].tolist()
+    weights = stacked(model(batch, return_attention=True).attentions)
+    tokens = tuple(tokenizer.tokens(ids))
+    text = tokenizer.decode(ids)
+    return AttentionExample(tokens, tokens, weights, text, output, is_self=True, rollout=rollout(weights))
+
+
+def rollout(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Self-attention of all layers, (L, N, S, S) -> (S, S): how much of each place of the input arrives at each place
+    of the output, if a residual connection hands on half and the heads count alike. Rows sum to 1 (Abnar and Zuidema
+    2020, section 3)."""
+    arrived = np.eye(weights.shape[-1])
+    for layer in weights.astype(np.float64).mean(axis=1):
+        mixed = (layer + np.eye(len(layer))) / 2
+        arrived = mixed / mixed.sum(axis=-1, keepdims=True) @ arrived
+    return arrived
+
+
 def stacked(layers: Sequence[Any]) -> npt.NDArray[np.float32]:
     """The weights of a batch's first row, (B, N, T, S) a layer -> (L, N, T, S)."""
     return np.stack([np.asarray(layer)[0].astype(np.float32) for layer in layers])
@@ -123,11 +151,13 @@ def draw(example: AttentionExample, layer: int, head: Head, *, titles: bool = Fa
     """The heat map as an element of a page; titles on its squares say their weights where no script does."""
     shown = _Layout(example)
     which = "mean over heads" if head == "mean" else f"head {head + 1}"
-    label = f"Cross-attention, layer {layer + 1}, {which}: {example.source} → {example.output}"
+    kind = "Self-attention" if example.is_self else "Cross-attention"
+    across, down = ("looked at →", "reading ↓") if example.is_self else ("source →", "target ↓")
+    label = f"{kind}, layer {layer + 1}, {which}: {example.source}" + (f" → {example.output}" if example.output else "")
     return element(
         "svg",
-        element("text", "source →", x=shown.left - 8, y=shown.top - 22, text_anchor="end", class_="axis-name"),
-        element("text", "target ↓", x=shown.left - 8, y=shown.top - 7, text_anchor="end", class_="axis-name"),
+        element("text", across, x=shown.left - 8, y=shown.top - 22, text_anchor="end", class_="axis-name"),
+        element("text", down, x=shown.left - 8, y=shown.top - 7, text_anchor="end", class_="axis-name"),
         element("g", *shown.source_labels(), class_="source-labels"),
         element("g", *shown.target_labels(), class_="target-labels"),
         element(

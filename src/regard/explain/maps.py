@@ -43,6 +43,19 @@ TEXTS = About(
     "square",
     ("Writing ", ", the decoder looks at"),
 )
+READ = About(
+    "Self-attention",
+    Markup(
+        "Each token (a row) looks at the tokens of its text (the columns): it spreads a weight of 1 over them, and "
+        "takes most from where the square is strongest. This is self-attention, by which a token comes to know what "
+        f"it stands beside, {_PAPER}; a language model’s tokens look back alone. A label is read off the first token, "
+        f"where the network has one for that.{_HEADS} Weights of one layer are of what those before have mixed; "
+        f"“{ROLLOUT}” multiplies the layers’ means out, with half of each place handed on as it is (Abnar and Zuidema "
+        "2020). Neither says that the outcome hangs on a token."
+    ),
+    "square",
+    ("While it reads ", ", the network looks at"),
+)
 CLASSES = About(
     "Attention over the picture",
     Markup(
@@ -97,7 +110,7 @@ def about(example: Mapped) -> About:
         case PatchAttention():
             return CAPTIONS if example.rollout is None else CLASSES
         case _:
-            return TEXTS
+            return READ if example.is_self else TEXTS
 
 
 class Map:
@@ -182,7 +195,7 @@ class Map:
 
     @property
     def _rollout(self) -> Any:
-        return self.example.rollout if isinstance(self.example, PatchAttention) else None
+        return None if isinstance(self.example, SoundAttention) else self.example.rollout
 
     def _parts(self, layer: int, head: Head) -> list[int]:
         per = 10**self.example.decimals

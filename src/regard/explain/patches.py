@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from regard.errors import InputError
-from regard.explain.attention import ByHead, Head, opacity, stacked
+from regard.explain.attention import ByHead, Head, opacity, rollout, stacked
 from regard.explain.svg import element
 from regard.features.image import Image, ImageProcessor
 from regard.features.tokenizer import Tokenizer
@@ -93,17 +93,6 @@ def caption_attention(
         others=EXTRA[: source.extra_tokens],
         weights=_patches_first(stacked(model(batch, return_attention=True).cross_attentions), source),
     )
-
-
-def rollout(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Self-attention of all layers, (L, N, S, S) -> (S, S): how much of each place of the input arrives at each place
-    of the output, if a residual connection hands on half and the heads count alike. Rows sum to 1 (Abnar and Zuidema
-    2020, section 3)."""
-    arrived = np.eye(weights.shape[-1])
-    for layer in weights.astype(np.float64).mean(axis=1):
-        mixed = (layer + np.eye(len(layer))) / 2
-        arrived = mixed / mixed.sum(axis=-1, keepdims=True) @ arrived
-    return arrived
 
 
 def _patches(model: Any) -> PatchSpec:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from regard.data.objectives.files import opened
 from regard.errors import InputError
-from regard.explain.attention import AttentionExample, cross_attention
+from regard.explain.attention import AttentionExample, cross_attention, self_attention
 from regard.explain.maps import Mapped
 from regard.explain.patches import PatchAttention, caption_attention, class_attention
 from regard.explain.sounds import SoundAttention, Spoken, frame_labels, transcript_attention
@@ -13,6 +15,7 @@ from regard.features.mel import LogMel
 from regard.tasks.judging.images import IMAGE
 from regard.tasks.judging.judgement import Judgement
 from regard.tasks.judging.sounds import SOUND
+from regard.tasks.reading import batch_of
 
 _MAPS = 3
 _READABLE = 60  # tokens of a source whose heat map is still read at a glance
@@ -82,6 +85,22 @@ def _text_to_text(task: Any, read: list[int], written: Sequence[int]) -> Attenti
     return cross_attention(task.engine, task.tokenizer, read, written) if written else None
 
 
+def _labelled(task: Any, item: Judgement) -> AttentionExample:
+    encoding = task.encodings([item.inputs["text"]], [item.inputs["pair"]] if "pair" in item.inputs else None)[0]
+    return self_attention(task.engine, task.tokenizer, batch_of([encoding], task.engine.spec), item.output)
+
+
+def _read(task: Any, item: Judgement) -> AttentionExample:
+    """The beginning of a text, as training reads it: a language model's follows the token that begins one."""
+    tokenizer, text = task.tokenizer, item.inputs["text"]
+    if task.engine.spec.form == "encoder":
+        encoding = tokenizer.encode_text(text, max_length=_READABLE)
+        return self_attention(task.engine, tokenizer, batch_of([encoding], task.engine.spec))
+    begin = tokenizer.id_of("eos") if tokenizer.bos_id is None else tokenizer.bos_id
+    ids = np.array([[begin, *tokenizer.encode_plain(text)][:_READABLE]], np.int32)
+    return self_attention(task.engine, tokenizer, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+
+
 def _class(task: Any, item: Judgement) -> PatchAttention:
     image = opened(item.inputs[IMAGE])
     best = task(image)
@@ -111,6 +130,10 @@ def _frame_seconds(log_mel: LogMel) -> float:
     return log_mel.hop_length / log_mel.sampling_rate
 
 
+def _tokens(task: Any, item: Judgement) -> float:
+    return len(task.tokenizer.encode_text(item.inputs["text"]).ids)
+
+
 def _seconds(task: Any, item: Judgement) -> float:
     """0 where the recording is no longer there."""
     try:
@@ -123,6 +146,9 @@ _DRAW: dict[str, Draw] = {
     "translate": _translation,
     "summarise": _summary,
     "text-to-text": _written,
+    "language-model": _read,
+    "masked-language-model": _read,
+    "classify": _labelled,
     "classify-image": _class,
     "caption": _caption,
     "transcribe": _transcript,
@@ -135,6 +161,7 @@ _LENGTH: dict[str, tuple[Callable[[Any, Judgement], float], float]] = {
     ),
     "summarise": (lambda task, item: len(task.source_ids(item.inputs["text"])), _READABLE),
     "text-to-text": (lambda task, item: len(task.tokenizer.encode_text(item.inputs["source"]).ids), _READABLE),
+    **dict.fromkeys(("language-model", "masked-language-model", "classify"), (_tokens, _READABLE)),
     "transcribe": (_seconds, _SECONDS),
     "transcribe-ctc": (_seconds, _SECONDS),
 }

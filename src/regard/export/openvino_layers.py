@@ -19,6 +19,7 @@ from regard.export.openvino_nodes import (
     Node,
     Stored,
     Weights,
+    axis,
     integers,
     numbers,
     sizes,
@@ -163,7 +164,7 @@ class LayerPart:
             query = network.norm(query, f"{path}/query_norm", spec.norm_epsilon)
             keys = network.norm(keys, f"{path}/key_norm", spec.norm_epsilon)
         if turned is not None:
-            query, keys = _rotate(query, turned), _rotate(keys, turned)
+            query, keys = (_rotate(each, spec.head_width, turned) for each in (query, keys))
         if network.beams is not None:
             keys, values = self._remembered("keys", keys), self._remembered("values", values)
         context = self._attend(query, keys, values, mask)
@@ -219,8 +220,7 @@ def _for_each_query(x: Node, spec: LayerSpec) -> Node:
     times = spec.heads // spec.keys_heads
     if times == 1:
         return x
-    shape = op.concat([sizes(x, 0, 1), integers(times), sizes(x, 2, 3)], 0)
-    wide = op.broadcast(op.unsqueeze(x, integers(2)), shape, "BIDIRECTIONAL")
+    wide = op.multiply(op.unsqueeze(x, integers(2)), numbers(np.ones((1, 1, times, 1, 1))))
     return op.reshape(wide, integers(0, spec.heads, -1, spec.head_width), True)
 
 
@@ -251,7 +251,7 @@ def _stretch(rotary: RotarySpec, sight: Sight) -> Node:
     return op.unsqueeze(stretch, integers(1, 3))
 
 
-def _rotate(x: Node, by: tuple[Node, Node]) -> Node:
-    first, second = split(x, 2)
-    turned = op.concat([op.negative(second), first], -1)
+def _rotate(x: Node, width: int, by: tuple[Node, Node]) -> Node:
+    first, second = op.variadic_split(x, axis(3), integers(width // 2, width // 2)).outputs()
+    turned = op.concat([op.multiply(second, numbers(-1)), first], -1)
     return op.add(op.multiply(x, by[0]), op.multiply(turned, by[1]))

@@ -88,7 +88,7 @@ class TextClassifier:
         longer than `max_length` tokens is cut, of two the longer one first, and `Classification.cut` says by how many.
         """
         check_top_k(top_k)
-        encodings = self._encodings(texts, pair)
+        encodings = self.encodings(texts, pair)
         found: list[Classification | None] = [None] * len(encodings)
         for rows, output in outputs(self.engine, encodings, batch_tokens):
             scores = label_scores(np.asarray(output.logits, np.float64), self.engine.spec.output)
@@ -96,7 +96,8 @@ class TextClassifier:
                 found[row] = Classification(ranked(scores[place], self.labels, top_k), encodings[row].cut)
         return [result for result in found if result is not None]
 
-    def _encodings(self, texts: Sequence[str], pair: str | Sequence[str] | None) -> list[Encoding]:
+    def encodings(self, texts: Sequence[str], pair: str | Sequence[str] | None) -> list[Encoding]:
+        """The texts, or the pairs, as the model reads them, cut where it reads no more."""
         if pair is None:
             return [self.tokenizer.encode_text(text, max_length=self.max_length) for text in texts]
         if isinstance(pair, str) or len(pair) != len(texts):
