@@ -21,7 +21,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \
 	install one, or name it: make setup PYTHONS=/path/to/python3
 
-.PHONY: help setup demo check test test-full bench-train bench-decode lock $(if $(MOVED),$(READY))
+.PHONY: help setup demo check test test-full bench-train bench-bleu bench-decode lock $(if $(MOVED),$(READY))
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test-full  the same, with the tests that take minutes"
 	@echo "make setup      only what these three do first: .venv, the locked dependencies, Regard itself"
 	@echo "make bench-train   how fast a training step is, beside PyTorch (ARGS='--peers PYTHON')"
+	@echo "make bench-bleu    BLEU after 10, 20, 40 minutes of training, beside PyTorch (ARGS='-o DIR --peers PYTHON')"
 	@echo "make bench-decode  how fast text is generated, beside the peers that ARGS names (benchmarks/README.md)"
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into $(LOCK)"
 
@@ -52,9 +53,12 @@ test-full: check
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full" $(SIGNALLED)
 	@$(PYTEST) --hypothesis-profile=full -m "full or not full" $(SHARED)
 
-# What ARGS may say, the peers' interpreters first of all: benchmarks/train.py --help, benchmarks/decode.py --help.
+# What ARGS may say, the peers' interpreters first of all: benchmarks/train.py --help, bleu_over_time.py, decode.py.
 bench-train: setup
 	@"$(BIN)/python" benchmarks/train.py $(ARGS)
+
+bench-bleu: setup
+	@"$(BIN)/python" benchmarks/bleu_over_time.py $(ARGS)
 
 bench-decode: setup
 	@"$(BIN)/python" benchmarks/decode.py $(ARGS)
