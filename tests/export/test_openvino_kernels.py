@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 
-ov = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
+import openvino as ov
+
 from regard.export.openvino_model import export_openvino
 from regard.interop.checkpoints import save_model
 from regard.models.catalog import FAMILIES
@@ -22,7 +24,7 @@ SIZES = {
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2}
 MARIAN = {
-    **{"d_model": 16, "decoder_start_token_id": 29, "pad_token_id": 29},
+    "d_model": 16, "decoder_start_token_id": 29, "pad_token_id": 29,
     **{f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
        {"layers": DEPTH, "attention_heads": 2, "ffn_dim": 24}.items()},
 }  # fmt: skip

@@ -206,7 +206,7 @@ class OpenVINOEngine:
             return self._read_by_length(given["input_ids"].astype(np.int32), _mask_of(given, ""))
         self._encoder.run({first: given[first].astype(np.float32)})
         memory = {name: self._encoder.result(name).copy() for name in self._encoder.results}
-        rows, length = memory["memory_keys_0"].shape[0], memory["memory_keys_0"].shape[2]
+        rows, _, length, _ = memory["memory_values_0"].shape
         return {**memory, "memory_mask": np.zeros((rows, 1, 1, length), np.float32)}
 
     def _read_by_length(self, ids: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
@@ -222,9 +222,9 @@ class OpenVINOEngine:
             for name in self._encoder.results:
                 found = self._encoder.result(name)
                 if name not in memory:
-                    shape = (len(ids), found.shape[1], longest, found.shape[3])
-                    memory[name] = np.zeros(shape, np.float32)
-                memory[name][rows, :, :length] = found
+                    sizes = [longest if size is None else size for size in self._encoder.sizes[name][1:]]
+                    memory[name] = np.zeros((len(ids), *sizes), np.float32)
+                memory[name][rows, :, : found.shape[2], : found.shape[3]] = found
         mask = np.where(real[:, None, None, :longest] != 0, np.float32(0), _FORBIDDEN)
         return {**memory, "memory_mask": mask}
 

@@ -7,7 +7,19 @@ import openvino as ov
 from openvino import opset13 as op
 
 from regard.export.openvino_layers import Memory, Network, Sight, split_heads
-from regard.export.openvino_nodes import Node, Stored, Weights, axis, integers, named, numbers, sizes, split, whole
+from regard.export.openvino_nodes import (
+    Matrix,
+    Node,
+    Stored,
+    Weights,
+    axis,
+    integers,
+    named,
+    numbers,
+    sizes,
+    split,
+    whole,
+)
 from regard.specs import AudioSpec, EmbeddingSpec, ModelSpec, PatchSpec, PositionSpec
 from regard.specs.tables import position_table
 
@@ -19,7 +31,7 @@ OFFERED = 512  # what the tokens of a shortlist are a multiple of: each other nu
 
 def encoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model:
     """What the encoder reads, by the keys of a batch -> memory_keys_i and memory_values_i of each layer i of the
-    decoder, (B, K, S, H) each."""
+    decoder, (B, K, H, S) and (B, K, S, H)."""
     assert spec.encoder is not None
     assert spec.decoder is not None
     network, real = Network(weights, stored), None
@@ -41,10 +53,9 @@ def encoder_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model
     layer, results = spec.decoder.layer, []
     for i in range(spec.decoder.depth):
         both = split(network.affine(x, f"decoder/layer_{i}/cross_attention/key_value"), 2)
-        for name, part in zip(("keys", "values"), both, strict=True):
-            results.append(
-                named(op.result(split_heads(part, layer.keys_heads, layer.head_width)), f"memory_{name}_{i}")
-            )
+        keys, values = (split_heads(part, layer.keys_heads, layer.head_width) for part in both)
+        keys = op.transpose(keys, integers(0, 1, 3, 2))  # once, where attention would do it for each token
+        results += [named(op.result(part), f"memory_{name}_{i}") for name, part in (("keys", keys), ("values", values))]
     return ov.Model(results, inputs, "encoder")
 
 
@@ -53,8 +64,11 @@ def output_graph(spec: ModelSpec, weights: Weights, stored: Stored) -> ov.Model:
     network, tokens = Network(weights, stored), _input("tokens", [-1])
     biases = [network.weights(path) for path in _BIASES]
     bias = sum((each.reshape(-1) for each in biases if each is not None), np.zeros(spec.text.vocab_size, np.float32))
-    of_tokens = {"output_rows": _output_matrix(network, spec), "output_bias": numbers(bias)}
-    results = [named(op.result(op.gather(all_, tokens, integers(0))), name) for name, all_ in of_tokens.items()]
+    of_tokens = {
+        "output_rows": _output_matrix(network, spec).rows(tokens),
+        "output_bias": op.gather(numbers(bias), tokens, integers(0)),
+    }
+    results = [named(op.result(found), name) for name, found in of_tokens.items()]
     return ov.Model(results, [tokens], "output")
 
 
@@ -111,9 +125,13 @@ def _input(name: str, shape: list[int] | None = None, dtype: type = np.int32) ->
 def _memory(spec: ModelSpec) -> Memory:
     assert spec.decoder is not None
     layer = spec.decoder.layer
-    shape, depth = [-1, layer.keys_heads, -1, layer.head_width], spec.decoder.depth
+    shapes = {
+        "keys": [-1, layer.keys_heads, layer.head_width, -1],
+        "values": [-1, layer.keys_heads, -1, layer.head_width],
+    }
     keys, values = (
-        tuple(_input(f"memory_{name}_{i}", shape, np.float32) for i in range(depth)) for name in ("keys", "values")
+        tuple(_input(f"memory_{name}_{i}", shape, np.float32) for i in range(spec.decoder.depth))
+        for name, shape in shapes.items()
     )
     return Memory(keys, values, _input("memory_mask", [-1, 1, 1, -1], np.float32))
 
@@ -134,7 +152,7 @@ def _placed(ids: Node, real: Node, spec: EmbeddingSpec) -> Node:
 
 def _embedded(network: Network, spec: ModelSpec, side: str, ids: Node, places: Node) -> Node:
     text = spec.text
-    x = op.gather(network.matrix(_table_of(network, side)), ids, integers(0))
+    x = network.matrix(_table_of(network, side)).rows(ids)
     if text.scale:
         x = op.multiply(x, numbers(text.width**0.5))
     types = network.weights(f"{side}/stem/token_types")
@@ -212,8 +230,9 @@ def _best(scores: Node, count: Node, block: int, vocab_size: int | None) -> tupl
 
 
 def _block_length(vocab_size: int) -> int:
-    """Near the root of the vocabulary's size, and a divisor of it where there is one: then nothing is padded."""
-    near = max(1, math.isqrt(vocab_size))
+    """What makes both sorts short, of the blocks' maxima and of the eight best blocks, as four beams want them; and a
+    divisor of the vocabulary's size where there is one: then nothing is padded."""
+    near = max(1, math.isqrt(vocab_size // 8))
     divisors = [size for size in range(max(1, near // 8), 4 * near + 1) if vocab_size % size == 0]
     return min(divisors, key=lambda size: abs(math.log(size / near)), default=near)
 
@@ -226,7 +245,7 @@ def _log_sum_exp(logits: Node) -> Node:
 
 
 def _logits(network: Network, spec: ModelSpec, x: Node) -> Node:
-    logits = op.matmul(_scaled(spec, x), _output_matrix(network, spec), False, True)
+    logits = op.matmul(_scaled(spec, x), _output_matrix(network, spec).whole(), False, True)
     for path in _BIASES:
         bias = network.weights(path)
         if bias is not None:
@@ -245,7 +264,7 @@ def _scaled(spec: ModelSpec, x: Node) -> Node:
     return x if spec.output.scale == 1 else op.multiply(x, numbers(spec.output.scale))
 
 
-def _output_matrix(network: Network, spec: ModelSpec) -> Node:
+def _output_matrix(network: Network, spec: ModelSpec) -> Matrix:
     """(V, D)."""
     if spec.output.tied:
         return network.matrix(_table_of(network, "decoder"))

@@ -16,6 +16,7 @@ from openvino.op.util import Variable, VariableInfo
 
 from regard.export.openvino_nodes import (
     ACTIVATIONS,
+    Matrix,
     Node,
     Stored,
     Weights,
@@ -46,8 +47,8 @@ class Sight(NamedTuple):
 class Memory(NamedTuple):
     """What a decoder reads of its encoder."""
 
-    keys: tuple[Node, ...]  # a layer each, (B, K, S, H)
-    values: tuple[Node, ...]
+    keys: tuple[Node, ...]  # a layer each, (B, K, H, S): as the product with the queries wants them
+    values: tuple[Node, ...]  # (B, K, S, H)
     mask: Node  # (B, 1, 1, S), to be added to the scores
 
 
@@ -61,9 +62,9 @@ class Network:
     rows: Node | None = None  # (1,) int64: R
     sinks: list[Node] = field(default_factory=list)
     variables: list[Variable] = field(default_factory=list)
-    _matrices: dict[str, Node] = field(default_factory=dict)
+    _matrices: dict[str, Matrix] = field(default_factory=dict)
 
-    def matrix(self, path: str, transposed: bool = False) -> Node:
+    def matrix(self, path: str, transposed: bool = False) -> Matrix:
         """A weight (out, in), of which there is one in the graph however often it is read."""
         if path not in self._matrices:
             value = self.needed(path)
@@ -77,7 +78,7 @@ class Network:
 
     def affine(self, x: Node, path: str) -> Node:
         """x W + b."""
-        product = op.matmul(x, self.matrix(f"{path}/kernel", transposed=True), False, True)
+        product = op.matmul(x, self.matrix(f"{path}/kernel", transposed=True).whole(), False, True)
         bias = self.weights(f"{path}/bias")
         return product if bias is None else op.add(product, numbers(bias))
 
@@ -191,17 +192,23 @@ class LayerPart:
         keys, values = memory.keys[self.index], memory.values[self.index]
         beside = op.concat([sizes(keys, 0), integers(-1, spec.heads, spec.head_width)], 0)
         query = op.reshape(self.network.affine(x, f"{path}/query"), beside, False)  # (R,T,N*H) -> (B,W*T,N,H)
-        context = self._attend(op.transpose(query, integers(0, 2, 1, 3)), keys, values, memory.mask)
+        query = op.multiply(op.transpose(query, integers(0, 2, 1, 3)), numbers(self._scale()))
+        scores = op.matmul(query, _for_each_query(keys, spec, turned=True), False, False)
+        weights = op.softmax(op.add(scores, memory.mask), -1)
+        context = op.matmul(weights, _for_each_query(values, spec), False, False)
         apart = op.concat([integers(-1), sizes(x, 1), integers(spec.heads * spec.head_width)], 0)
         merged = op.reshape(op.transpose(context, integers(0, 2, 1, 3)), apart, False)
         return self.network.affine(merged, f"{path}/output")
 
     def _attend(self, query: Node, keys: Node, values: Node, mask: Node) -> Node:
+        keys, values = _for_each_query(keys, self.spec), _for_each_query(values, self.spec)
+        return op.scaled_dot_product_attention(query, keys, values, mask, numbers(self._scale()), causal=False)
+
+    def _scale(self) -> float:
+        """Of the scores."""
         spec = self.spec
         scale = spec.head_width**-0.5 if spec.attention_scale is None else spec.attention_scale
-        scale = scale / (self.index + 1) if spec.scale_by_layer else scale
-        keys, values = _for_each_query(keys, spec), _for_each_query(values, spec)
-        return op.scaled_dot_product_attention(query, keys, values, mask, numbers(scale), causal=False)
+        return scale / (self.index + 1) if spec.scale_by_layer else scale
 
     def _feed_forward(self, x: Node) -> Node:
         network, path, activation = self.network, f"{self.path}/feed_forward", ACTIVATIONS[self.spec.activation]
@@ -215,13 +222,16 @@ def split_heads(x: Node, heads: int, width: int) -> Node:
     return op.transpose(op.reshape(x, integers(0, 0, heads, width), True), integers(0, 2, 1, 3))  # -> (R,N,T,H)
 
 
-def _for_each_query(x: Node, spec: LayerSpec) -> Node:
-    """Each head of keys or values once for each query head that reads it; the runtime copies nothing for it."""
+def _for_each_query(x: Node, spec: LayerSpec, turned: bool = False) -> Node:
+    """Each head of keys or values once for each query head that reads it: (B, K, S, H) -> (B, N, S, H), and `turned`
+    (B, K, H, S) -> (B, N, H, S). The runtime knows this product with ones, and copies nothing for it; it does not where
+    the shape of `x` is asked for."""
     times = spec.heads // spec.keys_heads
     if times == 1:
         return x
     wide = op.multiply(op.unsqueeze(x, integers(2)), numbers(np.ones((1, 1, times, 1, 1))))
-    return op.reshape(wide, integers(0, spec.heads, -1, spec.head_width), True)
+    shape = integers(0, spec.heads, spec.head_width, -1) if turned else integers(0, spec.heads, -1, spec.head_width)
+    return op.reshape(wide, shape, True)
 
 
 def _ahead(sight: Sight) -> Node:

@@ -1,7 +1,7 @@
 """The few operations of OpenVINO that a Transformer is made of, and its weights as they are stored."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -70,7 +70,30 @@ def named(node: Node, name: str) -> Node:
     return node
 
 
-def stored_matrix(value: np.ndarray, stored: Stored) -> Node:
+class Matrix(NamedTuple):
+    """A weight (out, in) as it is stored, and what each of its rows is multiplied by (out, 1); None: by nothing."""
+
+    numbers: Node
+    scale: Node | None = None
+
+    def whole(self) -> Node:
+        """All of it, in float32: for products, which widen it on the way."""
+        return self._widened(self.numbers, self.scale)
+
+    def rows(self, ids: Node) -> Node:
+        """Some of its rows, (...) -> (..., in) float32. They are taken as stored and then widened: the other way round
+        the runtime has a kernel of its own, which took a millisecond for one row."""
+        scale = None if self.scale is None else op.gather(self.scale, ids, integers(0))
+        return self._widened(op.gather(self.numbers, ids, integers(0)), scale)
+
+    @staticmethod
+    def _widened(stored: Node, scale: Node | None) -> Node:
+        if stored.get_element_type() != ov.Type.f32:
+            stored = op.convert(stored, np.float32)
+        return stored if scale is None else op.multiply(stored, scale)
+
+
+def stored_matrix(value: np.ndarray, stored: Stored) -> Matrix:
     """(out, in) float32 numbers as the runtime keeps them, and reads them in its products.
 
     bfloat16: rounded to nearest; int8: each row by its own scale, the largest number of the row to 127. The runtime
@@ -79,11 +102,10 @@ def stored_matrix(value: np.ndarray, stored: Stored) -> Node:
     value = np.ascontiguousarray(value, np.float32)
     if stored == "int8":
         scale = np.maximum(np.abs(value).max(axis=1, keepdims=True), _LEAST) / 127
-        rounded = op.constant(np.rint(value / scale).astype(np.int8))
-        return op.multiply(op.convert(rounded, np.float32), numbers(scale))
+        return Matrix(op.constant(np.rint(value / scale).astype(np.int8)), numbers(scale))
     if stored == "bfloat16":
-        return op.convert(op.constant(rounded_to_bfloat16(value), dtype=ov.Type.bf16), np.float32)
-    return op.constant(value)
+        return Matrix(op.constant(rounded_to_bfloat16(value), dtype=ov.Type.bf16))
+    return Matrix(op.constant(value))
 
 
 def rounded_to_bfloat16(value: np.ndarray) -> np.ndarray:

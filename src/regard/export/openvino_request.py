@@ -13,6 +13,7 @@ class Request:
         self._request = compiled.create_infer_request()
         self._bound: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # what was given, and what the runtime reads
         self.results = [port.get_any_name() for port in compiled.outputs]
+        self.sizes = {port.get_any_name(): _sizes(port.partial_shape) for port in compiled.outputs}
 
     def run(self, feed: Mapping[str, np.ndarray]) -> None:
         """Inputs that are not in `feed` are those of the run before.
@@ -35,3 +36,10 @@ class Request:
     def forget(self) -> None:
         """Empty the cache."""
         self._request.reset_state()
+
+
+def _sizes(shape: ov.PartialShape) -> tuple[int | None, ...]:
+    """None for those that a graph leaves open; () where it leaves all open."""
+    if shape.rank.is_dynamic:
+        return ()
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
