@@ -7,10 +7,9 @@ vocabulary of its own, and there SentencePiece itself cuts the text, as it does 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tokenizers
-from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from regard.errors import CheckpointError
@@ -18,7 +17,8 @@ from regard.features.encoding import Encoding
 from regard.features.tokenizer_families import language_codes, special_tokens, token_text
 from regard.features.vocabulary import json_vocabulary
 
-_MESSAGES: Any = sentencepiece_model_pb2  # its classes are made at run time
+if TYPE_CHECKING:  # it, and protobuf with it, are for `.model` files alone: a tokenizer.json starts without them
+    from sentencepiece import SentencePieceProcessor
 
 SPACE = "▁"
 TAG = re.compile(r">>[A-Za-z0-9][\w.-]*<<")  # Marian's target language
@@ -47,10 +47,13 @@ class Pieces(NamedTuple):
     @classmethod
     def parse(cls, content: bytes, origin: str) -> "Pieces":
         """Raises CheckpointError for what is no SentencePiece model of unigrams or byte pairs."""
+        from sentencepiece import sentencepiece_model_pb2
+
+        messages: Any = sentencepiece_model_pb2  # its classes are made at run time
         try:
-            model = _MESSAGES.ModelProto.FromString(content)
+            model = messages.ModelProto.FromString(content)
         except Exception:  # protobuf's DecodeError, whose package need not be imported for that
-            model = _MESSAGES.ModelProto()
+            model = messages.ModelProto()
         kind = model.trainer_spec.model_type
         if not model.pieces or kind not in (_UNIGRAM, _BPE):
             raise CheckpointError(
@@ -237,7 +240,9 @@ class PieceEngine:
         return [ids.get(piece, ids[self._unknown]) for piece in pieces]
 
 
-def _processor(files: Mapping[str, bytes], name: str, origin: str) -> SentencePieceProcessor:
+def _processor(files: Mapping[str, bytes], name: str, origin: str) -> "SentencePieceProcessor":
+    from sentencepiece import SentencePieceProcessor
+
     if name not in files:
         raise CheckpointError(f"{origin} has no {name}")
     Pieces.parse(files[name], f"{origin}: {name}")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from regard.errors import CheckpointError, InputError
 from regard.features import tokenizer_training
-from regard.features.chat import chat_templates
 from regard.features.encoding import Encoding, Side
 from regard.features.sentencepiece_model import TAG, PieceEngine
 from regard.features.text_stream import Finish, TextStream
@@ -252,6 +251,8 @@ class Tokenizer:
     @property
     def chat_templates(self) -> dict[str, str]:
         """The chat templates by name; a single one is "default". See `regard.features.chat`."""
+        from regard.features.chat import chat_templates  # and with it Jinja, which nothing else here needs
+
         return chat_templates(self._config, self._origin)
 
     @property
