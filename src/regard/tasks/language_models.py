@@ -1,11 +1,15 @@
 """A checkpoint that writes -> its text generator, or a chat with it."""
 
+from typing import TYPE_CHECKING
+
 from regard.decoding.options import GenerationOptions
 from regard.interop.directory import GENERATION, read_json
-from regard.tasks.chat import Chat
 from regard.tasks.found import Found
 from regard.tasks.generate import TextGenerator
 from regard.tasks.stopping import kept_stop_strings
+
+if TYPE_CHECKING:  # it brings Jinja, which no other task needs
+    from regard.tasks.chat import Chat
 
 NEW_TOKENS = 256  # where the checkpoint does not say how many, as in Transformers' pipeline
 REPLY_TOKENS = 1024
@@ -16,7 +20,9 @@ def text_generator(found: Found) -> TextGenerator:
     return TextGenerator(found.model, found.tokenizer, _options(found, NEW_TOKENS), stop)
 
 
-def chat(found: Found) -> Chat:
+def chat(found: Found) -> "Chat":
+    from regard.tasks.chat import Chat
+
     stop = kept_stop_strings(found.model.kept_generation, found.place)
     most = min(REPLY_TOKENS, max(found.spec.text.positions.max_positions // 2, 1))  # half is for what was said
     return Chat(found.model, found.tokenizer, _options(found, most), stop=stop)
