@@ -10,6 +10,7 @@ from regard.errors import InputError
 from regard.models.weights import Rule
 from regard.nn.stems import AudioStem, PatchStem
 from regard.specs import AudioSpec, PatchSpec, PositionSpec
+from regard.specs.tables import grid_sinusoids
 
 RNG = np.random.default_rng(7)
 
@@ -49,6 +50,25 @@ def test_learned_tokens_come_first_and_each_place_has_its_vector():
     np.testing.assert_allclose(
         hidden, np.tile(np.concatenate([tokens, np.zeros((4, 4))]) + places, (3, 1, 1)), atol=1e-6
     )
+
+
+def test_patches_begin_where_they_stand_on_the_grid_and_learn_from_there():
+    sizes = {"image_height": 8, "image_width": 12, "patch_height": 4, "patch_width": 4}
+    table = built(PatchStem(PatchSpec(width=18, extra_tokens=2, **sizes), name="stem")).positions.table
+    assert table.trainable
+    assert not np.any(table[:2]), "the extra tokens are learned vectors anyway"
+    grid = np.asarray(table)[2:].reshape(2, 3, 18)
+    np.testing.assert_allclose(grid[0, :, 0], np.sin([0, 1, 2]), atol=1e-6)
+    np.testing.assert_allclose(grid[0, :, 5], np.cos([0, 0.046416, 0.092832]), atol=1e-5)  # 10000 ** (-1 / 3)
+    np.testing.assert_allclose(grid[:, 0, 8], np.sin([0, 1]), atol=1e-6)
+    assert np.ptp(grid[..., :8], axis=0).max() == 0, "one half says the column"
+    assert np.ptp(grid[..., 8:], axis=1).max() == 0, "the other the row"
+    assert not grid[..., 16:].any()
+
+
+@pytest.mark.parametrize("width", [1, 4, 7])
+def test_a_width_without_room_for_a_grid_begins_at_zero(width):
+    assert not grid_sinusoids(2, 3, width).any()
 
 
 def test_frames_are_read_as_two_convolutions_with_exact_gelu():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from regard.nn.layer import Layer
@@ -14,9 +15,10 @@ from regard.specs.tables import position_table
 class PositionTable(Layer):
     """A vector for each position: computed once, or stored in the checkpoint."""
 
-    def __init__(self, spec: PositionSpec, width: int, **kwargs: Any) -> None:
+    def __init__(self, spec: PositionSpec, width: int, start: np.ndarray | None = None, **kwargs: Any) -> None:
+        """start: (offset + max_positions, D), what learned positions begin with; None: small random numbers."""
         super().__init__(**kwargs)
-        self.spec, self.width = spec, width
+        self.spec, self.width, self.start = spec, width, start
         self.rows = spec.max_positions + spec.offset
         self.computed = None
         if spec.kind in ("sinusoidal", "stored"):
@@ -25,9 +27,9 @@ class PositionTable(Layer):
     def build(self) -> None:
         if self.spec.kind == "sinusoidal":
             return
-        computed = self.computed
+        known = self.computed if self.start is None else self.start
         learned = self.spec.kind == "learned"
-        initial = keras.initializers.RandomNormal(stddev=0.02) if learned else lambda *_, **__: computed
+        initial = keras.initializers.RandomNormal(stddev=0.02) if known is None else lambda *_, **__: known
         self.table = self.add_weight(
             name="table", shape=(self.rows, self.width), initializer=initial, trainable=learned, autocast=False
         )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from regard.errors import InputError
@@ -13,6 +14,7 @@ from regard.nn.norm import Norm
 from regard.nn.output import Tensor
 from regard.nn.positions import PositionTable
 from regard.specs import AudioSpec, EmbeddingSpec, PatchSpec, PositionSpec
+from regard.specs.tables import grid_sinusoids
 
 
 class TokenStem(Layer):
@@ -69,7 +71,7 @@ class PatchStem(Layer):
         area = spec.patch_height * spec.patch_width * spec.channels
         self.projection = Linear(area, spec.width, bias=spec.bias, name="projection", **own)
         places = PositionSpec("learned", max_positions=spec.count + spec.extra_tokens)
-        self.positions = PositionTable(places, spec.width, name="positions", **own)
+        self.positions = PositionTable(places, spec.width, _on_a_grid(spec), name="positions", **own)
         self.norm = Norm(spec.width, spec.norm_epsilon, name="norm", **own) if spec.norm else None
         self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
 
@@ -96,6 +98,12 @@ class PatchStem(Layer):
         if self.norm is not None:
             hidden = self.norm(hidden)
         return self.dropout(hidden, training=training)
+
+
+def _on_a_grid(spec: PatchSpec) -> np.ndarray:
+    """What the positions of patches begin with, which are learned from there on: (extra + P, D)."""
+    rows, columns = spec.image_height // spec.patch_height, spec.image_width // spec.patch_width
+    return np.pad(grid_sinusoids(rows, columns, spec.width), ((spec.extra_tokens, 0), (0, 0)))
 
 
 def cut_patches(pixels: Tensor, spec: PatchSpec) -> Tensor:

@@ -35,6 +35,18 @@ def sinusoids(
     return np.stack([sines, cosines], axis=-1).reshape(max_positions, -1)[:, :width]
 
 
+def grid_sinusoids(rows: int, columns: int, width: int) -> np.ndarray:
+    """Places on a grid, row by row: (rows * columns, width) float64. Half of the width says the column, by sines and
+    then cosines of rates as tensor2tensor's, the other half the row (He et al. 2022). What four does not divide is 0,
+    and all where the width is below 8, which has no two rates."""
+    half = width // 4 * 2
+    if half < 4:
+        return np.zeros((rows * columns, width))
+    down, across = (axis.reshape(-1) for axis in np.indices((rows, columns)))
+    of_column, of_row = (sinusoids(count, half, "halves", "tensor2tensor") for count in (columns, rows))
+    return np.pad(np.concatenate([of_column[across], of_row[down]], axis=1), ((0, 0), (0, width - 2 * half)))
+
+
 def position_table(spec: PositionSpec, width: int) -> np.ndarray:
     """The sinusoids of the spec's positions, and zeros in the rows before: (offset + max_positions, width) float64."""
     table = sinusoids(spec.offset + spec.max_positions, width, spec.layout, spec.rates)
