@@ -13,6 +13,7 @@ import pytest
 from regard.config import RunConfig, parse_run, to_toml
 from regard.data import preparation
 from regard.data.prepare import prepare, prepare_share
+from regard.data.progress import Narrator
 from regard.errors import DataError
 
 REGARD = [sys.executable, "-c", "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"]
@@ -86,6 +87,30 @@ def test_a_worker_writes_the_shards_of_its_own_number_and_the_first_writes_what_
     assert not shards(tmp_path) & {"train-00001", "train-00004", "train-00007", "validation-00001"}
     (tmp_path / "train-00001.tokens.npy.0123abcd.tmp").write_bytes(b"half of what worker 1 wrote before it was kil")
     prepare(run, tmp_path, pairs_per_shard=50, workers=WORKERS)
+    assert contents(tmp_path) == alone
+
+
+def test_the_first_and_a_late_worker_may_tidy_up_at_once(
+    run: RunConfig, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, tidied = Path.unlink, []
+
+    def after_another(file: Path, missing_ok: bool = False) -> None:
+        if file.name.startswith("train-") and file.suffix == ".json":
+            tidied.append(file.name)
+            os.unlink(file)
+        unlink(file, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", after_another)
+        prepare(run, tmp_path, pairs_per_shard=50, workers=WORKERS)
+    assert len(tidied) == 8
+    assert contents(tmp_path) == alone
+
+    late = preparation.Preparation(run, run.data, None, tmp_path, Narrator(bar=False), 50)
+    with monkeypatch.context() as patch:  # all was there when it looked, and is cleared when it reads
+        patch.setattr(Path, "exists", lambda _: True)
+        assert late.write_share(preparation.Share(1, WORKERS)) == 0
     assert contents(tmp_path) == alone
 
 

@@ -53,7 +53,7 @@ def begin(directory: Path, origin: dict[str, Any], narrator: Narrator) -> None:
         (directory / name).unlink(missing_ok=True)
     for split in SPLITS:
         for file in directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.*"):
-            file.unlink()
+            file.unlink(missing_ok=True)
     clear_cut_short(directory)
     write_file(unfinished, begun)
 

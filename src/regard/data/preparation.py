@@ -84,9 +84,7 @@ class Preparation:
             "files": files,
         }
         write_file(self.directory / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-        for split in splits:
-            for record in self.directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.json"):
-                record.unlink()
+        self._clear_records()
         (self.directory / UNFINISHED).unlink()
         (self.directory / SURVEY).unlink()
         clear_cut_short(self.directory)
@@ -101,13 +99,18 @@ class Preparation:
         try:
             written = self._write(found, self._take_up(found), share)
         except DataError:
-            if (self.directory / MANIFEST).exists():  # and has cleared what was half written here
-                return 0
-            raise
+            if not (self.directory / MANIFEST).exists():
+                raise
+            written = []  # worker 0 has cleared what was half written here
         if (self.directory / MANIFEST).exists():
-            for record in written:
-                (self.directory / f"{record.name}.json").unlink(missing_ok=True)
+            self._clear_records()
         return len(written)
+
+    def _clear_records(self) -> None:
+        """Remove the records of shards, which the manifest has now. Worker 0 and a late one may do so at once."""
+        for split in SPLITS:
+            for record in self.directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.json"):
+                record.unlink(missing_ok=True)
 
     def _run_builder(self) -> None:
         if self.data.builder is not None:
@@ -140,10 +143,10 @@ class Preparation:
         self.narrator.say(text)
 
     def _resume_survey(self) -> Survey | None:
-        file = self.directory / SURVEY
-        if not file.exists():
+        try:
+            state = json.loads((self.directory / SURVEY).read_bytes())
+        except FileNotFoundError:
             return None
-        state = json.loads(file.read_bytes())
         self.notes = state["notes"]
         return Survey.from_json(state["survey"], self.objective.record)
 
