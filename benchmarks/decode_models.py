@@ -140,15 +140,18 @@ def ctranslate2_model(model: Path) -> Path:
         return target
     config = json.loads((model / "config.json").read_text())
     vocabulary = {f"t{i}": i for i in range(config["vocab_size"])}
-    if config["model_type"] == "marian":
-        del vocabulary[f"t{PAD}"]
-        vocabulary["<pad>"] = PAD  # by which its converter knows the row that CTranslate2 does without
+    if config.get("is_encoder_decoder") or config["model_type"] == "marian":
+        pad, eos = config["pad_token_id"], f"t{config['eos_token_id']}"
+        del vocabulary[f"t{pad}"]
+        vocabulary["<pad>"] = pad  # by which its converter knows the row that CTranslate2 does without
+    else:
+        eos = "t50256"
 
     class Tokens:
         """What a converter asks of a tokenizer."""
 
         bos_token, unk_token, pad_token = "t50256", "t1", "<pad>"
-        eos_token = "t0" if config["model_type"] == "marian" else "t50256"
+        eos_token = eos
         added_tokens_encoder: dict[str, int] = {}  # noqa: RUF012  # as the converter expects it
         encoder = vocabulary
 

@@ -169,7 +169,7 @@ def _has(flag: str) -> bool:
     return flag in Path("/proc/cpuinfo").read_text()
 
 
-_ISA = ("CT2_FORCE_CPU_ISA", "AVX512" if _has("avx512f") else "AVX2")
+ISA = ("CT2_FORCE_CPUISA", "AVX512" if _has("avx512f") else "AVX2")
 _ALL, _OURS_ALONE = ("gpt2", "base"), ("gpt2", "base", "smollm2")
 SIDES = {
     "regard openvino float32": Side(regard_openvino("float32"), "float32", _OURS_ALONE, "openvino-float32"),
@@ -179,10 +179,10 @@ SIDES = {
     "regard tensorflow bfloat16": Side(regard_tensorflow("bfloat16"), "16 bits", _OURS_ALONE, ""),
     "transformers float32": Side(transformers("float32"), "float32", _OURS_ALONE, "", "torch"),
     "transformers bfloat16": Side(transformers("bfloat16"), "16 bits", _OURS_ALONE, "", "torch"),
-    "ctranslate2 float32": Side(ctranslate2("float32"), "float32", _ALL, "", "torch", (_ISA,)),
-    "ctranslate2 int8": Side(ctranslate2("int8"), "8 bits", _ALL, "", "torch", (_ISA,)),
-    "ctranslate2 int8, mkl": Side(ctranslate2("int8"), "8 bits", _ALL, "", "torch", (_ISA, ("CT2_USE_MKL", "1"))),
-    "ctranslate2 int8, 2 workers": Side(ctranslate2("int8", 2), "8 bits", _ALL, "", "torch", (_ISA,)),
+    "ctranslate2 float32": Side(ctranslate2("float32"), "float32", _ALL, "", "torch", (ISA,)),
+    "ctranslate2 int8": Side(ctranslate2("int8"), "8 bits", _ALL, "", "torch", (ISA,)),
+    "ctranslate2 int8, mkl": Side(ctranslate2("int8"), "8 bits", _ALL, "", "torch", (ISA, ("CT2_USE_MKL", "1"))),
+    "ctranslate2 int8, 2 workers": Side(ctranslate2("int8", 2), "8 bits", _ALL, "", "torch", (ISA,)),
     "openvino genai float32": Side(openvino_genai("SDPA"), "float32", ("gpt2",), "genai-float32", "runtimes"),
     "openvino genai int8": Side(openvino_genai("SDPA"), "8 bits", ("gpt2",), "genai-int8", "runtimes"),
     "openvino genai int8, paged": Side(openvino_genai("PA"), "8 bits", ("gpt2",), "genai-int8", "runtimes"),

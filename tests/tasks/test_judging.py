@@ -100,7 +100,9 @@ def test_a_group_is_scored_by_itself_and_with_all_and_says_where_it_has_nothing_
     assert shares == {"towns": 0.6667, "years": 1.0, "all": 0.8}
     assert groups["years"].scores["right_unanswerable"].value == 1
     assert groups["years"].scores["exact_match_answerable"].value == 1
-    assert groups["towns"].scores["right_unanswerable"] == (None, None)
+    assert groups["towns"].scores["right_unanswerable"] == (None, None, 0)
+    counted = {name: scored.examples for name, scored in groups["years"].scores.items()}
+    assert (counted["f1"], counted["f1_answerable"], counted["right_unanswerable"]) == (2, 1, 1)
     low, high = groups["towns"].scores["exact_match"].interval
     assert 0 <= low < 2 / 3 < high <= 1
 

@@ -71,7 +71,7 @@ def print_groups(record: EvaluationRecord) -> None:
                 metric.title,
                 metric.text(scored["value"]),
                 metric.interval_text(scored["interval"]),
-                f"{group['examples']:,}",
+                f"{scored.get('examples', group['examples']):,}",
             )
     table_console().print(table)
     for metric_name, signature in record.signatures.items():

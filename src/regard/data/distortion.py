@@ -1,7 +1,10 @@
-"""Images turned, resized and recoloured, each by numbers of its own: NumPy alone, for a batch at a time."""
+"""Images turned, resized and recoloured, each by numbers of its own."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from regard.features.rgb import Pixels
 
@@ -13,29 +16,23 @@ _RGB = np.linalg.inv(_YIQ)
 
 
 def warped(pixels: Pixels, degrees: Numbers, scales: Numbers) -> Pixels:
-    """Images (R, H, W, C) turned about their middle, counter-clockwise, and made `scales` (R,) times as large, in a
-    frame of the same size: bilinear, and beyond an edge the colour of the edge."""
-    count, height, width, channels = pixels.shape
-    middle = np.array([height - 1, width - 1], np.float32) / 2
-    y, x = np.indices((height, width), np.float32).reshape(2, -1) - middle[:, None]
-    angles = np.deg2rad(degrees)
-    cosine, sine = ((turn(angles) / scales)[:, None].astype(np.float32) for turn in (np.cos, np.sin))
-    down = np.clip(y * cosine + x * sine + middle[0], 0, height - 1)  # (R, H * W): where each pixel is read
-    right = np.clip(x * cosine - y * sine + middle[1], 0, width - 1)
-    row = np.minimum(down.astype(np.int64), max(height - 2, 0))
-    column = np.minimum(right.astype(np.int64), max(width - 2, 0))
-    down, right = down - row, right - column
-    first = np.arange(count)[:, None] * (height * width) + row * width + column
-    below, beside = width * (height > 1), int(width > 1)
-    made = np.empty((count, height * width, channels), np.uint8)
-    for channel in range(channels):  # one after the other: planes of numbers in a row are several times as fast
-        plane = pixels[..., channel].astype(np.float32).ravel()
-        corners = (plane.take(first + offset) for offset in (0, beside, below, below + beside))
-        upper_left, upper_right, lower_left, lower_right = corners
-        upper = upper_left + (upper_right - upper_left) * right
-        lower = lower_left + (lower_right - lower_left) * right
-        made[..., channel] = np.rint(upper + (lower - upper) * down)
-    return made.reshape(pixels.shape)
+    """Images (R, H, W, C) of bytes, turned about their middle, counter-clockwise, and made `scales` (R,) times as
+    large, in a frame of the same size: bilinear by Pillow, and beyond an edge the colour of the edge."""
+    height, width = pixels.shape[1:3]
+    reach = np.hypot(height, width) / 2 / scales.min()  # from the middle to the farthest place that is read
+    border = max(0, math.ceil(reach - min(height, width) / 2)) + 1
+    made = np.empty_like(pixels)
+    for row, (angle, scale) in enumerate(zip(np.deg2rad(degrees), scales, strict=True)):
+        bordered = np.pad(pixels[row], ((border, border), (border, border), (0, 0)), mode="edge")
+        across = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale  # of (x, y)
+        middle = np.array([width, height]) / 2
+        shift = middle + border - across @ middle
+        affine = (*across[0], shift[0], *across[1], shift[1])
+        turned = Image.fromarray(bordered.squeeze()).transform(
+            (width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+        )
+        made[row] = np.asarray(turned).reshape(made[row].shape)
+    return made
 
 
 def recoloured(

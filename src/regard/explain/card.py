@@ -220,7 +220,8 @@ def _result(split: str, group: Mapping[str, Any], name: str, scored: Mapping[str
     metric = METRICS[name]
     number = round(metric.shown(scored["value"]), metric.digits)
     texts = metric.text(scored["value"]), metric.interval_text(scored["interval"])
-    return _Result(split, group["name"], metric.title, name, texts[0], number, texts[1], group["examples"])
+    examples = scored.get("examples", group["examples"])  # earlier records have none of a metric's own
+    return _Result(split, group["name"], metric.title, name, texts[0], number, texts[1], examples)
 
 
 def _limits(facts: RunFacts) -> Iterator[str]:

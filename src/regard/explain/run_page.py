@@ -108,7 +108,8 @@ def _scores(record: EvaluationRecord) -> Table:
     for group in record.groups:
         for name, scored in group["scores"].items():
             texts = METRICS[name].text(scored["value"]), METRICS[name].interval_text(scored["interval"])
-            rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, group["examples"]])
+            examples = scored.get("examples", group["examples"])  # earlier records have none of a metric's own
+            rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, examples])
     columns = [*(["group"] if several else []), "metric", "score", "95 %", "examples"]
     notes = [f"{name}: {signature}" for name, signature in record.signatures.items()]
     notes.insert(0, f"Intervals are of {record.resamples:,} bootstrap samples of the examples.")

@@ -16,13 +16,19 @@ Unit = Literal["share", "hundred", "number"]  # 0..1, shown in per cent; 0..100;
 @dataclass(frozen=True)
 class Metric:
     """of: sums of the examples' statistics (R, K) -> scores (R,). better: which way. of_tokens: whether it compares
-    models of one tokenizer alone."""
+    models of one tokenizer alone. of_some: whether it is about some of the examples, those whose last statistic is not
+    0."""
 
     title: str
     of: Score = ratio
     unit: Unit = "share"
     better: Literal["higher", "lower", "neither"] = "higher"
     of_tokens: bool = False
+    of_some: bool = False
+
+    def counted(self, statistics: Values) -> int:
+        """How many of the examples, (N, K), it is about."""
+        return int(np.count_nonzero(statistics[:, -1])) if self.of_some else len(statistics)
 
     def shown(self, value: float) -> float:
         """A value as people read it: shares in per cent."""
@@ -62,9 +68,9 @@ METRICS: dict[str, Metric] = {
     "copied2": Metric("copied pairs of words", better="neither"),
     "copied4": Metric("copied runs of four words", better="neither"),
     "f1": Metric("F1"),
-    "exact_match_answerable": Metric("exact match, answerable"),
-    "f1_answerable": Metric("F1, answerable"),
-    "right_unanswerable": Metric("right, unanswerable"),
+    "exact_match_answerable": Metric("exact match, answerable", of_some=True),
+    "f1_answerable": Metric("F1, answerable", of_some=True),
+    "right_unanswerable": Metric("right, unanswerable", of_some=True),
     "accuracy": Metric("accuracy"),
     "macro_f1": Metric("macro F1", macro_f1_of),
     "entity_f1": Metric("entity F1"),

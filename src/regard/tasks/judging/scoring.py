@@ -12,10 +12,11 @@ from regard.tasks.judging.judgement import ALL, Judgement, Statistics
 
 
 class Scored(NamedTuple):
-    """value: in the metric's own unit; None where it is not defined for these examples."""
+    """value: in the metric's own unit; None where it is not defined for these examples. examples: that it is about."""
 
     value: float | None
     interval: Interval | None
+    examples: int
 
 
 class GroupScores(NamedTuple):
@@ -67,7 +68,7 @@ def _scores(name: str, judgements: Sequence[Judgement], resamples: int, seed: in
         (statistics,) = matrices([judgement.statistics[metric] for judgement in judgements])
         value = total(METRICS[metric].of, statistics)
         interval = bootstrap(METRICS[metric].of, statistics, resamples, seed) if resamples else None
-        scores[metric] = Scored(value if np.isfinite(value) else None, interval)
+        scores[metric] = Scored(value if np.isfinite(value) else None, interval, METRICS[metric].counted(statistics))
     unfinished = sum(not judgement.finished for judgement in judgements)
     alike = len({judgement.languages for judgement in judgements}) == 1
     return GroupScores(name, len(judgements), unfinished, scores, judgements[0].languages if alike else (None, None))
@@ -91,7 +92,7 @@ def compare(
             if metric in theirs[0].statistics and metric not in left_out:
                 one, other = matrices(*([each.statistics[metric] for each in own] for own in (ours, theirs)))
                 difference = paired_bootstrap(METRICS[metric].of, one, other, resamples, seed)
-                found.append(Compared(name, metric, len(ours), difference))
+                found.append(Compared(name, metric, METRICS[metric].counted(one), difference))
     return found
 
 
