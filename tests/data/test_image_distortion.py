@@ -46,7 +46,8 @@ def test_each_place_is_read_where_the_turn_takes_it_from(degrees, scale, seed, h
     middle = np.array([(height - 1) / 2, 15 / 2])
     for y, x in np.ndindex(height, 16):
         down, right = (np.array([y, x]) - middle) / scale
-        place = middle + (down * np.cos(angle) + right * np.sin(angle), right * np.cos(angle) - down * np.sin(angle))
+        turned = down * np.cos(angle) + right * np.sin(angle), right * np.cos(angle) - down * np.sin(angle)
+        place = middle + np.array(turned)
         row, column = np.floor(place).astype(int)
         below, beside = place - [row, column]
         wanted = sum(
