@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,14 @@ def test_each_class_is_loaded_and_fills_what_the_page_says(row, estate, monkeypa
         assert getattr(output, field) is not None, field
 
 
-@pytest.mark.parametrize("row", table("Pipelines"), ids=lambda row: row[0])
+def pipelines() -> list[Any]:
+    """Those that write compile a search twice; of them three run each time, and all with `make test-full`."""
+    waits = ("text2text", "summarization", "mBART", "messages", "speech")
+    marks = [[pytest.mark.full] if any(word in row[0] for word in waits) else [] for row in table("Pipelines")]
+    return [pytest.param(row, id=row[0], marks=mark) for row, mark in zip(table("Pipelines"), marks, strict=True)]
+
+
+@pytest.mark.parametrize("row", pipelines())
 def test_each_pipeline_runs_from_python_and_from_the_command_line(row, estate, monkeypatch, capsys):
     monkeypatch.chdir(estate)
     result = eval(code(row[1])[0])

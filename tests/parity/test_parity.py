@@ -27,6 +27,7 @@ ANOTHER_WORD = {  # a key, what it said, and what it says now of the same networ
     ("activation_function", "swish", "silu"),
     ("tie_word_embeddings", True, False),  # T5 v1.1, whose file has a table of its own all the same
 }
+EVERY_SEARCH = ("llama-language-model", "marian-seq2seq")
 COMPUTED = r"\.rotary_emb\.inv_freq$|\.position_ids$"  # buffers that older checkpoints store
 
 
@@ -62,8 +63,19 @@ def calls() -> list[Any]:
 
 
 def searches() -> list[Any]:
-    pairs = ((path, search) for path in CASES for search in recorded(path).meta.get("generate", []))
-    return [pytest.param(path, search, id=f"{path.name}-{search['name']}") for path, search in pairs]
+    """Every search of two families, and of the others what is their own. OpenVINO's tests make all of them at each run,
+    through the same rules; a graph of TensorFlow takes its seconds, so here the others wait for `make test-full`."""
+    pairs = [(path, search) for path in CASES for search in recorded(path).meta.get("generate", [])]
+    known = {search["name"] for path, search in pairs if path.name in EVERY_SEARCH}
+    return [
+        pytest.param(
+            path,
+            search,
+            id=f"{path.name}-{search['name']}",
+            marks=[pytest.mark.full] if path.name not in EVERY_SEARCH and search["name"] in known - {"beam"} else [],
+        )
+        for path, search in pairs
+    ]
 
 
 def output_of(found, field: str) -> np.ndarray:
