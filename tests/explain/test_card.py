@@ -135,6 +135,40 @@ def test_the_threshold_of_no_answer_stands_beside_the_scores_that_hang_on_it():
     assert "(--no-answer-threshold -1.23)" in text
 
 
+WAYS = {
+    "translate": ("AutoTokenizer", '">>de<< A text."', "tokenizer.decode(model.generate(**inputs)[0]"),
+    "caption": (
+        "AutoImageProcessor, AutoTokenizer",
+        '">>de<<"',
+        "tokenizer.decode(model.generate(**inputs, **told)[0]",
+    ),
+    "classify-image": ("AutoImageProcessor\n", "Image.open", "model(**inputs).logits"),
+    "transcribe": ("AutoProcessor\n", "sampling_rate=rate", "processor.batch_decode(model.generate(**inputs)"),
+    "answer": ("AutoTokenizer", '"A question?", "A text."', "model(**inputs).start_logits"),
+}
+
+
+@pytest.mark.parametrize("task", list(USES))
+def test_the_code_for_transformers_goes_from_import_to_result(task):
+    data = {"translate": {"tsv": "t"}, "language-model": {"text": "t"}}.get(task, {"jsonl": "t"})
+    others = {
+        "translate": {"language_tags": True},
+        "caption": {"language_tags": True, "image_size": 32},
+        "classify-image": {"image_size": 32},
+    }
+    if task.startswith("transcribe"):
+        others[task] = {"audio_seconds": 2}
+    values = {"model": {}} if task not in ("translate", "summarise", "text-to-text") else {}
+    run = run_of(task=task, data={"train": [data], **others.get(task, {})}, **values)
+    groups = [{"name": "all", "languages": (None, "de"), "scores": {}, "examples": 1, "unfinished": 0}]
+    text = card(facts(run=run, evaluations={"test": replace(evaluation(), groups=groups)}), "m")
+    code = [block.split("```")[0] for block in text.split("```python\n") if "from transformers" in block]
+    assert len(code) == (USES[task].auto is not None)
+    for block in code:
+        compile(block, "card", "exec")
+        assert all(part in block for part in (f"{USES[task].auto}.from_pretrained", *WAYS.get(task, ())))
+
+
 def test_a_mask_is_spelled_as_the_tokenizer_has_it():
     run = run_of(task="masked-language-model", data={"train": [{"text": "t.txt"}]}, model={"preset": "bert-tiny"})
     assert 'regard fill-mask . "A <mask>."' in card(facts(run=run, mask="<mask>"), "m")

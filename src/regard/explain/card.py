@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from regard.data.shards import write_file
+from regard.explain.elsewhere import transformers_code
 from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.words import is_regression
 from regard.interop.directory import REGARD, read_json
@@ -140,10 +141,12 @@ def card(facts: RunFacts, name: str) -> str:
     )
     environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)  # which YAML reads as it is
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
+    use = use_of(facts)
     return environment.get_template("card.md").render(
         name=name,
         facts=facts,
-        use=use_of(facts),
+        use=use,
+        elsewhere=None if use.auto is None else transformers_code(facts, use.auto, _told(facts)),
         network=network_words(facts.spec),
         base=_hub_id(facts),
         languages=_languages(facts),
@@ -164,13 +167,20 @@ def use_of(facts: RunFacts) -> Use:
         return use._replace(noun="An estimator of numbers", python='task("A text.").score')
     if facts.run.task == "classify" and facts.run.objective.problem == "multi_label":
         return use._replace(python='task("A text.").scores')
-    option = {"translate": "target_lang", "caption": "language"}.get(facts.run.task)
-    if option is None or not facts.run.data.language_tags:
+    code = _told(facts)
+    if code is None:
         return use
-    written = {group["languages"][1] for record in facts.evaluations.values() for group in record.groups}
-    code = min(filter(None, written), default="CODE")
+    option = {"translate": "target_lang", "caption": "language"}[facts.run.task]
     told = use.python.replace(")", f', {option}="{code}")', 1)
     return use._replace(command=f"{use.command} --{option.replace('_', '-')} {code}", python=told)
+
+
+def _told(facts: RunFacts) -> str | None:
+    """A language that the model is told, where it knows several."""
+    if facts.run.task not in ("translate", "caption") or not facts.run.data.language_tags:
+        return None
+    written = {group["languages"][1] for record in facts.evaluations.values() for group in record.groups}
+    return min(filter(None, written), default="CODE")
 
 
 def network_words(spec: ModelSpec) -> str:
