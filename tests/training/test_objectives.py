@@ -405,6 +405,7 @@ def test_the_page_of_answers_shows_question_and_context_looking_at_each_other(
     known = [list(map(visible, answerer.tokenizer.tokens(ids))) for ids in pairs if len(ids) <= 60]
     assert len(found) == 3
     assert all(one["source"] in known and one["source"] == one["target"] for one in found)
+    assert re.search(r'<h3 dir="auto">where\? \w', page), "question and context are apart in the title"
 
 
 @pytest.mark.parametrize("task", ["classify", "tag", "language-model", "masked-language-model"])
