@@ -26,12 +26,12 @@ class Scripted:
     def __init__(self, answer):
         self.answer = answer
 
-    def stream(self, images, *arguments, batch_size, **settings):
+    def stream(self, images, *arguments, batch_size, refused, **settings):
         self.settings, self.reads = {**settings, "batch_size": batch_size}, []
-        return self._stream(images, batch_size, arguments)
+        return self._stream(self._readable(images, refused), batch_size, arguments)
 
-    def _stream(self, images, batch_size, arguments):
-        read, refusal = self._readable(images), None
+    def _stream(self, read, batch_size, arguments):
+        refusal = None
         while refusal is None:
             batch = []
             try:
@@ -46,14 +46,17 @@ class Scripted:
         raise refusal
 
     @staticmethod
-    def _readable(images):
-        for image in images:
-            if image.startswith("bad"):
+    def _readable(images, refused):
+        for number, image in enumerate(images, 1):
+            if not image.startswith("bad"):
+                yield image
+            elif refused is None:
                 raise InputError(f"cannot read {image}: it is damaged")
-            yield image
+            else:
+                refused(number, InputError(f"cannot read {image}: it is damaged"))
 
-    def embed_images(self, images, *, batch_size):
-        return (np.array([len(image), 0.5], np.float32) for image in images)
+    def embed_images(self, images, *, batch_size, refused):
+        return (np.array([len(image), 0.5], np.float32) for image in self._readable(images, refused))
 
     def embed_texts(self, texts):
         return [Embedding(np.array([len(text), 0.25], np.float32), len(text), max(len(text) - 5, 0)) for text in texts]
@@ -173,11 +176,28 @@ def test_similarity_needs_something_to_compare_with(run):
     )
 
 
+@pytest.mark.parametrize(("verb", "arguments"), [("caption", []), ("classify-image", []), ("similarity", ["a cat"])])
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_an_image_that_cannot_be_read_costs_itself_alone_and_is_named_at_the_end(run, verb, arguments, size):
+    listed = b"bad1\nx\nbad.png\ny\nbad z\n"
+    code, out, err = run(verb, "m", *arguments, "--json", "-f", "-", "--batch-size", str(size), stdin=listed)
+    assert (code, [json.loads(line)["image"] for line in out.splitlines()]) == (1, ["x", "y"])
+    assert "regard: cannot read bad.png: it is damaged\n" in err
+    assert err.endswith("regard: 3 of 5 images could not be read: bad1, bad.png, bad z\n")
+
+
+def test_the_numbers_and_the_names_of_images_are_those_of_the_list_whatever_is_missing(run):
+    out = run("caption", "m", "bad", "x.png", "bad", "y.png", "--n-best", "1")[1]
+    assert out == "2\t0.0000\ta x.png\n4\t0.0000\ta y.png\n"
+    assert run("caption", "m", "bad", "x.png", "bad", "y.png", "--names")[1] == "x.png\ta x.png\ny.png\ta y.png\n"
+    code, out, err = run("similarity", "m", "a", "--vectors", "-i", "bad", "-i", "abc")
+    assert (code, out) == (1, "3.000000 0.500000\n1.000000 0.250000\n")
+    assert err.endswith("regard: 1 of 2 images could not be read: bad\n")
+
+
 @pytest.mark.parametrize("verb", ["caption", "classify-image"])
-def test_an_image_that_cannot_be_read_is_one_line_after_those_before_it(run, verb):
-    code, out, err = run(verb, "m", "x", "bad.png", "y")
-    assert (code, len(out.splitlines())) == (2, 1)
-    assert err.endswith("regard: cannot read bad.png: it is damaged\n")
+def test_an_image_alone_that_cannot_be_read_is_one_line(run, verb):
+    assert run(verb, "m", "bad.png") == (2, "", "regard: cannot read bad.png: it is damaged\n")
 
 
 @pytest.mark.parametrize("verb", ["caption", "classify-image"])

@@ -9,15 +9,21 @@ import pytest
 
 import regard.commands.transcribe
 from regard.cli import main
+from regard.errors import InputError
 from regard.tasks.transcribe import Segment, Transcription
 
 
 class Scripted:
-    """Hears in each recording its own name, or how many bytes it is."""
+    """Hears in each recording its own name, or how many bytes it is; one that begins with "bad" cannot be read."""
 
-    def each(self, sources, *, timestamps, progress, **settings):
+    def each(self, sources, *, timestamps, progress, refused, **settings):
         self.settings = {**settings, "timestamps": timestamps}
         for number, source in enumerate(sources, 1):
+            if isinstance(source, str) and source.startswith("bad"):
+                if refused is None:
+                    raise InputError(f"cannot read {source}: it is damaged")
+                refused(number, InputError(f"cannot read {source}: it is damaged"))
+                continue
             text = f"{len(source)} bytes" if isinstance(source, bytes) else f"I am {source}"
             segments = (Segment(0.0, 1.5, "I am"), Segment(1.5, 62.0, text)) if timestamps else ()
             if progress is not None:
@@ -94,6 +100,17 @@ def test_each_recording_has_a_file_in_the_directory(run, tmp_path):
     assert (code, err.split("/")[-1]) == (2, "a.txt: give them one after the other\n")
     (tmp_path / "file").write_text("")
     assert run("a.wav", "-o", str(tmp_path / "file"))[2].endswith("file is a file\n")
+
+
+def test_a_recording_that_cannot_be_read_costs_itself_alone_and_is_named_at_the_end(run, tmp_path):
+    code, out, err = run("bad.wav", "a.wav", "bad.mp3", "b.wav")
+    assert (code, out) == (1, "a.wav\tI am a.wav\nb.wav\tI am b.wav\n")
+    assert err.splitlines()[0] == "regard: cannot read bad.wav: it is damaged"
+    assert err.splitlines()[-1] == "regard: 2 of 4 recordings could not be read: bad.wav, bad.mp3"
+    assert run("bad1.wav", "a.wav", "--output", str(tmp_path / "out"))[0] == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.txt"]
+    assert "I am a.wav" in (tmp_path / "out" / "a.txt").read_text()
+    assert run("bad.wav") == (2, "", "regard: cannot read bad.wav: it is damaged\n")
 
 
 @pytest.mark.parametrize(

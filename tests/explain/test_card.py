@@ -1,6 +1,7 @@
 """The card says what the run recorded, in a form that others read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from regard.config import RunConfig, TaskName, parse_run
 from regard.explain.card import USES, card
 from regard.explain.run_facts import RunFacts
+from regard.explain.words import words_of
 from regard.models.catalog import spec
 from regard.tasks.judging.catalog import EVALUATIONS
 from regard.tasks.judging.records import EvaluationRecord
@@ -120,3 +122,71 @@ def test_the_template_is_part_of_the_package():
     import regard.explain
 
     assert (Path(regard.explain.__file__).parent / "templates" / "card.md").is_file()
+
+
+def test_the_threshold_of_no_answer_stands_beside_the_scores_that_hang_on_it():
+    jsonl = {"train": [{"jsonl": "d.jsonl"}]}
+    run = run_of(task="answer", data=jsonl, model={"preset": "bert-tiny"})
+    scored = evaluation(f1=0.5)
+    assert "no answer" not in card(facts(run=run, evaluations={"test": scored}), "m")
+    scored = replace(scored, task="answer", settings={"no_answer_threshold": -1.234})
+    text = card(facts(run=run, evaluations={"test": scored}), "m")
+    assert "On the test split there is no answer where that is rated more than -1.23 nats above the best one" in text
+    assert "(--no-answer-threshold -1.23)" in text
+
+
+WAYS = {
+    "translate": ("AutoTokenizer", '">>de<< A text."', "tokenizer.decode(model.generate(**inputs)[0]"),
+    "caption": (
+        "AutoImageProcessor, AutoTokenizer",
+        '">>de<<"',
+        "tokenizer.decode(model.generate(**inputs, **told)[0]",
+    ),
+    "classify-image": ("AutoImageProcessor\n", "Image.open", "model(**inputs).logits"),
+    "transcribe": ("AutoProcessor\n", "sampling_rate=rate", "processor.batch_decode(model.generate(**inputs)"),
+    "answer": ("AutoTokenizer", '"A question?", "A text."', "model(**inputs).start_logits"),
+}
+
+
+@pytest.mark.parametrize("task", list(USES))
+def test_the_code_for_transformers_goes_from_import_to_result(task):
+    data = {"translate": {"tsv": "t"}, "language-model": {"text": "t"}}.get(task, {"jsonl": "t"})
+    others = {
+        "translate": {"language_tags": True},
+        "caption": {"language_tags": True, "image_size": 32},
+        "classify-image": {"image_size": 32},
+    }
+    if task.startswith("transcribe"):
+        others[task] = {"audio_seconds": 2}
+    values = {"model": {}} if task not in ("translate", "summarise", "text-to-text") else {}
+    run = run_of(task=task, data={"train": [data], **others.get(task, {})}, **values)
+    groups = [{"name": "all", "languages": (None, "de"), "scores": {}, "examples": 1, "unfinished": 0}]
+    text = card(facts(run=run, evaluations={"test": replace(evaluation(), groups=groups)}), "m")
+    code = [block.split("```")[0] for block in text.split("```python\n") if "from transformers" in block]
+    assert len(code) == (USES[task].auto is not None)
+    for block in code:
+        compile(block, "card", "exec")
+        assert all(part in block for part in (f"{USES[task].auto}.from_pretrained", *WAYS.get(task, ())))
+
+
+def test_a_mask_is_spelled_as_the_tokenizer_has_it():
+    run = run_of(task="masked-language-model", data={"train": [{"text": "t.txt"}]}, model={"preset": "bert-tiny"})
+    assert 'regard fill-mask . "A <mask>."' in card(facts(run=run, mask="<mask>"), "m")
+
+
+@pytest.mark.parametrize(
+    ("problem", "noun", "python"),
+    [
+        ("single_label", "A text classifier", ".label)"),
+        ("multi_label", "A text classifier", ".scores)"),
+        ("regression", "An estimator of numbers", ".score)"),
+    ],
+)
+def test_what_a_classifier_is_called_and_gives_is_that_of_its_problem(problem, noun, python):
+    values = {"data": {"train": [{"jsonl": "d.jsonl"}]}, "model": {"preset": "bert-tiny"}}
+    run = run_of(task="classify", objective={"problem": problem}, **values)
+    text = card(facts(run=run), "m")
+    assert f"\n{noun}: " in text
+    assert f'print(task("A text."){python}' in text
+    words = words_of(run)
+    assert ("squared" in words.loss, "Pearson" in words.scores) == (problem == "regression",) * 2

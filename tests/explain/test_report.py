@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.config.tasks import TASKS
 from regard.explain.attention import GAMMA, AttentionExample
 from regard.explain.curves import Curves
 from regard.explain.maps import MAX_WEIGHTS
@@ -23,6 +24,7 @@ from regard.explain.report import (
     render,
     write_report,
 )
+from regard.explain.words import WORDS
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -148,6 +150,13 @@ def test_a_chart_without_a_point_is_left_out() -> None:
     assert [chart.title for chart in charts(only_loss)] == ["Loss"]
     assert [line.name for line in charts(only_loss)[0].lines] == ["training"]
     assert charts(Curves()) == []
+
+
+@pytest.mark.parametrize(("task", "score"), [(task, name) for task, rules in TASKS.items() for name in rules.scores])
+def test_every_score_that_a_run_may_be_best_at_has_a_curve(task: str, score: str) -> None:
+    found = charts(Curves(validation=({"kind": "validation", "step": 1, score: 0.25},)), WORDS[task])
+    assert len([line for chart in found for line in chart.lines]) == 1
+    assert found[0].explanation
 
 
 def test_torn_lines_are_reported_on_the_page() -> None:

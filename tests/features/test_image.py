@@ -295,9 +295,11 @@ def test_what_is_none_of_the_named_formats_is_refused(content):
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.png", "a\0b", "\ud800"):
+    for path in (tmp_path / "missing.png", "a\0b", "\ud800"):
         with pytest.raises(InputError, match="it is no file"):
             BARE(path)
+    with pytest.raises(InputError, match="it is a directory: name the files in it"):
+        BARE(tmp_path)
     with pytest.raises(InputError, match="is a float"):
         BARE([0.5])
 

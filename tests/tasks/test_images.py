@@ -128,6 +128,17 @@ def test_an_image_that_cannot_be_read_is_named_after_all_before_it_were_answered
     assert len(done) == 3
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 9])
+def test_an_image_that_cannot_be_read_costs_itself_alone_where_somebody_is_told(classifier, files, batch_size):
+    refused, own = [], classifier()
+    images = [b"\x89PNG", *files, "nowhere.png"]
+    told = own.stream(images, batch_size=batch_size, refused=lambda *what: refused.append(what))
+    assert [ranking.label for ranking in told] == ["bright", "bright", "bright", "dark"]
+    assert [number for number, _ in refused] == [1, 5, 7]
+    assert str(refused[1][1]).startswith(f"cannot read {files[3]}: it is damaged, or none of PNG")
+    assert all(len(batch) == batch_size for batch in own.engine.batches[:-1])
+
+
 def test_what_stops_the_list_of_images_stops_the_results_after_those_before_it(classifier):
     def images():
         yield grey(255)

@@ -120,6 +120,18 @@ def test_what_was_heard_before_a_bad_recording_comes_first():
         next(found)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_a_bad_recording_costs_itself_alone_where_somebody_is_told(batch_size):
+    refused, good = [], [sound(4, 0.6), sound(2, 2.25), sound(5, 1.0)]
+    sources = [(np.zeros(0), 16_000), "nowhere.wav", good[0], good[1], b"RIFF", good[2], b""]
+    settings = {"batch_size": batch_size, "refused": lambda *what: refused.append(what), **BRIEF}
+    found = list(transcriber(8).each(sources, **settings))
+    assert [one.text for one in found] == [one.text for one in transcriber(8)(good, **BRIEF)]
+    assert [one.seconds for one in found] == [pytest.approx(seconds) for seconds in (0.6, 2.25, 1.0)]
+    assert [number for number, _ in refused] == [1, 2, 5, 7]
+    assert str(refused[0][1]).startswith("recording 1: an array of samples is empty")
+
+
 def test_progress_tells_how_far_each_recording_is():
     told = []
     transcriber(8)([sound(1, 3.7), sound(4, 0.6)], progress=lambda *values: told.append(values), **BRIEF)

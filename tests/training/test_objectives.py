@@ -391,7 +391,24 @@ def test_the_page_of_texts_for_texts_shows_where_the_decoder_looked(
     assert all(one["source"] in read for one in found)
 
 
-@pytest.mark.parametrize("task", ["classify", "language-model", "masked-language-model"])
+def test_the_page_of_answers_shows_question_and_context_looking_at_each_other(
+    undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = undisturbed("answer")
+    assert main(["evaluate", str(run), "--split", "validation", "--json"]) == 0
+    page, answerer = (run / "report.html").read_text("utf-8"), load(run)
+    assert "<h2>Self-attention</h2>" in page
+    found = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    lines = (run / "evaluation-validation.jsonl").read_text("utf-8").splitlines()
+    asked = [json.loads(line)["inputs"] for line in lines]
+    pairs = [answerer.tokenizer.encode_pair(one["question"], one["context"]).ids for one in asked]
+    known = [list(map(visible, answerer.tokenizer.tokens(ids))) for ids in pairs if len(ids) <= 60]
+    assert len(found) == 3
+    assert all(one["source"] in known and one["source"] == one["target"] for one in found)
+    assert re.search(r'<h3 dir="auto">where\? \w', page), "question and context are apart in the title"
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "language-model", "masked-language-model"])
 def test_the_page_of_texts_that_are_read_shows_which_token_looked_at_which(
     undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str], task: str
 ) -> None:

@@ -34,7 +34,8 @@ def transcribe(
     """Write down what is said in recordings of any length.
 
     One recording gives its text; with --timestamps a line for each sentence: start and end in seconds, and the text,
-    with tabs between. Of several recordings each line begins with the file's name. srt and vtt are subtitles.
+    with tabs between. Of several recordings each line begins with the file's name; one that cannot be read has none:
+    stderr says why, names all such at the end, and the exit code is 1. srt and vtt are subtitles.
 
     \b
     Examples:

@@ -49,9 +49,9 @@ def caption(
 ) -> None:
     """Write a line about each image.
 
-    PNG, JPEG, WEBP, GIF, BMP and TIFF are read. An image that cannot be is an error, after the lines of those before
-    it. With --n-best each line of output is: number of the image, or with --names its path, score, caption, with tabs
-    between them.
+    PNG, JPEG, WEBP, GIF, BMP and TIFF are read. An image that cannot be has no line: stderr says why, names all such
+    at the end, and the exit code is 1. With --n-best each line of output is: number of the image, or with --names its
+    path, score, caption, with tabs between them.
 
     \b
     Examples:
@@ -93,8 +93,8 @@ def classify_image(
 ) -> None:
     """Name the class of images, a line each: label and score, with a tab between.
 
-    With --top-k above 1 a line has as many labels. An image that cannot be read is an error, after the lines of those
-    before it.
+    With --top-k above 1 a line has as many labels. An image that cannot be read has no line: stderr says why, names
+    all such at the end, and the exit code is 1.
 
     \b
     Examples:

@@ -1,11 +1,13 @@
 """`regard caption`: images in, texts out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from regard.commands.images import paths_of, print_image, with_results
 from regard.commands.lines import load_task, print_columns
+from regard.commands.refusals import Refusals
 from regard.commands.text import warn_of_unfinished
 
 
@@ -21,16 +23,19 @@ def caption_images(
     runtime: Mapping[str, str],
     **options: Any,
 ) -> None:
-    """Print the caption of each image as soon as its batch is done."""
+    """Print the caption of each image as soon as its batch is done. Raises PartlyDone, at the end, where some of
+    several could not be read."""
     paths = paths_of(images, file)
     captioner = load_task(model, "caption", **runtime)
     options["return_scores"] = as_json or n_best is not None
     if n_best is not None:
         options["num_return_sequences"] = n_best
-    captions = with_results(paths, lambda read, size: captioner.stream(read, batch_size=size, **options), batch_size)
+    refusals = Refusals("images")
+    captions = with_results(paths, partial(captioner.stream, **options), batch_size, refusals)
     count = unfinished = 0
     try:
-        for count, (path, caption) in enumerate(captions, 1):
+        for number, path, caption in captions:
+            count += 1
             named = [path] if names else []
             if as_json:
                 print_image(path, caption.as_json())
@@ -38,7 +43,8 @@ def caption_images(
                 print_columns(*named, caption.text)
             else:
                 for entry in (caption, *caption.alternatives):
-                    print_columns(*(named or [str(count)]), entry.score, entry.text)
+                    print_columns(*(named or [str(number)]), entry.score, entry.text)
             unfinished += not caption.finished
     finally:
         warn_of_unfinished(unfinished, count, "captions")
+    refusals.check()

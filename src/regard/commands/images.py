@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.lines import are_typed, lines_of
+from regard.commands.refusals import Refusals
 from regard.errors import InputError
 
 
@@ -24,15 +25,17 @@ def _filled(lines: Iterable[str]) -> Iterator[str]:
 
 
 def with_results(
-    paths: Iterable[str], stream: Callable[[Iterable[str], int], Iterable[Any]], batch_size: int
-) -> Iterator[tuple[str, Any]]:
-    """Each path with the task's result for it, as soon as its batch is done; a typed path is a batch of its own.
+    paths: Iterable[str], stream: Callable[..., Iterable[Any]], batch_size: int, refusals: Refusals
+) -> Iterator[tuple[int, str, Any]]:
+    """Each path with its number, from 1, and the task's result for it, as soon as its batch is done; a typed path is a
+    batch of its own. Those that cannot be read go to the refusals, but for a path that is given alone.
 
-    stream: paths and the size of a batch -> results.
+    stream: paths, batch_size=, refused= -> results.
     """
     read, named = tee(paths)
-    results = stream(read, 1 if are_typed(paths) else batch_size)
-    return ((path, result) for result, path in zip(results, named, strict=False))
+    alone = isinstance(paths, Sequence) and len(paths) == 1
+    size = 1 if are_typed(paths) else batch_size
+    return refusals.beside(named, stream(read, batch_size=size, refused=None if alone else refusals))
 
 
 def print_image(path: str, values: dict[str, Any]) -> None:

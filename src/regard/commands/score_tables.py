@@ -8,6 +8,7 @@ from rich.table import Table
 
 from regard.commands.text import table_console
 from regard.metrics.catalog import METRICS, Metric
+from regard.tasks.judging.answers import threshold_note
 from regard.tasks.judging.records import EvaluationRecord
 from regard.tasks.judging.scoring import Compared
 from regard.tasks.judging.translation import direction_name
@@ -76,9 +77,8 @@ def print_groups(record: EvaluationRecord) -> None:
     table_console().print(table)
     for metric_name, signature in record.signatures.items():
         print(f"{metric_name}: {signature}")
-    chosen = record.settings.get("no_answer_threshold")
-    if chosen is not None:
-        print(f"no answer where it is rated more than {chosen:.3g} nats above the best one")
+    if (threshold := threshold_note(record.settings)) is not None:
+        print(threshold)
 
 
 def print_comparison(first: str, second: str, found: Sequence[Compared]) -> None:

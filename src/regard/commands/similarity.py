@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from regard.commands.images import paths_of, print_image, with_results
 from regard.commands.lines import load_task, print_columns, warn_of_cut
+from regard.commands.refusals import Refusals
 from regard.commands.text import open_lines
 from regard.errors import InputError
 
@@ -22,17 +24,21 @@ def compare_images(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    """Print how well each image fits each text, or the vectors of the images and of the texts."""
+    """Print how well each image fits each text, or the vectors of the images and of the texts. Raises PartlyDone, at
+    the end, where some of several images could not be read."""
     texts = _texts(texts, text_file)
     if not texts and not vectors:
         raise InputError("there is nothing to compare images with: give texts, or --text-file")
     alone = vectors and texts and not images and file is None
     paths = () if alone else paths_of(images, file)
-    matcher = load_task(model, "similarity")
+    matcher, refusals = load_task(model, "similarity"), Refusals("images")
     if vectors:
-        _print_vectors(matcher, paths, texts, batch_size, as_json)
+        vectors_of = with_results(paths, matcher.embed_images, batch_size, refusals)
+        _print_vectors(matcher, vectors_of, texts, as_json)
     else:
-        _print_matches(matcher, paths, texts, batch_size, as_json)
+        matches = with_results(paths, partial(matcher.stream, texts=texts), batch_size, refusals)
+        _print_matches(matches, as_json)
+    refusals.check()
 
 
 def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
@@ -41,10 +47,9 @@ def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
     return list(texts) if file is None else list(open_lines(file))
 
 
-def _print_matches(matcher: Any, paths: Iterable[str], texts: Sequence[str], batch_size: int, as_json: bool) -> None:
-    matches = with_results(paths, lambda read, size: matcher.stream(read, texts, batch_size=size), batch_size)
-    for number, (path, match) in enumerate(matches):
-        if not number:
+def _print_matches(matches: Iterable[tuple[int, str, Any]], as_json: bool) -> None:
+    for place, (_, path, match) in enumerate(matches):
+        if not place:
             _warn_of_cuts(match.cut)
         if as_json:
             print_image(path, match.as_json())
@@ -53,9 +58,10 @@ def _print_matches(matcher: Any, paths: Iterable[str], texts: Sequence[str], bat
             print_columns(path, text, probability, logit)
 
 
-def _print_vectors(matcher: Any, paths: Iterable[str], texts: Sequence[str], batch_size: int, as_json: bool) -> None:
-    of_images = with_results(paths, lambda read, size: matcher.embed_images(read, batch_size=size), batch_size)
-    for path, vector in of_images:
+def _print_vectors(
+    matcher: Any, of_images: Iterable[tuple[int, str, Any]], texts: Sequence[str], as_json: bool
+) -> None:
+    for _, path, vector in of_images:
         if as_json:
             print_image(path, {"embedding": vector.tolist()})
         else:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.lines import load_task
-from regard.errors import InputError
+from regard.commands.refusals import Refusals
+from regard.errors import InputError, no_file
 
 STDIN = "-"
 TIMED = ("srt", "vtt")  # that are nothing without segments
@@ -17,31 +18,34 @@ FORMS = ("txt", *TIMED, "json")
 def transcribe_files(
     model: str, files: Sequence[str], *, form: str, timestamps: bool, output: Path | None, **settings: Any
 ) -> None:
-    """Print the transcription of each recording, or write it to `output`, a directory."""
+    """Print the transcription of each recording, or write it to `output`, a directory. Raises PartlyDone, at the end,
+    where some of several could not be read."""
     if form not in FORMS:
         raise InputError(f"--format must be one of {', '.join(FORMS)}, but is {form!r}")
     if files.count(STDIN) > 1:
         raise InputError("stdin holds one recording: give - once")
     if form in TIMED and len(files) > 1 and output is None:
         raise InputError(f"{form} is a file for each recording: name a directory for them with --output")
-    missing = next((file for file in files if file != STDIN and not Path(file).is_file()), None)
-    if missing is not None:  # told before a model is loaded
-        raise InputError(f"cannot read {missing}: it is no file")
+    if not any(file == STDIN or Path(file).is_file() for file in files):  # told before a model is loaded
+        raise InputError(f"cannot read {files[0]}: {no_file(files[0])}")
     places = None if output is None else _places(files, output, form)
     transcriber = load_task(model, "transcribe")
     sources = [sys.stdin.buffer.read() if file == STDIN else file for file in files]
     progress = _Progress(files) if sys.stderr.isatty() else None
+    refusals = Refusals("recordings")
+    settings["refused"] = refusals if len(files) > 1 else None
     found = transcriber.each(sources, timestamps=timestamps or form in TIMED, progress=progress, **settings)
-    for number, (file, transcription) in enumerate(zip(files, found, strict=True)):
+    for number, file, transcription in refusals.beside(files, found):
         if progress is not None:
             progress.clear()
         text = _written(transcription, file, form)
         if places is not None:
-            places[number].parent.mkdir(parents=True, exist_ok=True)
-            places[number].write_text(text, "utf-8")
+            places[number - 1].parent.mkdir(parents=True, exist_ok=True)
+            places[number - 1].write_text(text, "utf-8")
         else:
             print(_named(text, file, form) if len(files) > 1 else text, end="", flush=True)
         _warn_of_cut(file, transcription.cut)
+    refusals.check()
 
 
 def _written(found: Any, file: str, form: str) -> str:

@@ -112,8 +112,20 @@ def self_attention(model: Any, tokenizer: Tokenizer, batch: Batch, output: str =
     ids = np.asarray(batch["input_ids"])[0].tolist()
     weights = stacked(model(batch, return_attention=True).attentions)
     tokens = tuple(tokenizer.tokens(ids))
-    text = tokenizer.decode(ids)
-    return AttentionExample(tokens, tokens, weights, text, output, is_self=True, rollout=rollout(weights))
+    return AttentionExample(
+        tokens, tokens, weights, _shown_text(tokenizer, ids), output, is_self=True, rollout=rollout(weights)
+    )
+
+
+def _shown_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """What stands between separators, with a space between: a pair's second text begins without one."""
+    texts: list[list[int]] = [[]]
+    for token in ids:
+        if token == tokenizer.sep_id:
+            texts.append([])
+        else:
+            texts[-1].append(token)
+    return " ".join(filter(None, map(tokenizer.decode, texts)))
 
 
 def rollout(weights: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import jinja2
 
 from regard.data.shards import write_file
+from regard.explain.elsewhere import transformers_code
 from regard.explain.run_facts import RunFacts, facts_of
+from regard.explain.words import is_regression
 from regard.interop.directory import REGARD, read_json
 from regard.interop.opening import HUB_ID
 from regard.metrics.catalog import METRICS
 from regard.specs import ModelSpec
+from regard.tasks.judging.answers import threshold_note
 from regard.tasks.judging.judgement import ALL
 from regard.tasks.judging.records import EvaluationRecord
 
@@ -138,10 +141,12 @@ def card(facts: RunFacts, name: str) -> str:
     )
     environment.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)  # which YAML reads as it is
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
+    use = use_of(facts)
     return environment.get_template("card.md").render(
         name=name,
         facts=facts,
-        use=_use(facts),
+        use=use,
+        elsewhere=None if use.auto is None else transformers_code(facts, use.auto, _told(facts)),
         network=network_words(facts.spec),
         base=_hub_id(facts),
         languages=_languages(facts),
@@ -151,16 +156,31 @@ def card(facts: RunFacts, name: str) -> str:
     )
 
 
-def _use(facts: RunFacts) -> Use:
-    """A translator and a captioner of several languages are told one; which they know, an evaluation says."""
+def use_of(facts: RunFacts) -> Use:
+    """A translator and a captioner of several languages are told one; which they know, an evaluation says. A regression
+    has a number in place of a label, where there may be several labels all have a score, and masks are spelled as the
+    tokenizer has them."""
     use = USES[facts.run.task]
-    option = {"translate": "target_lang", "caption": "language"}.get(facts.run.task)
-    if option is None or not facts.run.data.language_tags:
+    if facts.run.task == "masked-language-model":
+        return use._replace(command=use.command.replace("[MASK]", facts.mask))
+    if is_regression(facts.run):
+        return use._replace(noun="An estimator of numbers", python='task("A text.").score')
+    if facts.run.task == "classify" and facts.run.objective.problem == "multi_label":
+        return use._replace(python='task("A text.").scores')
+    code = _told(facts)
+    if code is None:
         return use
-    written = {group["languages"][1] for record in facts.evaluations.values() for group in record.groups}
-    code = min(filter(None, written), default="CODE")
+    option = {"translate": "target_lang", "caption": "language"}[facts.run.task]
     told = use.python.replace(")", f', {option}="{code}")', 1)
     return use._replace(command=f"{use.command} --{option.replace('_', '-')} {code}", python=told)
+
+
+def _told(facts: RunFacts) -> str | None:
+    """A language that the model is told, where it knows several."""
+    if facts.run.task not in ("translate", "caption") or not facts.run.data.language_tags:
+        return None
+    written = {group["languages"][1] for record in facts.evaluations.values() for group in record.groups}
+    return min(filter(None, written), default="CODE")
 
 
 def network_words(spec: ModelSpec) -> str:
@@ -232,6 +252,9 @@ def _limits(facts: RunFacts) -> Iterator[str]:
         cut = sum(group["unfinished"] for group in record.groups if group["name"] != ALL or len(record.groups) == 1)
         if cut:
             yield f"{cut} outputs on the {split} split were cut at the most tokens that may be written."
+    for split, record in facts.evaluations.items():
+        if (threshold := threshold_note(record.settings)) is not None:
+            yield f"On the {split} split {threshold[0].lower()}{threshold[1:]}"
     if facts.evaluations:
         yield f"It was scored on the {' and '.join(facts.evaluations)} split named above, and on nothing else."
     else:

@@ -49,9 +49,9 @@ READ = About(
         "Each token (a row) looks at the tokens of its text (the columns): it spreads a weight of 1 over them, and "
         "takes most from where the square is strongest. This is self-attention, by which a token comes to know what "
         f"it stands beside, {_PAPER}; a language model’s tokens look back alone. A label is read off the first token, "
-        f"where the network has one for that.{_HEADS} Weights of one layer are of what those before have mixed; "
-        f"“{ROLLOUT}” multiplies the layers’ means out, with half of each place handed on as it is (Abnar and Zuidema "
-        "2020). Neither says that the outcome hangs on a token."
+        f"where the network has one for that; tags, and where an answer begins and ends, off each.{_HEADS} Weights of "
+        f"one layer are of what those before have mixed; “{ROLLOUT}” multiplies the layers’ means out, with half of "
+        "each place handed on as it is (Abnar and Zuidema 2020). Neither says that the outcome hangs on a token."
     ),
     "square",
     ("While it reads ", ", the network looks at"),

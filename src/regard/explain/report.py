@@ -109,8 +109,11 @@ _OF_HUNDRED = {
     "f1": ("F1", 100),
     "pearson": ("Pearson's r", 100),
     "rouge1": ("ROUGE-1", 100),
+    "rouge2": ("ROUGE-2", 100),
     "rouge_l": ("ROUGE-L", 100),
     "recall10": ("recall@10", 100),
+    "wer": ("word error rate", 100),
+    "cer": ("character error rate", 100),
 }
 
 

@@ -15,7 +15,7 @@ from regard.features.mel import LogMel
 from regard.tasks.judging.images import IMAGE
 from regard.tasks.judging.judgement import Judgement
 from regard.tasks.judging.sounds import SOUND
-from regard.tasks.reading import batch_of
+from regard.tasks.reading import Window, batch_of
 
 _MAPS = 3
 _READABLE = 60  # tokens of a source whose heat map is still read at a glance
@@ -90,6 +90,28 @@ def _labelled(task: Any, item: Judgement) -> AttentionExample:
     return self_attention(task.engine, task.tokenizer, batch_of([encoding], task.engine.spec), item.output)
 
 
+def _tagged(task: Any, item: Judgement) -> AttentionExample:
+    encoding = task.tokenizer.encode_text(item.inputs["text"], max_length=task.max_length)
+    return self_attention(task.engine, task.tokenizer, batch_of([encoding], task.engine.spec), item.output)
+
+
+def _answered(task: Any, item: Judgement) -> AttentionExample:
+    """The question and a stretch of the context: the first that has the answer, or where there is none the first."""
+    question, context = item.inputs["question"], item.inputs["context"]
+    asked = len(task.tokenizer.encode_text(question).ids)
+    wanted = max(_READABLE, 2 * asked)
+    found = task.windows(question, context, min(wanted, task.max_length or wanted))
+    place = context.find(item.output)
+    encoding = next((own for own in found if _shows(own, place, place + len(item.output))), found[0]).encoding
+    return self_attention(task.engine, task.tokenizer, batch_of([encoding], task.engine.spec), item.output)
+
+
+def _shows(window: Window, start: int, end: int) -> bool:
+    """Whether these characters of the context stand in it."""
+    stretch = window.encoding.offsets[window.before : window.before + window.length]
+    return bool(stretch) and stretch[0][0] <= start and end <= stretch[-1][1]
+
+
 def _read(task: Any, item: Judgement) -> AttentionExample:
     """The beginning of a text, as training reads it: a language model's follows the token that begins one."""
     tokenizer, text = task.tokenizer, item.inputs["text"]
@@ -134,6 +156,10 @@ def _tokens(task: Any, item: Judgement) -> float:
     return len(task.tokenizer.encode_text(item.inputs["text"]).ids)
 
 
+def _pair_tokens(task: Any, item: Judgement) -> float:
+    return len(task.tokenizer.encode_pair(item.inputs["question"], item.inputs["context"]).ids)
+
+
 def _seconds(task: Any, item: Judgement) -> float:
     """0 where the recording is no longer there."""
     try:
@@ -149,6 +175,8 @@ _DRAW: dict[str, Draw] = {
     "language-model": _read,
     "masked-language-model": _read,
     "classify": _labelled,
+    "tag": _tagged,
+    "answer": _answered,
     "classify-image": _class,
     "caption": _caption,
     "transcribe": _transcript,
@@ -161,7 +189,8 @@ _LENGTH: dict[str, tuple[Callable[[Any, Judgement], float], float]] = {
     ),
     "summarise": (lambda task, item: len(task.source_ids(item.inputs["text"])), _READABLE),
     "text-to-text": (lambda task, item: len(task.tokenizer.encode_text(item.inputs["source"]).ids), _READABLE),
-    **dict.fromkeys(("language-model", "masked-language-model", "classify"), (_tokens, _READABLE)),
+    **dict.fromkeys(("language-model", "masked-language-model", "classify", "tag"), (_tokens, _READABLE)),
+    "answer": (_pair_tokens, _READABLE),
     "transcribe": (_seconds, _SECONDS),
     "transcribe-ctc": (_seconds, _SECONDS),
 }

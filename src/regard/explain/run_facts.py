@@ -20,7 +20,7 @@ from regard.tasks.locate import model_directory
 class RunFacts(NamedTuple):
     """seconds: of training, summed over resumes; tokens: real ones seen, of pairs those of the targets; both None where
     the log does not say. notes: what preparing the data said, the builder's source and licence among it. scores: on
-    validation, of the model written. evaluations: by split."""
+    validation, of the model written. evaluations: by split. mask: how the tokenizer writes a place to be filled."""
 
     run: RunConfig
     spec: ModelSpec
@@ -36,6 +36,7 @@ class RunFacts(NamedTuple):
     versions: Mapping[str, str]
     scores: Mapping[str, Any]
     evaluations: dict[str, EvaluationRecord]
+    mask: str = "[MASK]"
 
 
 def facts_of(directory: Path) -> RunFacts:
@@ -62,7 +63,14 @@ def facts_of(directory: Path) -> RunFacts:
         evaluations={
             split: read_scores(path_in(directory, split)) for split in SPLITS if path_in(directory, split).is_file()
         },
+        mask=_mask(read_json(place, "tokenizer_config.json")),
     )
+
+
+def _mask(said: Mapping[str, Any]) -> str:
+    """Old files have the token as an object."""
+    token = said.get("mask_token") or "[MASK]"
+    return str(token["content"] if isinstance(token, Mapping) else token)
 
 
 def _logged(path: Path) -> dict[str, Any]:

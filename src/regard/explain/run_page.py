@@ -9,14 +9,15 @@ from typing import Any
 from regard.config.tasks import learnt_from
 from regard.data.objectives.files import opened, shown_name
 from regard.errors import InputError
-from regard.explain.card import USES, network_words
+from regard.explain.card import network_words, use_of
 from regard.explain.curves import Curves
 from regard.explain.report import Cell, Item, Report, Table, write_report
 from regard.explain.run_attention import attention_of
 from regard.explain.run_facts import RunFacts, facts_of
-from regard.explain.words import WORDS
+from regard.explain.words import words_of
 from regard.features.rgb import read_image
 from regard.metrics.catalog import METRICS
+from regard.tasks.judging.answers import threshold_note
 from regard.tasks.judging.images import IMAGE
 from regard.tasks.judging.judgement import ALL, Judgement
 from regard.tasks.judging.records import EvaluationRecord
@@ -37,7 +38,7 @@ def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path
     facts = facts_of(directory)
     items = unselected(record.judgements)
     page = Report(
-        title=f"{directory.resolve().name}: {USES[facts.run.task].noun.lower()}",
+        title=f"{directory.resolve().name}: {use_of(facts).noun.lower()}",
         summary=_summary(facts, record),
         headline=_headline(facts, record),
         facts=_facts(facts),
@@ -47,7 +48,7 @@ def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path
         worst=[_item(judgement) for judgement in worst(record.judgements)],
         attention=list(attention_of(facts.run.task, task, items)),
         items_note=f"{len(items)} of {record.count:,}, at equal distances through the {record.split} split.",
-        words=WORDS[facts.run.task],
+        words=words_of(facts.run),
     )
     return write_report(directory / PAGE, page)
 
@@ -69,7 +70,7 @@ def _summary(facts: RunFacts, record: EvaluationRecord) -> str:
     learnt = f" on {data}" if data else ""
     start = f", from {facts.run.model.from_}" if facts.run.model.from_ else ""
     return (
-        f"{USES[facts.run.task].noun}: {network_words(facts.spec)}, trained{learnt}{start}, and scored on "
+        f"{use_of(facts).noun}: {network_words(facts.spec)}, trained{learnt}{start}, and scored on "
         f"{record.count:,} examples of its {record.split} split."
     )
 
@@ -112,6 +113,8 @@ def _scores(record: EvaluationRecord) -> Table:
             rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, examples])
     columns = [*(["group"] if several else []), "metric", "score", "95 %", "examples"]
     notes = [f"{name}: {signature}" for name, signature in record.signatures.items()]
+    if (threshold := threshold_note(record.settings)) is not None:
+        notes.insert(0, threshold)
     notes.insert(0, f"Intervals are of {record.resamples:,} bootstrap samples of the examples.")
     return Table(f"The {record.split} split", columns, rows, " · ".join(notes))
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from regard.config import RunConfig
+
 _TRAINING = (
     " Training loss is measured with dropout, and with label smoothing where the run uses it, so it may lie above "
     "validation's."
@@ -49,8 +51,9 @@ WORDS: dict[str, Words] = {
         _WRITTEN,
         noun="summaries",
         columns=("Text", "Reference", "Summary"),
-        scores="Validation texts, summarised and compared with their references: ROUGE counts shared words and the "
-        "longest common order of words. 100 is perfect, and out of reach where several summaries are right.",
+        scores="Validation texts, summarised and compared with their references: ROUGE counts shared words, shared "
+        "pairs of them, and the longest common order of words. 100 is perfect, and out of reach where several "
+        "summaries are right.",
     ),
     "caption": replace(
         _WRITTEN,
@@ -68,8 +71,7 @@ WORDS: dict[str, Words] = {
     "classify": Words(
         noun="classifications",
         columns=("Text", "Label", "Predicted"),
-        loss="How surprised the model is by the right label (cross-entropy), or how far its number is off (squared "
-        "error): lower is better." + _TRAINING,
+        loss="How surprised the model is by the right label (cross-entropy): lower is better." + _TRAINING,
         scores="Of validation's texts, the share whose label is right, and macro F1, which counts each class alike, "
         "however rare. 100 is perfect.",
         compared=False,
@@ -140,4 +142,23 @@ WORDS["transcribe-ctc"] = replace(
     loss="How surprised the model is by the right text, over all ways to spread it over the frames (connectionist "
     "temporal classification): lower is better." + _TRAINING,
 )
+NUMBERS = Words(  # of a regression
+    noun="estimates",
+    columns=("Text", "Number", "Estimate"),
+    loss="How far the model's numbers are off, squared: lower is better." + _TRAINING,
+    scores="How closely the model's numbers of validation's texts go up and down with the right ones (Pearson's "
+    "correlation). 100 is perfect.",
+    compared=False,
+    loss_unit="per example",
+    worst="Of all test items, those whose numbers are farthest off",
+)
 WORDS["span-corruption"] = replace(_WRITTEN, noun="texts")
+
+
+def words_of(run: RunConfig) -> Words:
+    """Those of the run's task, or of its problem."""
+    return NUMBERS if is_regression(run) else WORDS[run.task]
+
+
+def is_regression(run: RunConfig) -> bool:
+    return run.task == "classify" and run.objective.problem == "regression"

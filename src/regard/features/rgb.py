@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from regard.errors import InputError
+from regard.errors import InputError, no_file
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def read_image(
 def _read(source: str | os.PathLike[str] | bytes, upright: bool, max_pixels: int, name: str) -> Image.Image:
     try:
         if not isinstance(source, bytes) and not Path(source).is_file():
-            raise InputError(f"cannot read {name or 'an image without a name'}: it is no file")
+            raise InputError(f"cannot read {name or 'an image without a name'}: {no_file(source)}")
         # By its name, Pillow 13 would map an uncompressed TIFF that lies on its side into memory, and shear it.
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
             image = Image.open(file, formats=FORMATS)

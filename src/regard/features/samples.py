@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from regard.errors import InputError
+from regard.errors import InputError, no_file
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def read_audio(source: Audio, sampling_rate: int, max_seconds: float = MAX_SECON
         return _read(io.BytesIO(source), f"a recording of {len(source):,} bytes", sampling_rate, max_seconds)
     name = os.fspath(source)
     if not Path(source).is_file():
-        raise InputError(f"cannot read {name}: it is no file")
+        raise InputError(f"cannot read {name}: {no_file(source)}")
     try:
         with Path(source).open("rb") as file:
             return _read(file, name, sampling_rate, max_seconds)

@@ -116,11 +116,12 @@ class Answerer:
         contexts = [contexts] * len(questions) if isinstance(contexts, str) else contexts
         if len(questions) != len(contexts):
             raise InputError(f"there must be a context for each of the {len(questions)} questions, not {len(contexts)}")
-        encoded = [self._windows(*pair, limit, stride) for pair in zip(questions, contexts, strict=True)]
+        encoded = [self.windows(*pair, limit, stride) for pair in zip(questions, contexts, strict=True)]
         found = self._read(encoded, contexts, request, batch_tokens)
         return [_best(own, request) for own in found]
 
-    def _windows(self, question: str, context: str, limit: int | None, stride: int | None) -> list[Window]:
+    def windows(self, question: str, context: str, limit: int | None, stride: int | None = None) -> list[Window]:
+        """What is read of a context, as `answer` has it: windows of at most `limit` tokens, question included."""
         if not question.strip() or not context.strip():
             raise InputError(f"the {'context' if question.strip() else 'question'} is empty")
         encoding = self.tokenizer.encode_pair(question, context)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from regard.decoding.options import GenerationOptions
-from regard.errors import InputError
+from regard.errors import InputError, Refused
 from regard.features.image import Image, ImageProcessor, is_one
 from regard.features.image import listed as images_of
 from regard.features.tokenizer import Tokenizer
@@ -57,7 +57,13 @@ class Captioner:
         return next(found) if is_one(images) else list(found)
 
     def stream(
-        self, images: Iterable[Image], *, language: str | None = None, batch_size: int = BATCH_SIZE, **options: Any
+        self,
+        images: Iterable[Image],
+        *,
+        language: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        refused: Refused | None = None,
+        **options: Any,
     ) -> Iterator[Caption]:
         """The captions of images as they come; `batch_size` of them are held at a time.
 
@@ -65,12 +71,13 @@ class Captioner:
         InputError for one that is missing or unknown.
         `options` are those of GenerationOptions, over the checkpoint's own, but for `seed`: an int s means s + i for
         image i, counted from 0 over the whole stream; a tuple has one seed an image. So a sample does not depend on its
-        batch-mates. An image that cannot be read is an InputError after the captions of those before it.
+        batch-mates. An image that cannot be read is an InputError after the captions of those before it; or, given
+        `refused`, has no caption: its number, from 1, and the error are passed to that, and seeds count the others.
         """
         merged = self._in(language, self.defaults.merged(**options))
         if isinstance(images, Sized):
             check_seeds(merged.seed, len(images))
-        return self._stream(images, batch_size, merged)
+        return self._stream(self.batches(images, batch_size, refused), merged)
 
     def _in(self, language: str | None, options: GenerationOptions) -> GenerationOptions:
         """The options that make the first token, the tag, that of a language."""
@@ -81,9 +88,9 @@ class Captioner:
             raise InputError(f"this model writes in several languages: give language, one of {listed(self.languages)}")
         return options
 
-    def _stream(self, images: Iterable[Image], batch_size: int, options: GenerationOptions) -> Iterator[Caption]:
+    def _stream(self, batches: Iterable[Any], options: GenerationOptions) -> Iterator[Caption]:
         first = 0
-        for pixels in self.batches(images, batch_size):
+        for pixels in batches:
             seeds = item_seeds(options.seed, first, len(pixels))
             generation = self.engine.generate({"pixel_values": pixels}, replace(options, seed=seeds))
             for row in range(len(pixels)):

@@ -5,6 +5,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from regard.errors import Refused
 from regard.features.image import Image, ImageProcessor, is_one, listed
 from regard.tasks.classify import Ranking, check_top_k, label_scores, ranked
 from regard.tasks.images import BATCH_SIZE, ImageBatches
@@ -37,15 +38,20 @@ class ImageClassifier:
         return next(found) if is_one(images) else list(found)
 
     def stream(
-        self, images: Iterable[Image], *, top_k: int | None = None, batch_size: int = BATCH_SIZE
+        self,
+        images: Iterable[Image],
+        *,
+        top_k: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        refused: Refused | None = None,
     ) -> Iterator[Ranking]:
         """The labels of images as they come; `batch_size` of them are held at a time.
 
         top_k: how many labels; default: all. An image that cannot be read is an InputError after the labels of those
-        before it.
+        before it; or, given `refused`, has none: its number, from 1, and the error are passed to that.
         """
         check_top_k(top_k)
-        return self._stream(self.batches(images, batch_size), top_k)
+        return self._stream(self.batches(images, batch_size, refused), top_k)
 
     def _stream(self, batches: Iterable[Any], top_k: int | None) -> Iterator[Ranking]:
         for pixels in batches:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import CheckpointError, InputError
+from regard.errors import CheckpointError, InputError, Refused
 from regard.features.image import KIND_OF, Image, ImageProcessor, named
 from regard.specs import ModelSpec, PatchSpec
 
@@ -55,18 +55,22 @@ class ImageBatches:
                 "blue; regard.load_model loads it as a bare model"
             )
 
-    def __call__(self, images: Iterable[Image], batch_size: int) -> Iterator[NDArray[np.float32]]:
+    def __call__(
+        self, images: Iterable[Image], batch_size: int, refused: Refused | None = None
+    ) -> Iterator[NDArray[np.float32]]:
         """(B, H, W, 3), where B is `batch_size`, but for the last. So many images are held, and no more.
 
-        An image that cannot be read is an InputError with its path, or its number from 1, after those before it.
+        An image that cannot be read is an InputError with its path, or its number from 1, after those before it; or is
+        told to `refused`, and left out.
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, but is {batch_size}")
-        return self._batches(images, batch_size)
+        return self._batches(images, batch_size, refused)
 
-    def _batches(self, images: Iterable[Image], batch_size: int) -> Iterator[NDArray[np.float32]]:
-        prepared = (self._prepared(image, f"image {number}") for number, image in enumerate(images, 1))
-        refusal = None
+    def _batches(
+        self, images: Iterable[Image], batch_size: int, refused: Refused | None
+    ) -> Iterator[NDArray[np.float32]]:
+        prepared, refusal = self._all_prepared(images, refused), None
         while refusal is None:
             ready = []
             try:
@@ -79,6 +83,17 @@ class ImageBatches:
             elif refusal is None:
                 return
         raise refusal
+
+    def _all_prepared(self, images: Iterable[Image], refused: Refused | None) -> Iterator[NDArray[np.float32]]:
+        for number, image in enumerate(images, 1):
+            try:
+                pixels = self._prepared(image, f"image {number}")
+            except InputError as error:
+                if refused is None:
+                    raise
+                refused(number, error)
+                continue
+            yield pixels
 
     def _prepared(self, image: Image, name: str) -> NDArray[np.float32]:
         pixels = self.processor.pixel_values(image, name)

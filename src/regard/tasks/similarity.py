@@ -7,7 +7,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import InputError
+from regard.errors import InputError, Refused
 from regard.features.image import Image, ImageProcessor, is_one, listed
 from regard.features.tokenizer import Tokenizer
 from regard.specs import ModelSpec, PairSpec
@@ -77,21 +77,30 @@ class Matcher:
         return next(found) if is_one(images) else list(found)
 
     def stream(
-        self, images: Iterable[Image], texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+        self,
+        images: Iterable[Image],
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        refused: Refused | None = None,
     ) -> Iterator[Match]:
         """How well images fit the texts, as they come; the texts are read once, and `batch_size` images are held.
 
-        An image that cannot be read is an InputError after those before it.
+        An image that cannot be read is an InputError after those before it; or, given `refused`, has no match: its
+        number, from 1, and the error are passed to that.
         """
-        vectors = self.embed_images(images, batch_size=batch_size)
+        vectors = self.embed_images(images, batch_size=batch_size, refused=refused)
         texts = (texts,) if isinstance(texts, str) else tuple(texts)
         if not texts:
             raise InputError("there is nothing to compare images with: no texts")
         return self._stream(vectors, texts, self.embed_texts(texts))
 
-    def embed_images(self, images: Iterable[Image], *, batch_size: int = BATCH_SIZE) -> Iterator[Vectors]:
-        """The vector of each image, (E,) float32 of length 1, as they come; the product of two is their cosine."""
-        batches = self.batches(images, batch_size)
+    def embed_images(
+        self, images: Iterable[Image], *, batch_size: int = BATCH_SIZE, refused: Refused | None = None
+    ) -> Iterator[Vectors]:
+        """The vector of each image, (E,) float32 of length 1, as they come; the product of two is their cosine.
+        refused: as of `stream`."""
+        batches = self.batches(images, batch_size, refused)
         return (
             vector
             for pixels in batches

@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.decoding.options import GenerationOptions
-from regard.errors import CheckpointError, ConfigError, InputError
+from regard.errors import CheckpointError, ConfigError, InputError, Refused
 from regard.features.audio import AudioProcessor, Recording, Window, listed
 from regard.features.samples import Audio
 from regard.features.tokenizer import Tokenizer
@@ -120,6 +121,8 @@ class _Listener:
 class Hearer(ABC):
     """What makes text of recordings; each kind of model in its own way."""
 
+    processor: AudioProcessor
+
     @overload
     def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
 
@@ -134,9 +137,28 @@ class Hearer(ABC):
 
     @abstractmethod
     def each(
-        self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
+        self,
+        sources: Iterable[Audio],
+        *,
+        progress: Progress | None = None,
+        refused: Refused | None = None,
+        **settings: Any,
     ) -> Iterator[Transcription]:
         """The transcriptions in the order of the recordings, each as soon as it and all before it are done."""
+
+    def recordings(self, sources: Iterable[Audio], refused: Refused | None) -> Iterator[tuple[int, Recording]]:
+        """Each recording with its number, from 1. One that cannot be read is an InputError, which has its number where
+        it has no name; or is told to `refused`, and left out."""
+        for number, source in enumerate(sources, 1):
+            try:
+                recording = self.processor.recording(source)
+            except InputError as error:
+                named = error if isinstance(source, str | os.PathLike) else InputError(f"recording {number}: {error}")
+                if refused is None:
+                    raise named from error
+                refused(number, named)
+                continue
+            yield number, recording
 
 
 class Transcriber(Hearer):
@@ -162,19 +184,26 @@ class Transcriber(Hearer):
         check_sizes(engine.spec, processor)
 
     def each(
-        self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
+        self,
+        sources: Iterable[Audio],
+        *,
+        progress: Progress | None = None,
+        refused: Refused | None = None,
+        **settings: Any,
     ) -> Iterator[Transcription]:
         """The transcriptions in the order of the recordings, each as soon as it and all before it are done.
 
         settings: the fields of `TranscribeOptions`. `batch_size` recordings are read and held at a time; the text of
         one does not depend on the others. Raises ConfigError for settings that cannot be, InputError for a language
-        that the model does not know, or for a recording that cannot be read, once those before it are done.
+        that the model does not know, or for a recording that cannot be read, once those before it are done; or, given
+        `refused`, that one has no transcription: its number, from 1, and the error are passed to that.
         """
         asked = TranscribeOptions.of(settings)
         language, task = self._spoken(asked)
         if asked.timestamps:
             self.tokens.rule()
-        return self._each(sources, _Request(asked, language, task, self._hearing(asked)), progress)
+        request = _Request(asked, language, task, self._hearing(asked))
+        return self._each(self.recordings(sources, refused), request, progress)
 
     def _spoken(self, asked: TranscribeOptions) -> tuple[str | None, str]:
         """The language, None where each recording tells its own, and the task. As in Transformers, what the checkpoint
@@ -215,14 +244,16 @@ class Transcriber(Hearer):
         return Hearing(self.engine, self.tokenizer, self.tokens, base, asked, before + first)
 
     def _each(
-        self, sources: Iterable[Audio], request: "_Request", progress: Progress | None
+        self, recordings: Iterator[tuple[int, Recording]], request: "_Request", progress: Progress | None
     ) -> Iterator[Transcription]:
-        waiting, refusal = enumerate(sources, 1), None
+        refusal: InputError | None = None
         active: list[_Listener] = []
         done: dict[int, Transcription] = {}
-        first = 1  # that was not given back yet
+        order: deque[int] = deque()  # numbers of those that were not given back yet
         while True:
-            refusal = refusal or self._fill(active, waiting, request)
+            held = len(active)
+            refusal = refusal or self._fill(active, recordings, request)
+            order.extend(listener.number for listener in active[held:])
             if not active:
                 break
             self._hear(active, request)
@@ -231,25 +262,23 @@ class Transcriber(Hearer):
                 if listener.is_done:
                     done[listener.number] = self._transcription(listener, request)
             active = [listener for listener in active if not listener.is_done]
-            while first in done:
-                yield done.pop(first)
-                first += 1
+            while order and order[0] in done:
+                yield done.pop(order.popleft())
         if refusal is not None:
             raise refusal
 
     def _fill(
-        self, active: list[_Listener], waiting: Iterator[tuple[int, Audio]], request: "_Request"
+        self, active: list[_Listener], recordings: Iterator[tuple[int, Recording]], request: "_Request"
     ) -> InputError | None:
         """Read recordings until there are enough; what was wrong with one, after which no other is to be read."""
-        for number, source in islice(waiting, request.asked.batch_size - len(active)):
-            try:
-                active.append(self._listener(number, source, request))
-            except InputError as error:
-                return named_error(error, source, number)
+        try:
+            for number, recording in islice(recordings, request.asked.batch_size - len(active)):
+                active.append(self._listener(number, recording, request))
+        except InputError as error:
+            return error
         return None
 
-    def _listener(self, number: int, source: Audio, request: "_Request") -> _Listener:
-        recording = self.processor.recording(source)
+    def _listener(self, number: int, recording: Recording, request: "_Request") -> _Listener:
         is_long = recording.frames > self.processor.log_mel.window_frames
         timestamps = request.asked.timestamps or (is_long and self.tokens.first_time is not None)
         return _Listener(number, recording, request.language, timestamps)
@@ -277,7 +306,7 @@ class Transcriber(Hearer):
         asked = TranscribeOptions()
         language, task = self._spoken(asked)
         request = _Request(asked, language, task, self._hearing(asked))
-        ((window, ask, heard),) = self._heard([self._listener(1, source, request)], request)
+        ((window, ask, heard),) = self._heard([self._listener(1, self.processor.recording(source), request)], request)
         return window, ask.prompt, [*heard.ids, self.tokens.eos] if heard.finished else heard.ids
 
     def _detect(self, listeners: Sequence[_Listener], memory: NDArray[Any]) -> None:
@@ -329,11 +358,6 @@ def transcriber(found: Found) -> Transcriber:
     tokens = read_speech_tokens(said, found.spec, found.tokenizer.token_id, found.tokenizer.languages)
     processor = AudioProcessor.from_config(found.processor)
     return Transcriber(model, found.tokenizer, processor, tokens, found.generation_options)
-
-
-def named_error(error: InputError, source: Audio, number: int) -> InputError:
-    """What was wrong with a recording, with its number where it has no name."""
-    return error if isinstance(source, str | os.PathLike) else InputError(f"recording {number}: {error}")
 
 
 def check_sizes(spec: ModelSpec, processor: AudioProcessor) -> None:

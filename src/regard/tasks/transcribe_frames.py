@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from regard.decoding.frames import collapsed
-from regard.errors import CheckpointError, InputError
+from regard.errors import CheckpointError, InputError, Refused
 from regard.features.audio import AudioProcessor, Recording
 from regard.features.samples import Audio
 from regard.features.tokenizer import Tokenizer
 from regard.tasks.reading import Reader
-from regard.tasks.transcribe import Hearer, Progress, Transcription, check_sizes, named_error
+from regard.tasks.transcribe import Hearer, Progress, Transcription, check_sizes
 from regard.tasks.transcribe_options import TranscribeOptions
 
 _OF_A_DECODER = ("language", "task", "num_beams", "max_new_tokens")
@@ -34,31 +34,35 @@ class FrameTranscriber(Hearer):
         self.blank = engine.spec.tokens.pad
 
     def each(
-        self, sources: Iterable[Audio], *, progress: Progress | None = None, **settings: Any
+        self,
+        sources: Iterable[Audio],
+        *,
+        progress: Progress | None = None,
+        refused: Refused | None = None,
+        **settings: Any,
     ) -> Iterator[Transcription]:
         """The transcriptions in the order of the recordings, `batch_size` recordings at a time.
 
         settings: as `Transcriber.each` has them. Raises InputError for what asks for a decoder or for timestamps, and
-        for a recording that cannot be read, once those before it are done.
+        for a recording that cannot be read, once those before it are done; refused: as there.
         """
         asked = TranscribeOptions.of(settings)
         given = [name for name in _OF_A_DECODER if getattr(asked, name) is not None]
         if asked.timestamps or given:
             raise InputError(f"this model has no decoder and no {(*given, 'timestamps')[0]}: leave that out")
-        return self._each(enumerate(sources, 1), asked.batch_size, progress)
+        return self._each(self.recordings(sources, refused), asked.batch_size, progress)
 
     def _each(
-        self, sources: Iterator[tuple[int, Audio]], batch_size: int, progress: Progress | None
+        self, recordings: Iterator[tuple[int, Recording]], batch_size: int, progress: Progress | None
     ) -> Iterator[Transcription]:
         refusal: InputError | None = None
         while refusal is None:
             heard: list[tuple[int, Recording]] = []
-            for number, source in islice(sources, batch_size):
-                try:
-                    heard.append((number, self.processor.recording(source)))
-                except InputError as error:
-                    refusal = named_error(error, source, number)
-                    break
+            try:
+                for numbered in islice(recordings, batch_size):
+                    heard.append(numbered)  # those before a refusal are kept
+            except InputError as error:
+                refusal = error
             if not heard:
                 break
             yield from self._transcriptions(heard, progress)

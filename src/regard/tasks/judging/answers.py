@@ -58,6 +58,17 @@ def best_threshold(differences: Sequence[float], gains: Sequence[float]) -> floa
     return float(ranked[answered - 1] + ranked[answered]) / 2
 
 
+def threshold_note(settings: Settings) -> str | None:
+    """From where on there was no answer, and how it is asked for; None where there always was one."""
+    threshold = settings.get(THRESHOLD)
+    if threshold is None:
+        return None
+    return (
+        f"There is no answer where that is rated more than {threshold:.3g} nats above the best one "
+        f"(--{THRESHOLD.replace('_', '-')} {threshold:.3g})."
+    )
+
+
 def given(answer: Answer, threshold: float | None) -> str:
     """The text of the answer, or "" where there is none by the threshold."""
     none = threshold is not None and answer.null_difference is not None and answer.null_difference > threshold
