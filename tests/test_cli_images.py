@@ -112,6 +112,22 @@ def test_caption_prints_a_line_an_image_from_arguments_a_file_or_stdin(run, tmp_
     assert run("caption", "m", "x.png", "--names")[1] == "x.png\ta x.png\n"
 
 
+def test_a_directory_stands_for_the_images_in_it_and_below_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("album/b.PNG", "album/2/a.jpg", "album/notes.txt", "album/.thumbs/b.png", "none/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    images = ["album/2/a.jpg", "album/b.PNG"]
+    assert run("caption", "m", "album", "x.png")[1].splitlines() == [f"a {image}" for image in (*images, "x.png")]
+    out = run("classify-image", "m", "album/", "--names")[1]
+    assert [line.split("\t")[0] for line in out.splitlines()] == images
+    out = run("similarity", "m", "a cat", "--image", "album")[1]
+    assert [line.split("\t")[0] for line in out.splitlines()] == images
+    code, out, err = run("caption", "m", "none", "x.png")
+    assert (code, out) == (2, "")
+    assert err.startswith("regard: there are no images in none: none of its files ends in .png, ")
+
+
 def test_caption_passes_its_options_on_and_ranks_with_scores(run):
     out = run("caption", "m", "x.png", "y.png", "--n-best", "2", "--num-beams", "3", "--batch-size", "5")[1]
     assert out == "1\t0.0000\ta x.png\n1\t-1.0000\ta x.png!\n2\t0.0000\ta y.png\n2\t-1.0000\ta y.png!\n"

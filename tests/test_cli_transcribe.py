@@ -60,6 +60,19 @@ def test_several_recordings_give_lines_that_begin_with_their_names(run):
     assert run("a.wav", "b.wav", "--timestamps")[1].splitlines()[2] == "b.wav\t0.00\t1.50\tI am"
 
 
+def test_a_directory_stands_for_the_recordings_in_it_and_below_it(run, tmp_path):
+    (tmp_path / "talks").mkdir()
+    (tmp_path / "talks" / "notes.txt").touch()
+    assert run("talks")[::2] == (
+        2,
+        "regard: there are no recordings in talks: none of its files ends in .wav, .flac, .ogg, .oga, .mp3\n",
+    )
+    run("talks/b.wav")
+    run("talks/a.mp3")
+    expected = "talks/a.mp3\tI am talks/a.mp3\ntalks/b.wav\tI am talks/b.wav\n"
+    assert run("talks") == (0, expected, "")
+
+
 def test_a_minus_is_the_bytes_of_stdin(run):
     assert run("-", stdin=b"RIFF\0")[1] == "5 bytes\n"
     assert run("-", "-", stdin=b"RIFF\0")[::2] == (2, "regard: stdin holds one recording: give - once\n")

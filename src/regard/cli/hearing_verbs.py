@@ -13,7 +13,10 @@ verbs = typer.Typer()
 @verbs.command()
 def transcribe(
     model: Model,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recordings: WAV, FLAC, OGG or MP3; -: stdin.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Recordings: WAV, FLAC, OGG or MP3; or directories of them; -: stdin."),
+    ],
     language: Annotated[
         str | None, typer.Option("--language", help="That is spoken: de, german. Default: each recording tells.")
     ] = None,
@@ -42,6 +45,7 @@ def transcribe(
       regard transcribe ./whisper-tiny talk.flac
       regard transcribe ./whisper-tiny talk.mp3 --language german --task translate --format srt > talk.srt
       regard transcribe ./whisper-tiny *.wav --format vtt --output subtitles/
+      regard transcribe ./whisper-tiny meetings/ --json > meetings.jsonl
       cat talk.wav | regard transcribe ./whisper-tiny - --timestamps --json
     """
     from regard.commands.transcribe import transcribe_files

@@ -21,7 +21,8 @@ from regard.cli.reading_verbs import Model
 verbs = typer.Typer()
 
 Images = Annotated[
-    list[str] | None, typer.Argument(metavar="IMAGE", help="Paths of images; - or none: stdin, a path a line.")
+    list[str] | None,
+    typer.Argument(metavar="IMAGE", help="Images, or directories of them; - or none: stdin, a path a line."),
 ]
 File = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Paths of images, one a line.")]
 Names = Annotated[bool, typer.Option("--names", help="Begin each line with the path of its image.")]
@@ -49,14 +50,15 @@ def caption(
 ) -> None:
     """Write a line about each image.
 
-    PNG, JPEG, WEBP, GIF, BMP and TIFF are read. An image that cannot be has no line: stderr says why, names all such
-    at the end, and the exit code is 1. With --n-best each line of output is: number of the image, or with --names its
-    path, score, caption, with tabs between them.
+    PNG, JPEG, WEBP, GIF, BMP and TIFF are read; of a directory all that are in it and below it. An image that cannot
+    be has no line: stderr says why, names all such at the end, and the exit code is 1. With --n-best each line of
+    output is: number of the image, or with --names its path, score, caption, with tabs between them.
 
     \b
     Examples:
       regard caption ./vit-gpt2 photo.jpg
       regard caption ./vit-gpt2 *.jpg --names --num-beams 4
+      regard caption ./vit-gpt2 album/ --names
       regard caption runs/emoji photo.jpg --language de
       find album -name '*.png' | regard caption ./vit-gpt2 - --json > captions.jsonl
     """
@@ -99,7 +101,7 @@ def classify_image(
     \b
     Examples:
       regard classify-image ./vit photo.jpg
-      regard classify-image ./vit *.jpg --names --top-k 3
+      regard classify-image ./vit album/ --names --top-k 3
       find album -name '*.png' | regard classify-image ./vit - --json
     """
     from regard.commands.classify_image import classify_images
@@ -113,7 +115,8 @@ def similarity(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
     text_file: Annotated[Path | None, typer.Option("--text-file", metavar="FILE", help="Texts, one a line.")] = None,
     images: Annotated[
-        list[str] | None, typer.Option("--image", "-i", metavar="IMAGE", help="An image; may be repeated.")
+        list[str] | None,
+        typer.Option("--image", "-i", metavar="IMAGE", help="An image, or a directory of them; may be repeated."),
     ] = None,
     file: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from regard.commands.directories import RECORDINGS, with_contents
 from regard.commands.lines import load_task
 from regard.commands.refusals import Refusals
 from regard.errors import InputError, no_file
@@ -24,6 +25,7 @@ def transcribe_files(
         raise InputError(f"--format must be one of {', '.join(FORMS)}, but is {form!r}")
     if files.count(STDIN) > 1:
         raise InputError("stdin holds one recording: give - once")
+    files = with_contents(files, RECORDINGS, "recordings")
     if form in TIMED and len(files) > 1 and output is None:
         raise InputError(f"{form} is a file for each recording: name a directory for them with --output")
     if not any(file == STDIN or Path(file).is_file() for file in files):  # told before a model is loaded
