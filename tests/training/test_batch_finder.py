@@ -1,6 +1,7 @@
 """The batch that memory bears: the search by itself, on made-up memory, then in a run."""
 
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from regard.cli import main
 from regard.config import RunConfig, load_run, to_toml
 from regard.data.batching import Position
-from regard.errors import ConfigError
-from regard.training import batch_finder
+from regard.errors import ConfigError, TrainingInterrupted
+from regard.training import batch_finder, trainer
 from regard.training.batch_finder import Sizes, Trial, _fullest, find_batch, free_memory, search, settled
 from regard.training.rate_finder import find_rate
 from regard.training.trainer import train
@@ -80,6 +81,14 @@ def test_the_fullest_batch_is_the_one_measured() -> None:
             return SimpleNamespace(places=batch["places"])
 
     assert _fullest(Three()) == ({"places": 9}, 9)
+
+
+def test_a_signal_while_the_batch_is_looked_for_ends_the_run_as_one_before_its_first_step_does(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "settled", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(TrainingInterrupted, match="SIGINT: nothing was to be saved; go on with: regard train"):
+        train(toy_run(batch_tokens="auto"), tmp_path / "run", console=quiet())
 
 
 def test_auto_is_settled_once_and_the_run_goes_on_with_it(
