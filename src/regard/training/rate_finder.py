@@ -12,7 +12,7 @@ from regard.batch import Batch
 from regard.config import RunConfig
 from regard.data.batching import Position
 from regard.errors import ConfigError
-from regard.training.assembly import batches_of, rehearsal
+from regard.training.assembly import batches_of, past_curriculum, rehearsal
 from regard.training.step import APPLIED, TrainStep
 
 _SMOOTHING = 0.9  # of the losses, of which each batch has another
@@ -46,7 +46,8 @@ def find_rate(
     range.
     """
     rates = rising(low, high, steps)
-    run = run.model_copy(update={"training": run.training.model_copy(update={"spike_deviations": None, "ema": None})})
+    training = run.training.model_copy(update={"spike_deviations": None, "ema": None})
+    run = past_curriculum(run).model_copy(update={"training": training})
     prepared, objective, step = rehearsal(run, directory, console)
     batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
     return search(step, batches.iterate(Position()), rates, run.training.accumulation)
