@@ -97,7 +97,7 @@ def test_what_is_measured_before_a_run_is_not_measured_on_the_short_rows_that_it
 
     def feed(step: object, feed: Iterator[tuple[Batch, Position]], *_: object) -> Finding:
         shown.append([next(feed)[0]["input_ids"].tolist() for _ in range(5)])
-        return Finding((), None, "")
+        return Finding((), None, "", 1.0)
 
     monkeypatch.setattr(batch_finder, "tried", look)
     monkeypatch.setattr(rate_finder, "search", feed)
