@@ -359,6 +359,8 @@ def test_each_task_has_defaults_of_its_own_which_survive_their_own_toml(task, va
         ("language-model", "data.train", [{"jsonl": "a", "documents": "line"}], "this corpus has no text"),
         ("language-model", "data.train", [{"text": "a", "documents": "page"}], "data.train.0.documents"),
         ("language-model", "model.from", "minilm", "model.preset is for a new network, but model.from names"),
+        ("language-model", "data.curriculum", {"steps": 9}, "data.curriculum is for translate, summarise"),
+        ("caption", "data.curriculum", {"steps": 9}, "data.curriculum is for translate, summarise"),
     ],
 )
 def test_a_key_of_another_task_is_refused_by_name(task, path, value, words):
@@ -366,6 +368,12 @@ def test_a_key_of_another_task_is_refused_by_name(task, path, value, words):
     table, _, name = path.partition(".")
     values[table] = {**values.get(table, {}), name: value}
     assert words in complaint(values)
+
+
+def test_corpora_of_images_which_no_length_tells_apart_are_not_mixed_by_temperature():
+    two = {"train": [{"jsonl": "a"}, {"jsonl": "b"}], "image_size": 32, "temperature": 2.0}
+    words = complaint({"task": "caption", "data": two, "training": {"steps": 1}})
+    assert "data.temperature is for translate, summarise" in words
 
 
 def test_a_translator_reads_no_plain_text():

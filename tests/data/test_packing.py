@@ -104,6 +104,21 @@ def test_going_on_from_any_position_gives_exactly_the_remaining_batches(lengths,
         assert all(np.array_equal(batch[key], again[key]) for key in batch)
 
 
+def test_the_thread_that_makes_batches_may_be_epochs_behind_the_one_that_plans():
+    batches = packed([5, 7])
+
+    class Asked(int):
+        """An epoch; while it is looked for, the other thread comes in between and plans further ahead."""
+
+        def __hash__(self):
+            for ahead in (7, 8, 9):
+                batches.packing(ahead)
+            return int.__hash__(self)
+
+    wanted, found = batches.packing(0), batches.packing(Asked(0))
+    assert np.array_equal(np.stack(found.pieces), np.stack(wanted.pieces))
+
+
 def test_each_epoch_puts_other_documents_side_by_side():
     batches = packed([5] * 90)
     first, second = (np.concatenate([b["input_ids"] for b in batches.epoch(epoch)]) for epoch in (0, 1))

@@ -1,8 +1,9 @@
 """The batch that memory bears: the search by itself, on made-up memory, then in a run."""
 
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.batch import Batch
 from regard.cli import main
-from regard.config import RunConfig, load_run, to_toml
-from regard.data.batching import Position
-from regard.errors import ConfigError
-from regard.training import batch_finder
+from regard.config import CurriculumConfig, RunConfig, load_run, to_toml
+from regard.data.batching import Batches, Position
+from regard.errors import ConfigError, TrainingInterrupted
+from regard.training import batch_finder, rate_finder, trainer
 from regard.training.batch_finder import Sizes, Trial, _fullest, find_batch, free_memory, search, settled
-from regard.training.rate_finder import find_rate
+from regard.training.rate_finder import Finding, find_rate
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -80,6 +82,37 @@ def test_the_fullest_batch_is_the_one_measured() -> None:
             return SimpleNamespace(places=batch["places"])
 
     assert _fullest(Three()) == ({"places": 9}, 9)
+
+
+def test_what_is_measured_before_a_run_is_not_measured_on_the_short_rows_that_it_begins_with(
+    toy_run: Callable[..., RunConfig], begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = toy_run()
+    course = run.model_copy(update={"data": run.data.model_copy(update={"curriculum": CurriculumConfig(steps=99)})})
+    shown: list[list[list[int]]] = []
+
+    def look(step: object, batches: Batches, key: str, size: int, accumulation: int) -> Trial:
+        shown.append(list(batches.rows()))
+        return Trial(size, 1, 1.0, 1, whole=True)
+
+    def feed(step: object, feed: Iterator[tuple[Batch, Position]], *_: object) -> Finding:
+        shown.append([next(feed)[0]["input_ids"].tolist() for _ in range(5)])
+        return Finding((), None, "", 1.0)
+
+    monkeypatch.setattr(batch_finder, "tried", look)
+    monkeypatch.setattr(rate_finder, "search", feed)
+    for each in (run, course):
+        find_batch(each, begun, memory=10**9, console=quiet())
+        find_rate(each, begun, console=quiet())
+    assert shown[:2] == shown[2:]
+
+
+def test_a_signal_while_the_batch_is_looked_for_ends_the_run_as_one_before_its_first_step_does(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "settled", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(TrainingInterrupted, match="SIGINT: nothing was to be saved; go on with: regard train"):
+        train(toy_run(batch_tokens="auto"), tmp_path / "run", console=quiet())
 
 
 def test_auto_is_settled_once_and_the_run_goes_on_with_it(

@@ -16,10 +16,11 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
+from regard.commands.find_rate import _caution
 from regard.config import RunConfig
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
-from regard.training.rate_finder import Trial, find_rate, rising, smoothed, suggest
+from regard.training.rate_finder import REACH, Trial, blur, enough_steps, find_rate, rising, smoothed, suggest
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -123,6 +124,16 @@ def test_the_rate_suggested_is_where_the_loss_falls_fastest_before_its_lowest_po
     assert suggest([]) is None
 
 
+@pytest.mark.parametrize(("low", "high", "steps"), [(1e-7, 1.0, 100), (1e-7, 1.0, 12), (1e-4, 1e-1, 10)])
+def test_a_rate_is_found_no_better_than_smoothing_lets_it(low: float, high: float, steps: int) -> None:
+    rates = rising(low, high, steps)
+    assert blur(low, high, steps) == pytest.approx(rates[-1] / rates[max(0, steps - 1 - REACH)])
+    enough = enough_steps(low, high)
+    assert blur(low, high, enough) <= 10.0001 < blur(low, high, enough - 1)
+    assert "up to that factor" in _caution(blur(low, high, enough), low, high)
+    assert f"give --steps {enough} or more" in _caution(blur(low, high, 12), low, high)
+
+
 def test_smoothing_weighs_the_last_losses_most() -> None:
     assert smoothed([3.0]) == 3.0
     assert smoothed([1.0, 2.0]) == pytest.approx((0.9 * 1 + 2) / 1.9)
@@ -145,11 +156,14 @@ def test_the_verb_prints_a_table_and_writes_it(
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["rate", "loss", "smoothed"]
-    assert len(lines) == 1 + 10 + 2
+    assert len(lines) == 1 + 10 + 3
+    assert lines[-1].startswith("WARNING: that is a guess")
+    assert lines[-1].endswith("rose 1,000-fold; give --steps 31 or more, or a --from and a --to that are nearer to it")
     assert len(table.read_text("utf-8").splitlines()) == 11
     chart = tmp_path / "rates.png"
     drawn = ["--png", str(chart)] if importlib.util.find_spec("matplotlib") else []
     assert main([*arguments[:-2], "--json", *drawn]) == 0
     assert not drawn or chart.read_bytes().startswith(b"\x89PNG")
     found = json.loads(capsys.readouterr().out)
+    assert found["factor"] == pytest.approx(1000)
     assert [f"{trial['loss']:.4f}" for trial in found["trials"]] == [line.split()[1] for line in lines[1:11]]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from regard.training.rate_finder import Finding
 
 _ROWS = 20  # of the table
+_MAGNITUDE = 10 * (1 + 1e-9)
 
 
 def find_run_rate(
@@ -53,6 +54,8 @@ def find_run_rate(
         print(f"{trial.rate:.2e}  {trial.loss:8.4f}  {trial.smoothed:8.4f}")
     print(found.ended)
     print(_advice(found.suggested, config))
+    if found.suggested is not None:
+        print(_caution(found.factor, low, high))
 
 
 def _advice(suggested: float | None, config: RunConfig) -> str:
@@ -60,6 +63,19 @@ def _advice(suggested: float | None, config: RunConfig) -> str:
         return "no rate is suggested: the loss did not fall; try a higher --to, a lower --from, or more --steps"
     key = "scale, so that the highest rate is" if config.training.schedule.name == "paper" else "peak ="
     return f"the loss fell fastest at {suggested:.2e}: set training.schedule.{key} {suggested:.1e}"
+
+
+def _caution(factor: float, low: float, high: float) -> str:
+    """How good the suggestion is."""
+    from regard.training.rate_finder import REACH, enough_steps
+
+    rise = f"the smoothed loss looks back on {REACH} steps, in which the rate rose {factor:,.0f}-fold"
+    if factor <= _MAGNITUDE:
+        return f"{rise}: so it may be off by up to that factor"
+    return (
+        f"WARNING: that is a guess, not even good to its order of magnitude: {rise}; give --steps "
+        f"{enough_steps(low, high)} or more, or a --from and a --to that are nearer to it"
+    )
 
 
 def _write_table(path: Path, trials: Sequence[tuple[float, float, float]]) -> None:

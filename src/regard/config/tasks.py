@@ -67,7 +67,7 @@ OWNED = (
     *_OF_SOUNDS,
 )
 _MIXED = ("data.temperature", "data.curriculum")  # of tasks that batch texts by their lengths
-_WRITING = ("training.score_examples", "decoding", "training.label_smoothing", *_MIXED)
+_WRITING = ("training.score_examples", "decoding", "training.label_smoothing")
 _PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
 
 TASKS: dict[str, TaskRules] = {
@@ -80,13 +80,13 @@ TASKS: dict[str, TaskRules] = {
     "summarise": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "rouge1", "rouge2", "rouge_l"),
-        _WRITING,
+        (*_WRITING, *_MIXED),
         {"model": {"preset": "base"}},
     ),
     "text-to-text": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "exact_match", "f1"),
-        _WRITING,
+        (*_WRITING, *_MIXED),
         {"model": {"preset": "base"}},
     ),
     "language-model": TaskRules(
@@ -148,7 +148,7 @@ TASKS: dict[str, TaskRules] = {
     "transcribe": TaskRules(
         ("jsonl",),
         ("loss", "wer", "cer"),
-        ("training.score_examples", "decoding", "training.label_smoothing", *_OF_SOUNDS),
+        (*_WRITING, *_OF_SOUNDS),
         {"model": {"preset": "whisper-mini"}},
         ("training.batch_tokens",),
     ),

@@ -7,6 +7,7 @@ preparation, and each epoch puts other documents side by side.
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,14 +162,12 @@ class PackedBatches(Batches):
         self._seed, self._shuffle = seed, shuffle
         self._pieces = windows(shards.lengths[:, 0], window, shared=1)
         self.mixture = mixture(self._pieces.rows)
-        self._cached_packing: dict[int, PackedPlan] = {}
+        # Two threads ask for it: one plans ahead, the other makes batches of an epoch that may lie several behind.
+        self._cached_packing = lru_cache(maxsize=2)(self._packed)
 
     def packing(self, epoch: int = 0) -> PackedPlan:
         """The windows of an epoch: a pure function of the data, the window, the seed and the epoch."""
-        if epoch not in self._cached_packing:
-            kept = {key: plan for key, plan in self._cached_packing.items() if key == epoch - 1}
-            self._cached_packing = {**kept, epoch: self._packed(epoch)}
-        return self._cached_packing[epoch]
+        return self._cached_packing(epoch)
 
     def _of_epoch(self, epoch: int) -> Pieces:
         return self._pieces if self.mixture is None else self._pieces.at(self.mixture.rows(epoch))

@@ -49,6 +49,12 @@ def rehearsal(run: RunConfig, directory: Path, console: Console) -> Rehearsal:
     return Rehearsal(prepared, objective, step)
 
 
+def past_curriculum(run: RunConfig) -> RunConfig:
+    """The run as it goes on after its curriculum, whose first batches are few and of the shortest rows alone: what a
+    rehearsal measures is meant for all of them."""
+    return run.model_copy(update={"data": run.data.model_copy(update={"curriculum": None})})
+
+
 def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
     """The step of a run, with an optimizer that has taken none."""
     optimizer = model_optimizer(run.training, model)

@@ -17,7 +17,7 @@ from regard.config import RunConfig, load_run
 from regard.config.tasks import batch_key
 from regard.data.batching import Batches, Position
 from regard.errors import ConfigError
-from regard.training.assembly import batches_of, rehearsal
+from regard.training.assembly import batches_of, past_curriculum, rehearsal
 from regard.training.step import TrainStep
 
 SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
@@ -70,6 +70,7 @@ def find_batch(
         raise ConfigError("the batch is found by the memory of a CPU's process, but this machine has a GPU: set it")
     key = batch_key(run.task)
     memory = free_memory() if memory is None else memory
+    run = past_curriculum(run)
     prepared, objective, step = rehearsal(run, directory, console)
 
     def trial(size: int) -> Trial:

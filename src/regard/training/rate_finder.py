@@ -12,10 +12,11 @@ from regard.batch import Batch
 from regard.config import RunConfig
 from regard.data.batching import Position
 from regard.errors import ConfigError
-from regard.training.assembly import batches_of, rehearsal
+from regard.training.assembly import batches_of, past_curriculum, rehearsal
 from regard.training.step import APPLIED, TrainStep
 
 _SMOOTHING = 0.9  # of the losses, of which each batch has another
+REACH = 10  # steps that a smoothed loss looks back on, about: 1 / (1 - 0.9)
 _DIVERGED = 2.0  # times the lowest smoothed loss
 _FEWEST_STEPS = 10
 
@@ -34,6 +35,7 @@ class Finding(NamedTuple):
     trials: tuple[Trial, ...]
     suggested: float | None  # where the smoothed loss falls fastest; None where it never fell
     ended: str  # why the search ended
+    factor: float  # up to which the suggestion may be off: see `blur`
 
 
 def find_rate(
@@ -46,7 +48,8 @@ def find_rate(
     range.
     """
     rates = rising(low, high, steps)
-    run = run.model_copy(update={"training": run.training.model_copy(update={"spike_deviations": None, "ema": None})})
+    training = run.training.model_copy(update={"spike_deviations": None, "ema": None})
+    run = past_curriculum(run).model_copy(update={"training": training})
     prepared, objective, step = rehearsal(run, directory, console)
     batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
     return search(step, batches.iterate(Position()), rates, run.training.accumulation)
@@ -61,19 +64,34 @@ def rising(low: float, high: float, steps: int) -> list[float]:
     return [low * (high / low) ** (number / (steps - 1)) for number in range(steps)]
 
 
+def blur(low: float, high: float, steps: int) -> float:
+    """How many times the rate rises over the steps that a smoothed loss looks back on: what it shows of one rate is
+    mixed with all between, so a search finds a rate no better than to this factor."""
+    return (high / low) ** (min(REACH, steps - 1) / (steps - 1))
+
+
+def enough_steps(low: float, high: float) -> int:
+    """The fewest by which a rate is found to its order of magnitude."""
+    return max(_FEWEST_STEPS, math.ceil(REACH * math.log10(high / low) - 1e-9) + 1)
+
+
 def search(step: TrainStep, feed: Iterator[tuple[Batch, Position]], rates: list[float], accumulation: int) -> Finding:
     """One step at each rate, until the loss is not finite or twice its lowest."""
     trials: list[Trial] = []
+
+    def finding(ended: str) -> Finding:
+        return Finding(tuple(trials), suggest(trials), ended, blur(rates[0], rates[-1], len(rates)))
+
     for rate in rates:
         outcome = step([next(feed)[0] for _ in range(accumulation)], rate)
         loss = step.read().loss
         if int(outcome) != APPLIED or loss is None:
-            return Finding(tuple(trials), suggest(trials), f"at {rate:.2e} the loss or its gradient was not finite")
+            return finding(f"at {rate:.2e} the loss or its gradient was not finite")
         trials.append(Trial(rate, loss, smoothed([*(trial.loss for trial in trials), loss])))
         lowest = min(trial.smoothed for trial in trials)
         if trials[-1].smoothed > _DIVERGED * lowest:
-            return Finding(tuple(trials), suggest(trials), f"at {rate:.2e} the loss was {_DIVERGED:g} times its lowest")
-    return Finding(tuple(trials), suggest(trials), "all rates are tried")
+            return finding(f"at {rate:.2e} the loss was {_DIVERGED:g} times its lowest")
+    return finding("all rates are tried")
 
 
 def smoothed(losses: list[float]) -> float:

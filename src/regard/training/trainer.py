@@ -85,9 +85,9 @@ def train(
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
         require_tensorboard()
-    run = settled(run, directory, console)
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
+        run = settled(run, directory, console)
         cluster = join_cluster()
         with locked(directory) if cluster.chief else nullcontext(), cluster.watched(command):
             return _train(run, directory, stop, console, command, cluster)
