@@ -220,6 +220,15 @@ def test_8_bits_run_on_openvino_where_no_engine_is_named(tmp_path):
     assert isinstance(load(made, task="translate", dtype="int8").engine, OpenVINOEngine)
 
 
+def test_weights_that_an_exported_model_does_not_have_are_refused(tmp_path):
+    made = tiny_writers.write("nllb", tmp_path / "nllb")
+    export_openvino(made, tmp_path / "exported", weights="int8")
+    assert load(tmp_path / "exported", task="translate", dtype="int8").engine
+    with pytest.raises(ConfigError, match="was exported with weights in int8, which dtype bfloat16 does not change"):
+        load(tmp_path / "exported", task="translate", dtype="bfloat16")
+    assert load(made, task="translate", engine="openvino", dtype="bfloat16", assistant=tmp_path / "exported").engine
+
+
 def test_an_export_of_before_is_refused(tmp_path):
     export_openvino(CASES / "llama-language-model", tmp_path / "out")
     graph = tmp_path / "out" / "openvino_decoder.xml"
