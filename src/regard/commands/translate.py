@@ -32,7 +32,7 @@ def translate_texts(
     if bulk.wanted:
         if window is not None:
             raise InputError("--window is for one process, which --workers and --output are not: leave it out")
-        answer_lines(TranslateLines(model, runtime, {**settings, **options}, as_json), lines, bulk)
+        answer_lines(TranslateLines(model, runtime, {**settings, **options}, as_json), lines, bulk, file)
         return
     translator = load_task(model, "translate", **runtime)
     translations = translator.stream(

@@ -190,7 +190,9 @@ def _read(file: Path) -> ov.Model:
         return ov.Core().read_model(file)
     except RuntimeError as error:
         why = str(error).strip().splitlines()[-1]
-        raise CheckpointError(f"{file}, or its weights beside it, is damaged ({why}): export the model again") from error
+        raise CheckpointError(
+            f"{file}, or its weights beside it, is damaged ({why}): export the model again"
+        ) from error
 
 
 def _kept(generation: Mapping[str, Any]) -> dict[str, Any]:
