@@ -31,9 +31,9 @@ def load(
     file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
     for OpenVINO float32, bfloat16 or int8 weights, and of an exported model those that it has. engine: None: OpenVINO,
     which needs no TensorFlow, for a directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs
-    any model that generates tokens. assistant: the path of a smaller model of the same vocabulary, whose guesses are read ahead (`generate` of the
-    models), on the same engine; the same texts are written sooner. shortlist: a file of `regard shortlist`; OpenVINO
-    scores no token outside of it: sooner too, and not quite the same texts.
+    any model that generates tokens. assistant: the path of a smaller model of the same vocabulary, whose guesses are
+    read ahead (`generate` of the models), on the same engine; the same texts are written sooner. shortlist: a file of
+    `regard shortlist`; OpenVINO scores no token outside of it: sooner too, and not quite the same texts.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """

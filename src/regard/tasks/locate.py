@@ -43,8 +43,8 @@ def engine_of(place: Path, engine: str | None, dtype: str) -> str:
         raise ConfigError(f"{place} was exported for OpenVINO: TensorFlow needs the model that it was made of")
     if exported and dtype not in ("float32", _stored(place)):  # float32 is what nobody asked for, too
         raise ConfigError(
-            f"{place} was exported with weights in {_stored(place)}, which dtype {dtype} does not change: leave it out, "
-            f"or export the model again with --weights {dtype}"
+            f"{place} was exported with weights in {_stored(place)}, which dtype {dtype} does not change: leave it "
+            f"out, or export the model again with --weights {dtype}"
         )
     if engine == "tensorflow" and dtype == "int8":
         raise ConfigError("dtype int8 is for engine='openvino' (--engine openvino): TensorFlow has no such weights")
