@@ -6,14 +6,16 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from regard.commands.lines import are_typed, lines_of
+from regard.commands.lines import FromStdin, are_typed, lines_of
 from regard.errors import InputError
 
 
 def paths_of(images: Sequence[str], file: Path | None) -> Iterable[str]:
     """The paths, or the lines of a file or of stdin. Raises InputError where there are both, and for a blank line."""
     paths = lines_of(images, file, "images")
-    return paths if isinstance(paths, Sequence) else _filled(paths)
+    if isinstance(paths, Sequence):
+        return paths
+    return FromStdin(_filled(paths)) if isinstance(paths, FromStdin) else _filled(paths)
 
 
 def _filled(lines: Iterable[str]) -> Iterator[str]:

@@ -40,7 +40,19 @@ def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> It
         texts, file = (), Path("-")
     if texts and file is not None:
         raise InputError(f"give either {what} or --file, and not both")
-    return texts or open_lines(file)
+    if texts:
+        return texts
+    return FromStdin(open_lines(None)) if file is None or str(file) == "-" else open_lines(file)
+
+
+class FromStdin(Iterator[str]):
+    """Lines that come from stdin, where somebody may sit; a file's never do."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def __next__(self) -> str:
+        return next(self._lines)
 
 
 def whole_text(file: Path | None) -> str:
@@ -50,7 +62,7 @@ def whole_text(file: Path | None) -> str:
 
 def are_typed(lines: Iterable[str]) -> bool:
     """Whether somebody types them, and waits for an answer to each."""
-    return not isinstance(lines, Sequence) and sys.stdin.isatty()
+    return isinstance(lines, FromStdin) and sys.stdin.isatty()
 
 
 def in_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
