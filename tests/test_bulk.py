@@ -197,3 +197,11 @@ def test_what_is_no_file_is_not_written(tmp_path: Path) -> None:
     for output in (Path(os.devnull), tmp_path):
         with pytest.raises(InputError, match="it is no file; without --output all goes to stdout"):
             answer_lines(Shout(), LINES, Bulk(1, output))
+
+
+def test_the_lines_before_one_that_cannot_be_read_are_answered(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_bytes("".join(line + "\n" for line in LINES[:70]).encode() + b"\xff\n")
+    with pytest.raises(InputError, match="line 71: not UTF-8"):
+        answer_lines(Shout(), open_lines(lines), Bulk(2, tmp_path / "out"))
+    assert (tmp_path / "out").read_text("utf-8") == "".join(SHOUTED.splitlines(keepends=True)[:70])

@@ -62,6 +62,12 @@ def test_the_prompts_of_a_file_are_a_batch_and_a_line_each_at_a_terminal_too(run
     assert run("generate", "m", stdin=b"the fox\nthe dog\n", typed=True)[1].startswith(" jumps\nover\n")
 
 
+def test_the_prompts_before_one_that_cannot_be_read_are_continued(run):
+    code, out, err = run("generate", "m", "--stop", ">>", stdin=b"the fox\nthe dog\n\xff\n")
+    assert (code, out) == (2, " jumps over\n sleeps\n")
+    assert err == "regard: stdin, line 3: not UTF-8 (byte 0xff at 0)\n"
+
+
 def test_several_prompts_texts_are_a_line_each(run, tmp_path):
     expected = (0, " jumps over\n sleeps\n", "")
     assert run("generate", "m", "the fox", "the dog", "--stop", ">>") == expected

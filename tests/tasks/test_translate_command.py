@@ -90,6 +90,11 @@ def test_a_line_that_is_too_long_ends_the_work_with_its_number_after_the_lines_b
     assert err.count("\n") == 1
 
 
+def test_a_line_that_cannot_be_read_ends_the_work_after_the_lines_before_it(command, translator):
+    code, out, err = command("translate", "m", stdin=b"a\nb\n\xff\nd\n", translator=translator)
+    assert (code, out, err) == (2, "A\nB\n", "regard: stdin, line 3: not UTF-8 (byte 0xff at 0)\n")
+
+
 def test_a_process_of_several_says_which_of_all_lines_is_too_long(make_translator):
     work = TranslateLines("m", {}, {}, as_json=False)
     with pytest.raises(InputError, match=r"in lines 65 to 67 of the input: line 66 has 10 tokens"):

@@ -205,18 +205,18 @@ class _Asked:
 def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
     """Each block with its answer, in order. Raises RegardError where processes die and nothing comes of it."""
     os.environ.update(threads(workers))  # before a process imports what reads it
-    waiting: deque[Block] = deque()
-    deaths = 0
+    waiting, deaths = _Waiting(blocks), 0
     while True:
         with process_pool(workers, _begin, task) as pool:
             asked: deque[_Asked] = deque()
             try:
                 while True:
-                    while len(asked) < workers * AHEAD and (block := _next(waiting, blocks)) is not None:
+                    while len(asked) < workers * AHEAD and (block := waiting.next()) is not None:
                         asked.append(_Asked(block))  # before the pool can say that it is broken
                         with interrupts_blocked():
                             asked[-1].future = pool.submit(_work, block)
                     if not asked:
+                        waiting.check()
                         return
                     assert asked[0].future is not None
                     answer = asked[0].future.result()
@@ -224,14 +224,34 @@ def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator
                     yield asked.popleft().block, answer
             except BrokenProcessPool:
                 deaths += 1
-                waiting.extendleft(each.block for each in reversed(asked))
-                _say_that_one_died(waiting[0], deaths)
+                waiting.given_back.extendleft(each.block for each in reversed(asked))
+                _say_that_one_died(waiting.given_back[0], deaths)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _next(waiting: deque[Block], blocks: Iterator[Block]) -> Block | None:
-    return waiting.popleft() if waiting else next(blocks, None)
+class _Waiting:
+    """The blocks that no process has: those of one that died, and those to come."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self.given_back: deque[Block] = deque()
+        self._blocks = blocks
+        self._refusal: InputError | None = None  # of a line that cannot be read
+
+    def next(self) -> Block | None:
+        """None where there is no more."""
+        if self.given_back:
+            return self.given_back.popleft()
+        try:
+            return next(self._blocks, None)
+        except InputError as refusal:
+            self._refusal = refusal
+            return None
+
+    def check(self) -> None:
+        """All blocks are answered: raise the InputError that there were no more for, if there is one."""
+        if self._refusal is not None:
+            raise self._refusal
 
 
 def _say_that_one_died(block: Block, deaths: int) -> None:

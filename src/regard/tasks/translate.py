@@ -11,7 +11,7 @@ from regard.features.tokenizer import Tokenizer
 from regard.tasks.hypotheses import Hypothesis, Writer
 from regard.tasks.languages import Direction, Languages, languages_of
 from regard.tasks.sentences import join_sentences, split_sentences
-from regard.tasks.sources import most_source_tokens, written
+from regard.tasks.sources import block_of, most_source_tokens, written
 
 Long = Literal["refuse", "split"]
 
@@ -131,12 +131,17 @@ class Translator:
 
     def _stream(self, texts: Iterable[str], request: _Request, window: int) -> Iterator[Translation]:
         remaining = iter(texts)
-        seed, first = request.options.seed, 1
-        while block := list(islice(remaining, window)):
+        seed, first, refusal = request.options.seed, 1, None
+        while refusal is None:
+            block, refusal = block_of(remaining, window)
+            if not block:
+                break
             if isinstance(seed, tuple) and len(seed) < first - 1 + len(block):
                 _check_seeds(seed, first - 1 + len(block))
             yield from self._translate_window(block, first, request)
             first += len(block)
+        if refusal is not None:
+            raise refusal
         _check_seeds(seed, first - 1)
 
     def _translate_window(self, texts: Sequence[str], first: int, request: _Request) -> Iterator[Translation]:
