@@ -12,6 +12,7 @@ import pytest
 
 from regard.commands.bulk import Bulk, answer_lines
 from regard.commands.bulk_blocks import BLOCK, LARGEST_BLOCK, Answer, in_blocks
+from regard.commands.text import open_lines
 from regard.errors import InputError, RegardError
 
 
@@ -149,3 +150,58 @@ def test_answers_are_streamed_while_lines_still_come(tmp_path: Path) -> None:
     released.set()
     work.join()
     assert (tmp_path / "out").read_text("utf-8").count("\n") == 6 * BLOCK
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text("\n".join(LINES) + "\n", "utf-8")
+    (tmp_path / "link").symlink_to(lines)
+    for output in (lines, tmp_path / "link"):
+        with pytest.raises(InputError, match="is the file that is read, and would lose its lines"):
+            answer_lines(Shout(), open_lines(lines), Bulk(1, output), lines)
+    assert lines.read_text("utf-8").splitlines() == LINES
+
+
+def test_what_an_earlier_command_wrote_stays_until_there_is_an_answer(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.write_text("precious\n", "utf-8")
+    with pytest.raises(InputError, match="in lines 1 to 64 of the input: bad is bad"):
+        answer_lines(Shout(), ["bad", *LINES[1:]], Bulk(1, output))
+    assert output.read_text("utf-8") == "precious\n"
+    assert list(tmp_path.iterdir()) == [output]
+    answer_lines(Shout(), LINES[:1], Bulk(1, output))
+    assert output.read_text("utf-8") == "0\tLINE 0!\n"
+    output.write_text("precious\n", "utf-8")
+    answer_lines(Shout(), [], Bulk(1, output))
+    assert output.read_text("utf-8") == ""
+
+
+@pytest.mark.parametrize("found", [b"[]\n", b"5\n", b'{"a": 1}\n', b'{"lines": "x", "bytes": 1}\n', b"\xff\n"])
+def test_a_journal_that_says_nothing_is_one_of_no_lines(tmp_path: Path, found: bytes) -> None:
+    (tmp_path / "out.journal").write_bytes(found)
+    with pytest.raises(InputError, match=r"is half done \(0 lines\)"):
+        answer_lines(Shout(), LINES[:1], Bulk(1, tmp_path / "out"))
+    (tmp_path / "out").touch()
+    answer_lines(Shout(), LINES[:1], Bulk(1, tmp_path / "out", resume=True))
+    assert (tmp_path / "out").read_text("utf-8") == "0\tLINE 0!\n"
+
+
+def test_a_file_that_is_shorter_than_its_journal_says_is_not_filled_up(tmp_path: Path) -> None:
+    output = half_done(tmp_path)
+    output.write_text("0\tLINE 0!\n", "utf-8")
+    with pytest.raises(InputError, match=r"has 10 bytes, but .*out.journal knows of \d+: put it back, or remove both"):
+        answer_lines(Shout(), LINES, Bulk(1, output, resume=True))
+
+
+def test_what_is_no_file_is_not_written(tmp_path: Path) -> None:
+    for output in (Path(os.devnull), tmp_path):
+        with pytest.raises(InputError, match="it is no file; without --output all goes to stdout"):
+            answer_lines(Shout(), LINES, Bulk(1, output))
+
+
+def test_the_lines_before_one_that_cannot_be_read_are_answered(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    lines.write_bytes("".join(line + "\n" for line in LINES[:70]).encode() + b"\xff\n")
+    with pytest.raises(InputError, match="line 71: not UTF-8"):
+        answer_lines(Shout(), open_lines(lines), Bulk(2, tmp_path / "out"))
+    assert (tmp_path / "out").read_text("utf-8") == "".join(SHOUTED.splitlines(keepends=True)[:70])

@@ -54,6 +54,20 @@ def test_one_prompts_text_is_printed_as_it_is(run, how):
     assert run("generate", "m", "the fox", "--keep-prompt", *how)[1] == "the fox jumps\nover\n"
 
 
+def test_the_prompts_of_a_file_are_a_batch_and_a_line_each_at_a_terminal_too(run, tmp_path):
+    (tmp_path / "prompts").write_text("the fox\nthe dog\n")
+    arguments = ("generate", "m", "--file", str(tmp_path / "prompts"), "--stop", ">>")
+    assert run(*arguments, typed=True) == (0, " jumps over\n sleeps\n", "")
+    assert [len(batch["input_ids"]) for batch, *_ in run.script.calls] == [2]
+    assert run("generate", "m", stdin=b"the fox\nthe dog\n", typed=True)[1].startswith(" jumps\nover\n")
+
+
+def test_the_prompts_before_one_that_cannot_be_read_are_continued(run):
+    code, out, err = run("generate", "m", "--stop", ">>", stdin=b"the fox\nthe dog\n\xff\n")
+    assert (code, out) == (2, " jumps over\n sleeps\n")
+    assert err == "regard: stdin, line 3: not UTF-8 (byte 0xff at 0)\n"
+
+
 def test_several_prompts_texts_are_a_line_each(run, tmp_path):
     expected = (0, " jumps over\n sleeps\n", "")
     assert run("generate", "m", "the fox", "the dog", "--stop", ">>") == expected

@@ -59,6 +59,9 @@ def test_beams_in_segments_end_as_the_whole_search_does(scripted):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_stream_of_beams_is_refused():
+def test_a_stream_of_beams_or_of_no_tokens_at_a_time_is_refused():
     with pytest.raises(ConfigError, match=r"a stream needs num_beams=1, .* but has 3"):
-        GenerationOptions(num_beams=3).check_stream()
+        GenerationOptions(num_beams=3).check_stream(1)
+    for every, complaint in ((0, "every must be at least 1, but is 0"), (1.5, "every must be an integer, but is 1.5")):
+        with pytest.raises(ConfigError, match=complaint):
+            GenerationOptions().check_stream(every)

@@ -36,6 +36,13 @@ def llama():
     return load_openvino(CASES / "llama-language-model")
 
 
+@pytest.fixture(scope="module")
+def exported_marian(tmp_path_factory):
+    place = tmp_path_factory.mktemp("exported") / "marian"
+    export_openvino(CASES / "marian-seq2seq", place)
+    return place
+
+
 def test_an_exported_directory_decodes_as_the_checkpoint(tmp_path, marian):
     export_openvino(CASES / "marian-seq2seq", tmp_path / "out")
     again = load_openvino(tmp_path / "out")
@@ -213,6 +220,15 @@ def test_8_bits_run_on_openvino_where_no_engine_is_named(tmp_path):
     assert isinstance(load(made, task="translate", dtype="int8").engine, OpenVINOEngine)
 
 
+def test_weights_that_an_exported_model_does_not_have_are_refused(tmp_path):
+    made = tiny_writers.write("nllb", tmp_path / "nllb")
+    export_openvino(made, tmp_path / "exported", weights="int8")
+    assert load(tmp_path / "exported", task="translate", dtype="int8").engine
+    with pytest.raises(ConfigError, match="was exported with weights in int8, which dtype bfloat16 does not change"):
+        load(tmp_path / "exported", task="translate", dtype="bfloat16")
+    assert load(made, task="translate", engine="openvino", dtype="bfloat16", assistant=tmp_path / "exported").engine
+
+
 def test_an_export_of_before_is_refused(tmp_path):
     export_openvino(CASES / "llama-language-model", tmp_path / "out")
     graph = tmp_path / "out" / "openvino_decoder.xml"
@@ -232,3 +248,37 @@ def test_the_verbs_take_the_engine(tmp_path, capsys):
     assert capsys.readouterr().out
     assert main(["translate", made, *arguments, "--dtype", "int8", "--engine", "tensorflow"]) == 2
     assert "--engine openvino" in capsys.readouterr().err
+
+
+def test_a_model_is_not_exported_over_itself(tmp_path, capsys):
+    made = tmp_path / "made"
+    shutil.copytree(CASES / "llama-language-model", made)
+    before = sorted(made.iterdir())
+    (tmp_path / "link").symlink_to(made)
+    assert main(["export", str(made), str(tmp_path / "link"), "--overwrite"]) == 2
+    assert "holds the model that is to be exported, and would lose it" in capsys.readouterr().err
+    assert sorted(made.iterdir()) == before
+    assert main(["export", str(made), str(made / "config.json")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "kept", "complaint"),
+    [
+        ("openvino_decoder.xml", 3000, r"openvino_decoder.xml, or its weights beside it, is damaged \(.*\): export"),
+        ("openvino_decoder.xml", 0, r"openvino_decoder.xml, or its weights beside it, is damaged \(.*\): export"),
+        ("openvino_encoder.bin", 300, r"openvino_encoder.xml, or its weights beside it, is damaged \(.*\): export"),
+        ("openvino_decoder.bin", None, r"openvino_decoder.xml, or its weights beside it, is damaged \(.*\): export"),
+        ("openvino_encoder.xml", None, r"has no openvino_encoder.xml: export the model again"),
+    ],
+)
+def test_a_damaged_export_is_refused(tmp_path, exported_marian, file, kept, complaint):
+    shutil.copytree(exported_marian, tmp_path / "out")
+    damaged = tmp_path / "out" / file
+    if kept is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=complaint) as raised:
+        load_openvino(tmp_path / "out")
+    assert "\n" not in str(raised.value)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("openvino")
+from regard.errors import InputError
 from regard.export.openvino_model import load_openvino
 
 CASES = Path(__file__).parents[1] / "parity" / "cases"
@@ -100,3 +101,37 @@ def test_a_call_that_fails_leaves_nothing_to_go_on_from():
         model.generate(batch_of(text), rule=fail, **OPTIONS)
     anew = load_openvino(CASES / "gpt2-language-model")
     equal(model.generate(batch_of(text), **OPTIONS), anew.generate(batch_of(text), **OPTIONS))
+
+
+def test_a_stream_that_is_interrupted_leaves_nothing_to_go_on_from(monkeypatch):
+    model, text = load_openvino(CASES / "gpt2-language-model"), [5, 9, 11, 4] * 5
+    whole = model._decoder.run
+
+    def interrupted(feed):
+        whole(feed)
+        raise KeyboardInterrupt
+
+    stream = model.generate_stream(batch_of(text), **OPTIONS)
+    next(stream)
+    monkeypatch.setattr(model._decoder, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    monkeypatch.undo()
+    anew = load_openvino(CASES / "gpt2-language-model")
+    equal(model.generate(batch_of(text), **OPTIONS), anew.generate(batch_of(text), **OPTIONS))
+
+
+@pytest.mark.parametrize("name", ["gpt2-language-model", "marian-seq2seq"])
+def test_a_stream_is_not_gone_on_with_in_the_cache_of_another_call(name):
+    model, one, other = load_openvino(CASES / name), batch_of([5, 9, 11, 4] * 5), batch_of([7, 6, 12, 8] * 5)
+    expected = model.generate(other, **OPTIONS)
+    left, last = model.generate_stream(one, **OPTIONS), model.generate_stream(other, **OPTIONS)
+    next(left)
+    next(last)
+    with pytest.raises(InputError, match="a stream was left for another call, which has the cache now"):
+        next(left)
+    equal(list(last)[-1], expected)
+    finished = model.generate_stream(one, every=100, **OPTIONS)
+    next(finished)
+    model.generate(other, **OPTIONS)
+    assert list(finished) == []

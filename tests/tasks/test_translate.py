@@ -73,6 +73,8 @@ def test_a_text_that_is_too_long_is_refused_by_its_line_after_all_before_it_were
     with pytest.raises(InputError, match=r"^line 5 has 21 tokens, but the model reads at most 8: .*--long split"):
         done.extend(entry.text for entry in translator.stream(["1", "2", "", "4", "5" * 20, "6"], window=window))
     assert done == ["1", "2", "", "4"]
+    with pytest.raises(InputError, match=r"^line 75 has 21 tokens"):
+        translator(["1", "2", "", "4", "5" * 20, "6"], first=70)
 
 
 def test_the_bound_counts_the_end_token_and_the_language_tag(make_translator):
@@ -215,6 +217,11 @@ def test_a_text_has_its_own_seed_whatever_its_batch_mates(translator, window, bu
     cut = {"window": window, "batch_tokens": budget}
     counted = seeds_by_source(translator, iter(texts), seed=7, **cut)
     assert counted == {"abcd": [7], "a": [9], "abcdefg": [10], "abc": [11]}
+    assert seeds_by_source(translator, iter(texts[2:]), seed=7, first=2, **cut) == {
+        "a": [9],
+        "abcdefg": [10],
+        "abc": [11],
+    }
     given = seeds_by_source(translator, iter(texts), seed=(5, 0, 2**64 - 1, 5, 1), **cut)
     assert given == {"abcd": [5], "a": [2**64 - 1], "abcdefg": [5], "abc": [1]}
 

@@ -3,9 +3,12 @@ import json
 
 import pytest
 
+from regard.commands.bulk_blocks import Block, answer_block
 from regard.commands.inspect import print_architecture
 from regard.commands.score_tables import print_scores
 from regard.commands.text import table_console
+from regard.commands.translate import TranslateLines
+from regard.errors import InputError
 from regard.models.catalog import spec
 
 
@@ -85,6 +88,17 @@ def test_a_line_that_is_too_long_ends_the_work_with_its_number_after_the_lines_b
     assert (code, out) == (2, "A\nB\n")
     assert err.startswith("regard: line 3 has 10 tokens, but the model reads at most 8")
     assert err.count("\n") == 1
+
+
+def test_a_line_that_cannot_be_read_ends_the_work_after_the_lines_before_it(command, translator):
+    code, out, err = command("translate", "m", stdin=b"a\nb\n\xff\nd\n", translator=translator)
+    assert (code, out, err) == (2, "A\nB\n", "regard: stdin, line 3: not UTF-8 (byte 0xff at 0)\n")
+
+
+def test_a_process_of_several_says_which_of_all_lines_is_too_long(make_translator):
+    work = TranslateLines("m", {}, {}, as_json=False)
+    with pytest.raises(InputError, match=r"in lines 65 to 67 of the input: line 66 has 10 tokens"):
+        answer_block(work, make_translator(max_positions=8), Block(64, ["a", "c" * 9, "d"]))
 
 
 def test_long_split_translates_the_sentences_and_says_so(command, make_translator):

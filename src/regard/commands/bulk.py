@@ -6,12 +6,13 @@ lines are answered, how long FILE is then, and a hash of those lines. Whatever s
 kill cut short, and is written again. The journal goes when all is done.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ class Bulk(NamedTuple):
         return self != Bulk()
 
 
-def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
-    """Answer all lines, onto stdout or into a file; notes go to stderr.
+def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk, file: Path | None = None) -> None:
+    """Answer all lines, onto stdout or into a file; notes go to stderr. file: that they are read from; None: stdin.
 
     Raises InputError where what was asked for cannot be, and RegardError where processes die again and again.
     """
@@ -56,6 +57,8 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk) -> None:
         raise InputError("--resume goes on in a file: name it by --output")
     if bulk.launcher != "local" and bulk.workers is None:
         raise InputError(f"--launcher {bulk.launcher} starts the processes that --workers counts: say how many")
+    if bulk.output is not None and not isinstance(lines, Sequence):
+        _check_apart(file, bulk.output)
     answered = answered_on_ray if bulk.launcher == "ray" else _answered
     with Sink.open(bulk.output, bulk.resume) as sink:
         remaining = sink.skip_answered(iter(lines))
@@ -72,6 +75,7 @@ class Sink:
 
     def __init__(self, file: IO[bytes], journal: Path | None) -> None:
         self.file, self.journal = file, journal
+        self.replaces = False  # what an earlier command wrote, which stays until there is something new
         self.lines = self.unfinished = 0  # answered so far
         self._hash = hashlib.sha256()
         self._expected: str | None = None  # of the lines that an earlier process answered
@@ -82,14 +86,20 @@ class Sink:
         if output is None:
             return cls(sys.stdout.buffer, None)
         journal = output.with_name(output.name + ".journal")
-        record = _last_record(journal)
+        size, record = _size(output), _last_record(journal)
         if record is not None and not resume:
             raise InputError(f"{output} is half done ({record['lines']} lines): add --resume, or remove {journal}")
         if record is None and resume and output.exists():
             raise InputError(f"{output} has no journal to go on by ({journal}): it is whole, or of another origin")
+        if record is not None and size is not None and size < record["bytes"]:
+            raise InputError(
+                f"{output} has {size} bytes, but {journal} knows of {record['bytes']}: put it back, or remove both"
+            )
         try:
-            sink = cls(output.open("r+b" if record is not None else "wb"), journal)
-            journal.touch()  # before a line is in the file: what is there without one is nobody's half
+            sink = cls(output.open("r+b" if record is not None or size else "wb"), journal)
+            sink.replaces = record is None and bool(size)
+            if not sink.replaces:
+                journal.touch()  # before a line is in the file: what is there without one is nobody's half
         except OSError as error:
             raise InputError(f"cannot write {output}: {error.strerror}") from error
         if record is not None:
@@ -122,6 +132,7 @@ class Sink:
 
     def write(self, block: Block, answer: Answer) -> None:
         """The answer is in the file before the journal says so."""
+        self._begin_anew()
         self.file.write(answer.output.encode("utf-8", errors="backslashreplace"))
         self.file.flush()
         self._take(block.lines)
@@ -135,8 +146,16 @@ class Sink:
 
     def done(self) -> None:
         """All lines are answered: the journal goes."""
+        self._begin_anew()
         if self.journal is not None:
             self.journal.unlink(missing_ok=True)
+
+    def _begin_anew(self) -> None:
+        """Let go of what an earlier command wrote: whatever fails before there is an answer costs nothing."""
+        if self.replaces and self.journal is not None:
+            self.journal.touch()
+            self.file.truncate(0)
+            self.replaces = False
 
     def _take(self, lines: list[str]) -> None:
         for line in lines:
@@ -146,15 +165,35 @@ class Sink:
 def _last_record(journal: Path) -> Mapping[str, Any] | None:
     """The last line that is whole; None where there is none."""
     try:
-        lines = journal.read_text("utf-8").splitlines()
+        lines = journal.read_bytes().splitlines()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise InputError(f"cannot read {journal}: {error.strerror}") from error
+    nothing: dict[str, Any] = {"lines": 0, "bytes": 0, "unfinished": 0, "sha256": hashlib.sha256().hexdigest()}
     for line in reversed(lines):
         try:
-            return dict(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue
-    return {"lines": 0, "bytes": 0, "unfinished": 0, "sha256": hashlib.sha256().hexdigest()}
+        if isinstance(record, dict) and all(type(record.get(key)) is type(nothing[key]) for key in nothing):
+            return record
+    return nothing
+
+
+def _size(output: Path) -> int | None:
+    """In bytes; None where there is no file. Raises InputError for what is no file, which nobody can go on with."""
+    if output.exists() and not output.is_file():
+        raise InputError(f"cannot write {output}: it is no file; without --output all goes to stdout")
+    return output.stat().st_size if output.exists() else None
+
+
+def _check_apart(file: Path | None, output: Path) -> None:
+    """Raise InputError where the answers would go into the file (None: stdin) that the lines are read from."""
+    with contextlib.suppress(OSError):  # what is not there is another one
+        read = os.stat(0 if file is None or str(file) == "-" else file)
+        if os.path.samestat(read, output.stat()):
+            raise InputError(f"{output} is the file that is read, and would lose its lines: give another --output")
 
 
 @dataclass
@@ -166,18 +205,18 @@ class _Asked:
 def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
     """Each block with its answer, in order. Raises RegardError where processes die and nothing comes of it."""
     os.environ.update(threads(workers))  # before a process imports what reads it
-    waiting: deque[Block] = deque()
-    deaths = 0
+    waiting, deaths = _Waiting(blocks), 0
     while True:
         with process_pool(workers, _begin, task) as pool:
             asked: deque[_Asked] = deque()
             try:
                 while True:
-                    while len(asked) < workers * AHEAD and (block := _next(waiting, blocks)) is not None:
+                    while len(asked) < workers * AHEAD and (block := waiting.next()) is not None:
                         asked.append(_Asked(block))  # before the pool can say that it is broken
                         with interrupts_blocked():
                             asked[-1].future = pool.submit(_work, block)
                     if not asked:
+                        waiting.check()
                         return
                     assert asked[0].future is not None
                     answer = asked[0].future.result()
@@ -185,14 +224,34 @@ def _answered(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator
                     yield asked.popleft().block, answer
             except BrokenProcessPool:
                 deaths += 1
-                waiting.extendleft(each.block for each in reversed(asked))
-                _say_that_one_died(waiting[0], deaths)
+                waiting.given_back.extendleft(each.block for each in reversed(asked))
+                _say_that_one_died(waiting.given_back[0], deaths)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _next(waiting: deque[Block], blocks: Iterator[Block]) -> Block | None:
-    return waiting.popleft() if waiting else next(blocks, None)
+class _Waiting:
+    """The blocks that no process has: those of one that died, and those to come."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self.given_back: deque[Block] = deque()
+        self._blocks = blocks
+        self._refusal: InputError | None = None  # of a line that cannot be read
+
+    def next(self) -> Block | None:
+        """None where there is no more."""
+        if self.given_back:
+            return self.given_back.popleft()
+        try:
+            return next(self._blocks, None)
+        except InputError as refusal:
+            self._refusal = refusal
+            return None
+
+    def check(self) -> None:
+        """All blocks are answered: raise the InputError that there were no more for, if there is one."""
+        if self._refusal is not None:
+            raise self._refusal
 
 
 def _say_that_one_died(block: Block, deaths: int) -> None:

@@ -11,7 +11,7 @@ from regard.tasks.locate import model_place
 def export_model(model: str, directory: Path, *, weights: str, shortlist: Path | None, overwrite: bool) -> None:
     """Write it, and say on stderr what was written and how it is used."""
     require_openvino()
-    if directory.exists() and any(directory.iterdir()) and not overwrite:
+    if directory.is_dir() and any(directory.iterdir()) and not overwrite:
         raise InputError(f"{directory} is not empty: give another directory, or --overwrite")
     place = model_place(model)
     from regard.export.openvino_model import export_openvino

@@ -43,7 +43,7 @@ def generate_texts(
         if stream or whole:
             raise InputError("--stream and --whole are for one prompt, --workers and --output for many: leave some out")
         printed = _Printed(keep_prompt, as_json, n_best is not None, alone=False)
-        answer_lines(GenerateLines(model, runtime, {**settings, **more}, options, printed), lines, bulk)
+        answer_lines(GenerateLines(model, runtime, {**settings, **more}, options, printed), lines, bulk, file)
         return
     generator = _load(model, runtime, options, keep_prompt)
     # A checkpoint's own beams agree on nothing before the end.

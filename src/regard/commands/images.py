@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.directories import IMAGES, with_contents
-from regard.commands.lines import are_typed, lines_of
+from regard.commands.lines import FromStdin, are_typed, lines_of
 from regard.commands.refusals import Refusals
 from regard.errors import InputError
 
@@ -16,7 +16,9 @@ def paths_of(images: Sequence[str], file: Path | None) -> Iterable[str]:
     """The paths, with the images in those that are directories; or the lines of a file or of stdin. Raises InputError
     where there are both, for a directory without images, and for a blank line."""
     paths = lines_of(with_contents(images, IMAGES, "images"), file, "images")
-    return paths if isinstance(paths, Sequence) else _filled(paths)
+    if isinstance(paths, Sequence):
+        return paths
+    return FromStdin(_filled(paths)) if isinstance(paths, FromStdin) else _filled(paths)
 
 
 def _filled(lines: Iterable[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from regard.commands.engine import import_tensorflow, require_openvino
 from regard.commands.text import open_lines
 from regard.errors import InputError
 from regard.tasks.locate import engine_of, model_place
+from regard.tasks.sources import block_of
 
 READ_AHEAD = 512  # lines
 
@@ -40,7 +41,19 @@ def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> It
         texts, file = (), Path("-")
     if texts and file is not None:
         raise InputError(f"give either {what} or --file, and not both")
-    return texts or open_lines(file)
+    if texts:
+        return texts
+    return FromStdin(open_lines(None)) if file is None or str(file) == "-" else open_lines(file)
+
+
+class FromStdin(Iterator[str]):
+    """Lines that come from stdin, where somebody may sit; a file's never do."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def __next__(self) -> str:
+        return next(self._lines)
 
 
 def whole_text(file: Path | None) -> str:
@@ -50,14 +63,20 @@ def whole_text(file: Path | None) -> str:
 
 def are_typed(lines: Iterable[str]) -> bool:
     """Whether somebody types them, and waits for an answer to each."""
-    return not isinstance(lines, Sequence) and sys.stdin.isatty()
+    return isinstance(lines, FromStdin) and sys.stdin.isatty()
 
 
 def in_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """The lines as they come: many at a time, and one where somebody types them."""
-    typed, remaining = are_typed(lines), iter(lines)
-    while block := list(islice(remaining, 1 if typed else READ_AHEAD)):
-        yield block
+    """The lines as they come: many at a time, and one where somebody types them. One that cannot be read is an
+    InputError after those before it."""
+    size, remaining, refusal = 1 if are_typed(lines) else READ_AHEAD, iter(lines), None
+    while refusal is None:
+        block, refusal = block_of(remaining, size)
+        if block:
+            yield block
+        elif refusal is None:
+            return
+    raise refusal
 
 
 def answered(lines: Iterable[str], task: Callable[[list[str]], Sequence[Any]]) -> Iterator[tuple[int, Any]]:

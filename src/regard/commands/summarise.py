@@ -39,7 +39,7 @@ def summarise_texts(
     n_best = settings.get("num_return_sequences")
     settings["return_scores"] = as_json or n_best is not None
     if bulk.wanted:
-        answer_lines(SummariseLines(model, runtime, settings, as_json), sources, bulk)
+        answer_lines(SummariseLines(model, runtime, settings, as_json), sources, bulk, file)
         return
     summariser = load_task(model, "summarise", **runtime)
     unfinished = count = read = 0

@@ -32,7 +32,7 @@ def translate_texts(
     if bulk.wanted:
         if window is not None:
             raise InputError("--window is for one process, which --workers and --output are not: leave it out")
-        answer_lines(TranslateLines(model, runtime, {**settings, **options}, as_json), lines, bulk)
+        answer_lines(TranslateLines(model, runtime, {**settings, **options}, as_json), lines, bulk, file)
         return
     translator = load_task(model, "translate", **runtime)
     translations = translator.stream(
@@ -75,9 +75,8 @@ class TranslateLines:
 
     def answer(self, translator: Any, lines: list[str], first: int) -> Answer:
         """As `LineTask` has it."""
-        seed, n_best = translator.defaults.seed, self.settings.get("num_return_sequences")
-        more = {"seed": seed + first} if isinstance(seed, int) else {}
-        found = translator(lines, return_scores=self.as_json or n_best is not None, **more, **self.settings)
+        n_best = self.settings.get("num_return_sequences")
+        found = translator(lines, first=first, return_scores=self.as_json or n_best is not None, **self.settings)
         numbered = list(enumerate(found, first + 1))
         output = [line + "\n" for number, each in numbered for line in _rendered(number, each, self.as_json, n_best)]
         notes = tuple(note for number, each in numbered for note in _notes(number, each))

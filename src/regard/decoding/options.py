@@ -16,6 +16,8 @@ from regard.decoding.options_checks import (
     TOKEN_SETS,
     WORD_LISTS,
     Word,
+    at_least,
+    integer,
     plain,
 )
 from regard.errors import ConfigError
@@ -222,8 +224,9 @@ class GenerationOptions:
                 f"but are {self.num_beams} and {self.num_return_sequences}"
             )
 
-    def check_stream(self) -> None:
-        """Raise ConfigError where nothing is final before the end."""
+    def check_stream(self, every: int) -> None:
+        """Raise ConfigError where nothing is final before the end, and for a stream that never gets on."""
+        at_least("every", integer("every", every), 1)
         if self.num_beams > 1:
             raise ConfigError(
                 f"a stream needs num_beams=1, for beams agree on no token before the end, but has {self.num_beams}"

@@ -58,6 +58,7 @@ class OpenVINOEngine:
         self.kept_generation: dict[str, Any] = {}
         self.companions: Mapping[str, Callable[[], bytes]] = {}
         self.assistant_model: OpenVINOEngine | None = None  # of the calls that name none
+        self._calls = 0  # begun: the last one has the cache
         core = ov.Core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -106,13 +107,28 @@ class OpenVINOEngine:
         assistant_model: "OpenVINOEngine | None" = None,
         **overrides: Any,
     ) -> Iterator[Generation]:
-        """As `generate`, without beams: what there is after each `every` tokens, the last time all of it."""
+        """As `generate`, without beams: what there is after each `every` tokens, the last time all of it.
+
+        A stream may be left at any time, but not gone on with after another call: InputError.
+        """
         merged = (options or self.generation_options).merged(**overrides)
-        merged.check_stream()
+        merged.check_stream(every)
         search, first = self._begin(batch, merged, None, stops, None, assistant_model)
+        call = self._calls
         for found, state in by_tokens(search, first, every):
             self._end(search, state)  # whoever reads the stream may leave it here
             yield found
+            if search.is_open(state):
+                self._go_on(call)
+
+    def _go_on(self, call: int) -> None:
+        """The stream of a call is asked for more: until there is some, nothing is sure of what the cache holds."""
+        if call != self._calls:
+            raise InputError(
+                "a stream was left for another call, which has the cache now: begin it again, or load the model twice"
+            )
+        if self._prefix is not None:
+            self._prefix.drop()
 
     def _begin(
         self,
@@ -127,6 +143,7 @@ class OpenVINOEngine:
             if batch.get(key) is not None:
                 raise InputError(f"generate by OpenVINO reads no {key}: leave it out, or use the TensorFlow engine")
         given, options = prepared(batch, self.spec, options, trie)
+        self._calls += 1
         prompt, real, known = self._prompt(given)
         assistant = assistant or self.assistant_model
         if assistant is not None:
@@ -170,6 +187,7 @@ class OpenVINOEngine:
         """This model as another one's assistant, for one search over a prepared batch."""
         if self._output is not None:
             raise ConfigError("assistant_model must score its whole vocabulary: load it without a shortlist")
+        self._calls += 1
         if self._prefix is not None:
             self._prefix.drop()
         self._decoder.forget()

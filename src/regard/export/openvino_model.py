@@ -67,9 +67,12 @@ def export_openvino(
     """Write a checkpoint's network as OpenVINO's graphs, with all that stands beside its weights; with a `shortlist`, a
     file of `regard shortlist`, it is used wherever the directory is loaded.
 
-    Raises CheckpointError where `directory` holds something else than a model, or the model generates no tokens.
+    Raises ConfigError where `directory` holds the checkpoint itself, CheckpointError where it holds something else than
+    a model, or the model generates no tokens.
     """
     found = described(open_checkpoint(path))
+    if found.checkpoint.place.resolve().is_relative_to(Path(directory).resolve()):
+        raise ConfigError(f"{directory} holds the model that is to be exported, and would lose it: give another one")
     if shortlist is not None:
         _shortlist(shortlist, found.spec, found.checkpoint.place)
     graphs, checkpoint = _graphs(found, weights, shortlist is not None), found.checkpoint
@@ -160,14 +163,16 @@ def _opened(
     directory: Path, precision: Precision | None, shortlist: str | Path | LexicalShortlist | None
 ) -> OpenVINOEngine:
     said, config = read_json(directory, ENGINE), Config(read_json(directory, CONFIG, required=True))
-    core = ov.Core()
+    if not isinstance(config.get("model_type"), str):
+        raise CheckpointError(f"{directory / CONFIG} has no model_type")
+    spec, written = family(config["model_type"]).from_config(config), read_json(directory, GENERATION)
     files = {name: directory / file for name, file in _FILES.items() if (directory / file).is_file()}
-    if "decoder" not in files:
-        raise CheckpointError(f"{directory} has no {_FILES['decoder']}: export the model again")
-    graphs = {name: core.read_model(file) for name, file in files.items()}
+    for name in ("decoder",) if spec.encoder is None else ("decoder", "encoder"):
+        if name not in files:
+            raise CheckpointError(f"{directory} has no {_FILES[name]}: export the model again")
+    graphs = {name: _read(file) for name, file in files.items()}
     if not any("last" in port.get_names() for port in graphs["decoder"].inputs):
         raise CheckpointError(f"{directory} was exported by an older Regard: export the model again")
-    spec, written = family(config["model_type"]).from_config(config), read_json(directory, GENERATION)
     if shortlist is not None and "output" not in graphs:
         raise ConfigError(f"{directory} was exported without a shortlist: export the model again, with --shortlist")
     table = None
@@ -177,6 +182,17 @@ def _opened(
     engine = _engine(spec, graphs, config, written, directory, precision or usual, table)
     engine.kept_generation = _kept(written)
     return engine
+
+
+def _read(file: Path) -> ov.Model:
+    """A graph and the weights in the .bin beside it."""
+    try:
+        return ov.Core().read_model(file)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise CheckpointError(
+            f"{file}, or its weights beside it, is damaged ({why}): export the model again"
+        ) from error
 
 
 def _kept(generation: Mapping[str, Any]) -> dict[str, Any]:

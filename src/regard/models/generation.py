@@ -117,7 +117,7 @@ class Generator:
     ) -> Iterator[Generation]:
         """What there is after each `every` tokens, until the search is over. Not for beams, which agree on nothing
         before the end (ConfigError)."""
-        options.check_stream()
+        options.check_stream(every)
         asked = self._prepared(batch, options, None, stops)._replace(rule=rule)
         guesser, guesses = guesser_of(self.spec, asked.given, asked.options, assistant or self.assistant)
         if guesser is not None:

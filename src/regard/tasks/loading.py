@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regard.errors import CheckpointError, ConfigError
+from regard.interop.directory import ENGINE
 from regard.specs import ModelSpec
 from regard.tasks.catalog import TASKS, Task
 from regard.tasks.found import Found
@@ -28,11 +29,11 @@ def load(
 
     path: a model directory; a run directory, which stands for its finished model, else its best checkpoint; a .gguf
     file; a name in `regard.interop.packaged.PACKAGES`; or the id of a model on the hub. dtype: as for `load_model`;
-    for OpenVINO float32, bfloat16 or int8 weights. engine: None: OpenVINO, which needs no TensorFlow, for a
-    directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs any model that generates tokens.
-    assistant: the path of a smaller model of the same vocabulary, whose guesses are read ahead (`generate` of the
-    models), on the same engine; the same texts are written sooner. shortlist: a file of `regard shortlist`; OpenVINO
-    scores no token outside of it: sooner too, and not quite the same texts.
+    for OpenVINO float32, bfloat16 or int8 weights, and of an exported model those that it has. engine: None: OpenVINO,
+    which needs no TensorFlow, for a directory that `regard export` wrote and for int8, else TensorFlow; "openvino" runs
+    any model that generates tokens. assistant: the path of a smaller model of the same vocabulary, whose guesses are
+    read ahead (`generate` of the models), on the same engine; the same texts are written sooner. shortlist: a file of
+    `regard shortlist`; OpenVINO scores no token outside of it: sooner too, and not quite the same texts.
     Raises CheckpointError where there is no model, a file is damaged, the tokenizer is another model's, or the model is
     not one for the task; ConfigError for an unknown task.
     """
@@ -65,7 +66,8 @@ def _model(place: Path, dtype: str, engine: str | None, shortlist: str | Path | 
 def _assist(found: Found, path: str | Path, dtype: str) -> None:
     """Load the model at `path` as the assistant of another, on its engine."""
     place = model_place(path)
-    helper = Found(_model(place, dtype, "tensorflow" if callable(found.model) else "openvino"), place)
+    own = "float32" if (place / ENGINE).is_file() else dtype  # an exported one has its weights, whatever the model's
+    helper = Found(_model(place, own, "tensorflow" if callable(found.model) else "openvino"), place)
     found.model.take_assistant(helper.model)
     ours, theirs = found.tokenizer, helper.tokenizer
     if ours.content_hash != theirs.content_hash and ours.pieces() != theirs.pieces():

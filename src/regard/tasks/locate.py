@@ -35,15 +35,24 @@ def model_place(path: str | Path) -> Path:
 def engine_of(place: Path, engine: str | None, dtype: str) -> str:
     """What runs the model at `place`: "tensorflow" or "openvino". Where nobody says it, OpenVINO for a directory that
     was exported for it, and for weights of 8 bits, which it alone multiplies. Raises ConfigError for any other
-    engine, and for one that cannot."""
+    engine, for one that cannot, and for weights that an exported model does not have."""
     if engine not in (None, *ENGINES):
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, but is {engine!r}")
     exported = (place / EXPORTED).is_file()
     if engine == "tensorflow" and exported:
         raise ConfigError(f"{place} was exported for OpenVINO: TensorFlow needs the model that it was made of")
+    if exported and dtype not in ("float32", _stored(place)):  # float32 is what nobody asked for, too
+        raise ConfigError(
+            f"{place} was exported with weights in {_stored(place)}, which dtype {dtype} does not change: leave it "
+            f"out, or export the model again with --weights {dtype}"
+        )
     if engine == "tensorflow" and dtype == "int8":
         raise ConfigError("dtype int8 is for engine='openvino' (--engine openvino): TensorFlow has no such weights")
     return engine or ("openvino" if exported or dtype == "int8" else "tensorflow")
+
+
+def _stored(exported: Path) -> str:
+    return str(read_json(exported, EXPORTED).get("weights", "float32"))
 
 
 def model_directory(path: str | Path) -> Path:

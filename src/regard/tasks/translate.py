@@ -11,7 +11,7 @@ from regard.features.tokenizer import Tokenizer
 from regard.tasks.hypotheses import Hypothesis, Writer
 from regard.tasks.languages import Direction, Languages, languages_of
 from regard.tasks.sentences import join_sentences, split_sentences
-from regard.tasks.sources import most_source_tokens, written
+from regard.tasks.sources import block_of, most_source_tokens, written
 
 Long = Literal["refuse", "split"]
 
@@ -44,6 +44,7 @@ class _Request(NamedTuple):
     options: GenerationOptions
     long: Long
     batch_tokens: int
+    before: int  # texts that were translated elsewhere
 
 
 class Translator:
@@ -94,6 +95,7 @@ class Translator:
         long: Long = "refuse",
         batch_tokens: int = 4096,
         window: int = 512,
+        first: int = 0,
         **options: Any,
     ) -> Iterator[Translation]:
         """Translate texts as they come, reading `window` of them ahead, sorted by length within the window.
@@ -102,8 +104,8 @@ class Translator:
         they are what the checkpoint says. `long` says what happens to a text of more than `max_source_tokens`: an
         InputError, or a split at its sentence ends. `batch_tokens` bounds rows * longest row of a batch. `options` are
         those of GenerationOptions, over the checkpoint's own, but for `seed`: an int s means s + i for text i, counted
-        from 0 over the whole stream, blank texts included; a tuple has one seed a text. So a text's sample does not
-        depend on its batch-mates. Blank texts give empty translations.
+        from `first` over the whole stream, blank texts included; a tuple has one seed a text. So a text's sample does
+        not depend on its batch-mates. Blank texts give empty translations.
         """
         if long not in ("refuse", "split"):
             raise InputError(f"long must be 'refuse' or 'split', but is {long!r}")
@@ -114,7 +116,9 @@ class Translator:
         merged = self._options(direction).merged(**options)
         if isinstance(texts, Sized):
             _check_seeds(merged.seed, len(texts))
-        return self._stream(texts, _Request(direction, merged, long, batch_tokens), window)
+        if isinstance(merged.seed, int):
+            merged = replace(merged, seed=(merged.seed + first) % 2**64)
+        return self._stream(texts, _Request(direction, merged, long, batch_tokens, first), window)
 
     def _options(self, direction: Direction) -> GenerationOptions:
         """The checkpoint's own for a direction."""
@@ -127,12 +131,17 @@ class Translator:
 
     def _stream(self, texts: Iterable[str], request: _Request, window: int) -> Iterator[Translation]:
         remaining = iter(texts)
-        seed, first = request.options.seed, 1
-        while block := list(islice(remaining, window)):
+        seed, first, refusal = request.options.seed, 1, None
+        while refusal is None:
+            block, refusal = block_of(remaining, window)
+            if not block:
+                break
             if isinstance(seed, tuple) and len(seed) < first - 1 + len(block):
                 _check_seeds(seed, first - 1 + len(block))
             yield from self._translate_window(block, first, request)
             first += len(block)
+        if refusal is not None:
+            raise refusal
         _check_seeds(seed, first - 1)
 
     def _translate_window(self, texts: Sequence[str], first: int, request: _Request) -> Iterator[Translation]:
@@ -151,7 +160,7 @@ class Translator:
         """The token ids of each text's pieces, up to the first text that is refused, and the refusal."""
         encoded = iter(self._encoded([text for text in texts if text.strip()], request.direction))
         sources: list[list[list[int]]] = []
-        for number, text in enumerate(texts, first):
+        for number, text in enumerate(texts, request.before + first):
             try:
                 sources.append(self._fit(text, next(encoded), number, request) if text.strip() else [])
             except InputError as refusal:
