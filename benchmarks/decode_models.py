@@ -162,6 +162,12 @@ def ctranslate2_model(model: Path) -> Path:
         def load_tokenizer(self, *_: Any, **__: Any) -> Any:
             return Tokens()
 
+        def load_model(self, *given: Any, **named: Any) -> Any:
+            found = super().load_model(*given, **named)
+            if config["model_type"] == "pegasus":  # what its loader reads, and Transformers says no more
+                found.config.normalize_before, found.config.normalize_embedding = True, False
+            return found
+
     Plain(str(model)).convert(str(target))
     return target
 

@@ -113,14 +113,17 @@ def run_side(name: str, model: Path, batches: Path, python: str) -> dict[str, An
     return found
 
 
-def compare(run: Path, torch: str | None, rounds: int, rows: int, beside: str) -> list[dict[str, Any]]:
+def compare(
+    run: Path, torch: str | None, rounds: int, rows: int, beside: str, limit: int | None
+) -> list[dict[str, Any]]:
     """A line a side."""
     import regard
     from regard.data.shards import PreparedData
 
     data = PreparedData.open(run / "data")
     split = data.split("test")
-    order = sorted(range(len(split)), key=lambda place: len(split.row(place)[0]))
+    chosen = range(0, len(split), max(1, len(split) // (limit or len(split))))
+    order = sorted(chosen, key=lambda place: len(split.row(place)[0]))
     sources = [split.row(place)[0].tolist() for place in order]
     references = [split.text(place)[1] for place in order]
     target_lang = split.text(0)[3]
@@ -200,6 +203,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the directory of a translation run")
     parser.add_argument("--torch", metavar="PYTHON", help="the interpreter with torch, transformers and ctranslate2")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="sentences, at equal distances through the split, for trying it")
     parser.add_argument("--rows", type=int, default=32, help="sentences of a batch")
     parser.add_argument("--beside", default="ctranslate2 int8", choices=SIDES, metavar="SIDE")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
@@ -210,7 +214,7 @@ def main() -> None:
         print(json.dumps(measure(asked.side, asked.run, json.loads(asked.batches.read_text()))))
         return
     print(f"machine: {machine()}", flush=True)
-    lines = compare(asked.run, asked.torch, asked.rounds, asked.rows, asked.beside)
+    lines = compare(asked.run, asked.torch, asked.rounds, asked.rows, asked.beside, asked.limit)
     print(table(lines))
     record = {"machine": machine(), "run": asked.run.name, "rows": asked.rows, "beams": BEAMS, "sides": lines}
     asked.output.write_text(json.dumps(record, indent=1) + "\n")
