@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from regard.errors import InputError
-from regard.tasks.sources import block_of
+from regard.tasks.blocks import block_of
 
 BLOCK = 64  # lines at a time to a process, at first
 LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many

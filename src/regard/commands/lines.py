@@ -10,8 +10,8 @@ from typing import Any
 from regard.commands.engine import import_tensorflow, require_openvino
 from regard.commands.text import open_lines
 from regard.errors import InputError
+from regard.tasks.blocks import block_of
 from regard.tasks.locate import engine_of, model_place
-from regard.tasks.sources import block_of
 
 READ_AHEAD = 512  # lines
 

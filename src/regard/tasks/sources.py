@@ -1,15 +1,13 @@
 """The ids of sources through an encoder-decoder's search, in batches by length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
 from regard.batch import Batch
 from regard.data.batching import batches_by_length
 from regard.decoding.options import GenerationOptions
-from regard.errors import InputError
 from regard.features.tokenizer import Tokenizer
 from regard.specs import ModelSpec
 from regard.tasks.hypotheses import Hypothesis, Writer, hypotheses
@@ -19,17 +17,6 @@ def most_source_tokens(spec: ModelSpec) -> int | None:
     """The longest source, special tokens included; None: no bound, as with relative positions."""
     positions = spec.text.positions
     return None if positions.kind == "none" else positions.max_positions
-
-
-def block_of(lines: Iterator[str], size: int) -> tuple[list[str], InputError | None]:
-    """The next lines, `size` of them or what is left; where one cannot be read those before it, and the refusal."""
-    block: list[str] = []
-    try:
-        for line in islice(lines, size):
-            block.append(line)  # those before a refusal are kept
-    except InputError as refusal:
-        return block, refusal
-    return block, None
 
 
 def written(

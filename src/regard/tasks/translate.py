@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple, overload
 from regard.decoding.options import GenerationOptions
 from regard.errors import ConfigError, InputError
 from regard.features.tokenizer import Tokenizer
+from regard.tasks.blocks import block_of
 from regard.tasks.hypotheses import Hypothesis, Writer
 from regard.tasks.languages import Direction, Languages, languages_of
 from regard.tasks.sentences import join_sentences, split_sentences
-from regard.tasks.sources import block_of, most_source_tokens, written
+from regard.tasks.sources import most_source_tokens, written
 
 Long = Literal["refuse", "split"]
 
