@@ -152,6 +152,21 @@ def test_a_second_request_of_any_size_uses_the_same_graph(network, form, options
     assert traces(model) == first == [1] * len(first)
 
 
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2, "early_stopping": "never", "length_penalty": 1.5}], ids=str)
+@pytest.mark.parametrize("length", [14, 30])
+def test_a_bound_that_counts_the_prompt_needs_no_graph_for_each_length(network, options, length):
+    """And each is kept to: the last token is the one that is forced there."""
+    model = network("decoder")
+    model.generator.searches.clear()
+    for prompt in (3, 5, 9):
+        batch = {"input_ids": np.arange(2 * prompt).reshape(2, prompt) % 20 + 1}
+        found = model.generate(batch, max_length=length, forced_eos_token_id=EOS, **options)
+        assert found.sequences.shape[-1] == length - prompt
+        for row, size in zip(found.sequences[:, 0], found.lengths[:, 0], strict=True):
+            assert row[size - 1] == EOS
+    assert traces(model) == [1] * (1 if length < 16 else 2)
+
+
 @pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
 def test_a_search_by_segments_finds_what_the_whole_one_finds(network, monkeypatch, form):
     """The cache grows, and rows that are done leave the batch."""

@@ -128,7 +128,7 @@ class BeamSearch:
     def _finished(self, candidates: Candidates, beams: Beams, step: Array) -> tuple[Tracks, Array]:
         """The hypotheses, with those of the W best candidates that end here."""
         ops, width = self.ops, self.options.width
-        ends = ops.logical_or(candidates.ends[:, :width], step >= self.options.max_new_tokens - 1)
+        ends = ops.logical_or(candidates.ends[:, :width], step >= self.rows.limit(self.options) - 1)
         ends = ops.logical_and(ends, beams.open[:, None])
         penalised = candidates.scores[:, :width] / length_divisor(step + 1, self.options, ops)
         scores = ops.concatenate([beams.finished_scores, ops.where(ends, penalised, -math.inf)], axis=1)
@@ -159,7 +159,7 @@ class BeamSearch:
         """
         options, ops = self.options, self.ops
         if options.early_stopping == "never" and options.length_penalty > 0:
-            length = options.max_new_tokens
+            length = self.rows.limit(options)
         reachable = running_scores[:, 0] / length_divisor(length, options, ops)
         worst = finished_scores[:, -1]
         improvable = reachable > worst

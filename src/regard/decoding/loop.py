@@ -33,6 +33,7 @@ class Given(TypedDict, total=False):
     seeds: Array  # (B, 2) uint32: `options.row_seeds(B)`, for a traced search, whose graph should not hold the seed
     trie: TokenTrie  # what may be generated
     stops: StopTable  # what ends a hypothesis, besides eos and options.stop_sequences
+    most: Array  # scalar int32: tokens at most, if fewer than options.max_new_tokens, the room that hypotheses have
 
 
 class SearchState(NamedTuple):
@@ -90,6 +91,7 @@ class Search:
             seeds=() if seeds is None else seeds,
             trie=given.get("trie") or (),
             stops=(given["stops"],) if given.get("stops") else (),
+            most=given.get("most", ()),
         )
 
     def run(self, search: SearchState, until: Array | None = None) -> SearchState:
@@ -99,7 +101,8 @@ class Search:
         is final before a row is done.
         """
         options, ops = self.options, self.ops
-        last = options.max_new_tokens if until is None else ops.minimum(until, options.max_new_tokens)
+        most = search.rows.limit(options)
+        last = most if until is None else ops.minimum(until, most)
         strategy = self._strategy(search.rows)
 
         def is_open(t: Array, ids: Array, parents: Array, hypotheses: Any, state: Any) -> Array:
@@ -120,7 +123,7 @@ class Search:
     def is_open(self, search: SearchState) -> Array:
         """Scalar bool: whether `run` would find anything more."""
         more = self.ops.any(self.open_rows(search))
-        return self.ops.logical_and(search.step < self.options.max_new_tokens, more)
+        return self.ops.logical_and(search.step < search.rows.limit(self.options), more)
 
     def open_rows(self, search: SearchState) -> Array:
         """(B,) bool: the rows for which `run` may find something more."""

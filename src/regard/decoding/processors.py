@@ -111,7 +111,7 @@ class Processors:
         if bos is not None:
             scores = force_where(ops.logical_and(self._unprompted, step < 1), scores, (bos,), ops)
         if options.forced_eos_ids:
-            scores = force_where(step >= options.max_new_tokens - 1, scores, options.forced_eos_ids, ops)
+            scores = force_where(step >= self.rows.limit(options) - 1, scores, options.forced_eos_ids, ops)
         if options.remove_invalid_values:
             scores = without_invalid(scores, ops)
         if options.exponential_decay_length_penalty and options.eos_ids:

@@ -3,7 +3,7 @@
 from types import ModuleType
 from typing import NamedTuple
 
-from regard.decoding.options import Array
+from regard.decoding.options import Array, GenerationOptions
 from regard.decoding.stops import StopTable
 from regard.decoding.trie import TokenTrie
 
@@ -18,6 +18,11 @@ class Rows(NamedTuple):
     seeds: Array = ()  # (B, 2) uint32, where the options sample
     trie: TokenTrie | tuple[()] = ()  # what may be generated
     stops: tuple[StopTable, ...] = ()  # what ends a hypothesis besides eos
+    most: Array = ()  # scalar int32: tokens at most, where a graph serves several such numbers
+
+    def limit(self, options: GenerationOptions) -> Array:
+        """The tokens that a hypothesis may have."""
+        return options.max_new_tokens if isinstance(self.most, tuple) else self.most
 
     def start(self, batch: Array, width: int, ops: ModuleType) -> States:
         """The states before the first token. A stop may begin in the prompt."""

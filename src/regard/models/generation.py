@@ -4,6 +4,7 @@ import regard.nn  # noqa: F401  # first of all: it checks Keras's backend before
 
 # isort: split
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,9 +49,21 @@ class Asked(NamedTuple):
     options: GenerationOptions
     rule: Rule | None = None
 
+    @property
+    def roomy(self) -> GenerationOptions:
+        """What a graph depends on: with room for whole segments of tokens, so that it serves all prompts where their
+        length counts (`max_length`)."""
+        most = self.options.max_new_tokens
+        return replace(self.options.static, max_new_tokens=most + -most % SEGMENT)
 
-def _as_arrays(found: Generation) -> Generation:
-    return Generation(*(None if field is None else np.asarray(field) for field in found))
+    def cropped(self, found: Generation) -> Generation:
+        """As arrays, of as many tokens as were asked for."""
+        arrays = Generation(*(None if field is None else np.asarray(field) for field in found))
+        most, token_scores = self.options.max_new_tokens, arrays.token_scores
+        return arrays._replace(
+            sequences=arrays.sequences[..., :most],
+            token_scores=None if token_scores is None else token_scores[..., :most],
+        )
 
 
 class Parts(NamedTuple):
@@ -85,7 +98,7 @@ class Generator:
             return to_the_end(*self._ahead(asked, guesser, most))[0]
         if asked.options.max_new_tokens <= SEGMENT:
             search = self._compiled(asked, "whole", lambda: self._whole(asked))
-            return _as_arrays(search(asked.inputs, asked.bounds))
+            return asked.cropped(search(asked.inputs, asked.bounds))
         return self._by_segments(asked)
 
     def _by_segments(self, asked: "Asked") -> Generation:
@@ -97,10 +110,10 @@ class Generator:
             state, found, is_open = parts.go_on(state, np.int32(room))
             is_open = np.asarray(is_open)
             if room >= most or not is_open.any():
-                return rows.whole(_as_arrays(found))
+                return rows.whole(asked.cropped(found))
             still = rows.worth(is_open)
             if still is not None:
-                rows.keep(still, _as_arrays(found))
+                rows.keep(still, asked.cropped(found))
                 still = np.asarray(still, np.int32)
                 state = parts.search.kept(state, still)._replace(state=state.state.at_rows(still))
             more = min(SEGMENT, most - room)
@@ -134,7 +147,7 @@ class Generator:
                 state, room = state._replace(state=state.state.with_room(more)), room + more
             state, found, is_open = parts.go_on(state, np.int32(step))
             is_open = np.asarray(is_open)
-            yield _as_arrays(found)
+            yield asked.cropped(found)
 
     def _prepared(
         self, batch: Batch, options: GenerationOptions, trie: TokenTrie | None, stops: StopTable | None
@@ -145,6 +158,7 @@ class Generator:
             "seeds": options.row_seeds(len(next(iter(inputs.values())))),
             "trie": () if trie is None else trie,
             "stops": () if stops is None else stops,
+            "most": np.int32(options.max_new_tokens),
         }
         return Asked(given, inputs, bounds, side, options)
 
@@ -194,8 +208,8 @@ class Generator:
         """One graph for all batches of a kind, or one for each part of a search."""
         known = self._known(asked)
         sizes = tuple((name, asked.inputs[name].shape[1:]) for name in known)
-        kinds = tuple(bool(len(bound)) for bound in asked.bounds.values())
-        key = (parts, asked.options.static, asked.rule, tuple(asked.inputs), sizes, kinds)
+        kinds = tuple(bool(len(asked.bounds[name])) for name in ("seeds", "trie", "stops"))
+        key = (parts, asked.roomy, asked.rule, tuple(asked.inputs), sizes, kinds)
 
         def in_graphs() -> Any:
             built = build()
@@ -236,7 +250,9 @@ class Generator:
         def begin(inputs: Batch, bounds: dict[str, Any], free: Any) -> SearchState:
             start_ids, state = self.model.decoding_state(inputs, search.options.width, free)
             bounds = {**bounds, "seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
-            return search.start(state, start_ids, **self._given(inputs, side, bounds))
+            given = self._given(inputs, side, bounds)
+            given["most"] = bounds["most"]
+            return search.start(state, start_ids, **given)
 
         return begin
 
@@ -254,12 +270,12 @@ class Generator:
         return given
 
     def _search(self, asked: "Asked") -> Search:
-        return Search(self.model.decoding_step, asked.options.static, ops, asked.rule)
+        return Search(self.model.decoding_step, asked.roomy, ops, asked.rule)
 
     def _whole(self, asked: "Asked") -> Callable[..., Generation]:
         search = self._search(asked)
-        begin, most = self._begin(search, asked.side), search.options.max_new_tokens
-        return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds, most)))
+        begin = self._begin(search, asked.side)
+        return lambda inputs, bounds: search.result(search.run(begin(inputs, bounds, bounds["most"])))
 
     def _parts(self, asked: "Asked") -> Parts:
         search = self._search(asked)
