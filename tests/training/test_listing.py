@@ -2,11 +2,13 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from regard.commands import checkpoints
 from regard.commands.checkpoints import list_checkpoints, print_checkpoints
 from regard.training.checkpoint import CheckpointStore
 
@@ -63,6 +65,15 @@ def test_what_was_set_aside_and_what_a_kill_left_are_listed_too(run: Path) -> No
     found = {each.name: each.complaint for each in list_checkpoints(run)}
     assert found["step-00000030.damaged"] == "set aside: damaged"
     assert found["step-00000035.tmp"] == "not whole: written when the process ended"
+
+
+def test_a_checkpoint_that_training_removes_meanwhile_is_left_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verified_and_gone(path: Path) -> None:
+        if path.name == "step-00000010":
+            shutil.rmtree(path)
+
+    monkeypatch.setattr(checkpoints, "verify", verified_and_gone)
+    assert [each.name for each in list_checkpoints(run)] == ["step-00000020", "step-00000025"]
 
 
 def test_a_directory_without_checkpoints_prints_nothing(tmp_path: Path) -> None:

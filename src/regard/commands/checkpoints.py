@@ -24,14 +24,16 @@ class Listed(NamedTuple):
 
 
 def list_checkpoints(run: Path) -> list[Listed]:
-    """Every checkpoint of a run directory, oldest first: also those that are damaged, set aside, or not whole."""
+    """Every checkpoint of a run directory, oldest first: also those that are damaged, set aside, or not whole. One that
+    a training removes meanwhile is left out."""
     store = CheckpointStore(run / "checkpoints")
     complete = {path.name for path in store.complete()}
     found = {path: _complaint(path, path.name in complete) for path in sorted(store.directory.glob("step-*"))}
     states = {path: read_json(path, STATE) for path, complaint in found.items() if complaint is None}
     newest = states[max(states)] if states else {}
     kept, best_step = newest.get("kept", {}), newest.get("state", {}).get("best_step")
-    return [_listed(path, states.get(path, {}), kept, best_step, complaint) for path, complaint in found.items()]
+    listed = (_listed(path, states.get(path, {}), kept, best_step, complaint) for path, complaint in found.items())
+    return [each for each in listed if each is not None]
 
 
 def print_checkpoints(console: Console, run: Path) -> None:
@@ -56,13 +58,17 @@ def print_checkpoints(console: Console, run: Path) -> None:
 
 def _listed(
     path: Path, values: Mapping[str, Any], kept: Mapping[str, list[str]], best_step: int | None, complaint: str | None
-) -> Listed:
+) -> Listed | None:
+    try:
+        size = sum(file.stat().st_size for file in path.iterdir())
+    except FileNotFoundError:
+        return None
     state = values.get("state", {})
     step = state.get("step")
     validated = step is not None and state.get("validated_step") == step
     return Listed(
         path.name,
-        sum(file.stat().st_size for file in path.iterdir()),
+        size,
         (state.get("score") or {}) if validated else {},
         tuple(kept.get(str(step), ())),
         step is not None and step == best_step,
