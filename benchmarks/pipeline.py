@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.batching import Batches
-from regard.data.objectives.translate import pair_batches
+from regard.data.objectives.text_to_text import pair_batches
 from regard.data.packing import PackedBatches
 from regard.data.shards import PreparedData, TokenShards, write_shard
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from regard.batch import IGNORED_LABEL
 from regard.config import OptimizerConfig
-from regard.data.objectives.translate import pair_batches
+from regard.data.objectives.text_to_text import pair_batches
 from regard.data.shards import PreparedData
 from regard.models.catalog import spec
 from regard.models.forms import build_model
