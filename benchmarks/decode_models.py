@@ -140,7 +140,7 @@ def ctranslate2_model(model: Path) -> Path:
         return target
     config = json.loads((model / "config.json").read_text())
     vocabulary = {f"t{i}": i for i in range(config["vocab_size"])}
-    if config.get("is_encoder_decoder") or config["model_type"] == "marian":
+    if "pad_token_id" in config:
         pad, eos = config["pad_token_id"], f"t{config['eos_token_id']}"
         del vocabulary[f"t{pad}"]
         vocabulary["<pad>"] = pad  # by which its converter knows the row that CTranslate2 does without

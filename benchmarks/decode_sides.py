@@ -169,7 +169,7 @@ def _has(flag: str) -> bool:
     return flag in Path("/proc/cpuinfo").read_text()
 
 
-ISA = ("CT2_FORCE_CPUISA", "AVX512" if _has("avx512f") else "AVX2")
+ISA = ("CT2_FORCE_CPU_ISA", "AVX512" if _has("avx512f") else "AVX2")
 _ALL, _OURS_ALONE = ("gpt2", "base"), ("gpt2", "base", "smollm2")
 SIDES = {
     "regard openvino float32": Side(regard_openvino("float32"), "float32", _OURS_ALONE, "openvino-float32"),

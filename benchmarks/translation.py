@@ -43,6 +43,7 @@ def regard_side(engine: str, dtype: str) -> Callable[[Path], Translate]:
         found: Any = regard.load(model, engine=engine, dtype=dtype).engine
         options: dict[str, Any] = {"num_beams": BEAMS, "early_stopping": True, "max_new_tokens": MOST_TOKENS}
         options |= {"length_penalty": 1.0, "length_penalty_form": "transformers"}
+        eos = json.loads((model / "config.json").read_text())["eos_token_id"]
 
         def translate(sources: Ids) -> Ids:
             lengths = np.array([len(source) for source in sources])
@@ -51,7 +52,7 @@ def regard_side(engine: str, dtype: str) -> Callable[[Path], Translate]:
             ids[mask == 1] = np.concatenate(sources)
             written = found.generate({"input_ids": ids, "attention_mask": mask}, **options)
             rows = zip(written.sequences[:, 0], written.lengths[:, 0], strict=True)
-            return [[int(token) for token in row[:length] if token not in _eos(model)] for row, length in rows]
+            return [[token for token in row[:length].tolist() if token != eos] for row, length in rows]
 
         return translate
 
@@ -74,10 +75,6 @@ def ctranslate2_side(compute_type: str) -> Callable[[Path], Translate]:
         return translate
 
     return load
-
-
-def _eos(model: Path) -> tuple[int, ...]:
-    return (json.loads((model / "config.json").read_text())["eos_token_id"],)
 
 
 SIDES: dict[str, tuple[Callable[[Path], Translate], str]] = {  # and the interpreter
