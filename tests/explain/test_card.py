@@ -16,7 +16,10 @@ from regard.tasks.judging.records import EvaluationRecord
 
 
 def evaluation(**scores):
-    shown = {name: {"value": value, "interval": (value - 0.06, value + 0.06)} for name, value in scores.items()}
+    shown = {
+        name: {"value": value, "interval": (value - 0.06, value + 0.06), "examples": 40}
+        for name, value in scores.items()
+    }
     groups = [
         {"name": name, "examples": 40, "unfinished": 3, "scores": shown, "languages": languages}
         for name, languages in (("en → de", ("en", "de")), ("de → en", ("de", "en")))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from regard.errors import InputError
-from regard.tasks.blocks import block_of
+from regard.tasks.blocks import blocks
 
 BLOCK = 64  # lines at a time to a process, at first
 LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many
@@ -41,15 +41,9 @@ def in_blocks(lines: Iterator[str], first: int, workers: int) -> Iterator[Block]
     """The lines from number `first` on, some at a time: the more there have been, the larger a block. At a quarter of
     what each process has had, the last one does not keep the others waiting for long. A line that cannot be read is an
     InputError after those before it."""
-    given, refusal = 0, None
-    while refusal is None:
-        block, refusal = block_of(lines, min(max(BLOCK, given // (4 * workers)), LARGEST_BLOCK))
-        if block:
-            yield Block(first + given, block)
-        elif refusal is None:
-            return
-        given += len(block)
-    raise refusal
+    for block in blocks(lines, lambda given: min(max(BLOCK, given // (4 * workers)), LARGEST_BLOCK)):
+        yield Block(first, block)
+        first += len(block)
 
 
 def answer_block(task: LineTask, loaded: Any, block: Block) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 from regard.commands.engine import import_tensorflow, require_openvino
 from regard.commands.text import open_lines
 from regard.errors import InputError
-from regard.tasks.blocks import block_of
+from regard.tasks.blocks import blocks
 from regard.tasks.locate import engine_of, model_place
 
 READ_AHEAD = 512  # lines
@@ -69,14 +69,8 @@ def are_typed(lines: Iterable[str]) -> bool:
 def in_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     """The lines as they come: many at a time, and one where somebody types them. One that cannot be read is an
     InputError after those before it."""
-    size, remaining, refusal = 1 if are_typed(lines) else READ_AHEAD, iter(lines), None
-    while refusal is None:
-        block, refusal = block_of(remaining, size)
-        if block:
-            yield block
-        elif refusal is None:
-            return
-    raise refusal
+    size = 1 if are_typed(lines) else READ_AHEAD
+    return blocks(iter(lines), lambda _: size)
 
 
 def answered(lines: Iterable[str], task: Callable[[list[str]], Sequence[Any]]) -> Iterator[tuple[int, Any]]:

@@ -72,7 +72,7 @@ def print_groups(record: EvaluationRecord) -> None:
                 metric.title,
                 metric.text(scored["value"]),
                 metric.interval_text(scored["interval"]),
-                f"{scored.get('examples', group['examples']):,}",
+                f"{scored['examples']:,}",
             )
     table_console().print(table)
     for metric_name, signature in record.signatures.items():

@@ -21,14 +21,13 @@ def warped(pixels: Pixels, degrees: Numbers, scales: Numbers) -> Pixels:
     height, width = pixels.shape[1:3]
     reach = np.hypot(height, width) / 2 / scales.min()  # from the middle to the farthest place that is read
     border = max(0, math.ceil(reach - min(height, width) / 2)) + 1
-    made = np.empty_like(pixels)
+    bordered = np.pad(pixels, ((0, 0), (border, border), (border, border), (0, 0)), mode="edge")
+    middle, made = np.array([width, height]) / 2, np.empty_like(pixels)
     for row, (angle, scale) in enumerate(zip(np.deg2rad(degrees), scales, strict=True)):
-        bordered = np.pad(pixels[row], ((border, border), (border, border), (0, 0)), mode="edge")
         across = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale  # of (x, y)
-        middle = np.array([width, height]) / 2
         shift = middle + border - across @ middle
         affine = (*across[0], shift[0], *across[1], shift[1])
-        turned = Image.fromarray(bordered.squeeze()).transform(
+        turned = Image.fromarray(bordered[row].squeeze()).transform(
             (width, height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
         )
         made[row] = np.asarray(turned).reshape(made[row].shape)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jinja2
 
 from regard.data.shards import write_file
-from regard.explain.elsewhere import transformers_code
 from regard.explain.run_facts import RunFacts, facts_of
+from regard.explain.transformers_code import transformers_code
 from regard.explain.words import is_regression
 from regard.interop.directory import REGARD, read_json
 from regard.interop.opening import HUB_ID
@@ -240,8 +240,7 @@ def _result(split: str, group: Mapping[str, Any], name: str, scored: Mapping[str
     metric = METRICS[name]
     number = round(metric.shown(scored["value"]), metric.digits)
     texts = metric.text(scored["value"]), metric.interval_text(scored["interval"])
-    examples = scored.get("examples", group["examples"])  # earlier records have none of a metric's own
-    return _Result(split, group["name"], metric.title, name, texts[0], number, texts[1], examples)
+    return _Result(split, group["name"], metric.title, name, texts[0], number, texts[1], scored["examples"])
 
 
 def _limits(facts: RunFacts) -> Iterator[str]:

@@ -109,8 +109,7 @@ def _scores(record: EvaluationRecord) -> Table:
     for group in record.groups:
         for name, scored in group["scores"].items():
             texts = METRICS[name].text(scored["value"]), METRICS[name].interval_text(scored["interval"])
-            examples = scored.get("examples", group["examples"])  # earlier records have none of a metric's own
-            rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, examples])
+            rows.append([*([group["name"]] if several else []), METRICS[name].title, *texts, scored["examples"]])
     columns = [*(["group"] if several else []), "metric", "score", "95 %", "examples"]
     notes = [f"{name}: {signature}" for name, signature in record.signatures.items()]
     if (threshold := threshold_note(record.settings)) is not None:

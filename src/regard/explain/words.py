@@ -142,14 +142,13 @@ WORDS["transcribe-ctc"] = replace(
     loss="How surprised the model is by the right text, over all ways to spread it over the frames (connectionist "
     "temporal classification): lower is better." + _TRAINING,
 )
-NUMBERS = Words(  # of a regression
+NUMBERS = replace(  # of a regression
+    WORDS["classify"],
     noun="estimates",
     columns=("Text", "Number", "Estimate"),
     loss="How far the model's numbers are off, squared: lower is better." + _TRAINING,
     scores="How closely the model's numbers of validation's texts go up and down with the right ones (Pearson's "
     "correlation). 100 is perfect.",
-    compared=False,
-    loss_unit="per example",
     worst="Of all test items, those whose numbers are farthest off",
 )
 WORDS["span-corruption"] = replace(_WRITTEN, noun="texts")

@@ -250,15 +250,13 @@ class Generator:
         def begin(inputs: Batch, bounds: dict[str, Any], free: Any) -> SearchState:
             start_ids, state = self.model.decoding_state(inputs, search.options.width, free)
             bounds = {**bounds, "seeds": ops.reshape(bounds["seeds"], (-1, 2))}  # a graph of any size knows two words
-            given = self._given(inputs, side, bounds)
-            given["most"] = bounds["most"]
-            return search.start(state, start_ids, **given)
+            return search.start(state, start_ids, **self._given(inputs, side, bounds))
 
         return begin
 
     def _given(self, inputs: Batch, side: str, bounds: dict[str, Any]) -> Given:
         """What a search knows besides logits."""
-        given: Given = {"seeds": bounds["seeds"]}
+        given: Given = {"seeds": bounds["seeds"], "most": bounds["most"]}
         if self.spec.form == "decoder" or side:
             given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
         if "input_ids" in inputs:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, overload
 from regard.decoding.options import GenerationOptions
 from regard.errors import ConfigError, InputError
 from regard.features.tokenizer import Tokenizer
-from regard.tasks.blocks import block_of
+from regard.tasks.blocks import blocks
 from regard.tasks.hypotheses import Hypothesis, Writer
 from regard.tasks.languages import Direction, Languages, languages_of
 from regard.tasks.sentences import join_sentences, split_sentences
@@ -131,18 +131,12 @@ class Translator:
         return self._encoded([text], self._known.direction(source_lang, target_lang))[0]
 
     def _stream(self, texts: Iterable[str], request: _Request, window: int) -> Iterator[Translation]:
-        remaining = iter(texts)
-        seed, first, refusal = request.options.seed, 1, None
-        while refusal is None:
-            block, refusal = block_of(remaining, window)
-            if not block:
-                break
+        seed, first = request.options.seed, 1
+        for block in blocks(iter(texts), lambda _: window):
             if isinstance(seed, tuple) and len(seed) < first - 1 + len(block):
                 _check_seeds(seed, first - 1 + len(block))
             yield from self._translate_window(block, first, request)
             first += len(block)
-        if refusal is not None:
-            raise refusal
         _check_seeds(seed, first - 1)
 
     def _translate_window(self, texts: Sequence[str], first: int, request: _Request) -> Iterator[Translation]:

@@ -91,6 +91,9 @@ def read_scores(path: Path) -> EvaluationRecord:
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT:
             raise DataError(f"{path} is of format {values['format']}, not {FORMAT}: evaluate again")
+        for group in values["groups"]:
+            for scored in group["scores"].values():  # earlier records have no count of a metric's own
+                scored.setdefault("examples", group["examples"])
         return EvaluationRecord(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
