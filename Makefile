@@ -15,7 +15,8 @@ PIP := "$(BIN)/python" -m pip --disable-pip-version-check
 PYTEST := "$(BIN)/python" -m pytest -q
 # Tests that signal their own process: a worker of the others did not always survive that, so they have one of their own.
 SIGNALLED := tests/training/test_faults.py tests/training/test_signals.py
-SHARED := -n $(WORKERS) --dist loadfile $(SIGNALLED:%=--ignore=%)
+# A worker that dies ends the run: after a restart, pytest-xdist waits without end for the file that it died in.
+SHARED := -n $(WORKERS) --dist loadfile --max-worker-restart 0 $(SIGNALLED:%=--ignore=%)
 
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NO_PYTHON := make: Regard needs Python 3.11, 3.12 or 3.13 with its venv module, but none of "$(PYTHONS)" is one: \

@@ -1,7 +1,6 @@
 """The batch that memory bears: the search by itself, on made-up memory, then in a run."""
 
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from regard.batch import Batch
 from regard.cli import main
 from regard.config import CurriculumConfig, RunConfig, load_run, to_toml
 from regard.data.batching import Batches, Position
-from regard.errors import ConfigError, TrainingInterrupted
-from regard.training import batch_finder, rate_finder, trainer
+from regard.errors import ConfigError
+from regard.training import batch_finder, rate_finder
 from regard.training.batch_finder import Sizes, Trial, _fullest, find_batch, free_memory, search, settled
 from regard.training.rate_finder import Finding, find_rate
 from regard.training.trainer import train
@@ -105,14 +104,6 @@ def test_what_is_measured_before_a_run_is_not_measured_on_the_short_rows_that_it
         find_batch(each, begun, memory=10**9, console=quiet())
         find_rate(each, begun, console=quiet())
     assert shown[:2] == shown[2:]
-
-
-def test_a_signal_while_the_batch_is_looked_for_ends_the_run_as_one_before_its_first_step_does(
-    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "settled", lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(TrainingInterrupted, match="SIGINT: nothing was to be saved; go on with: regard train"):
-        train(toy_run(batch_tokens="auto"), tmp_path / "run", console=quiet())
 
 
 def test_auto_is_settled_once_and_the_run_goes_on_with_it(

@@ -18,6 +18,7 @@ from rich.console import Console
 from regard.config import RunConfig, parse_run
 from regard.data.prepare import open_or_prepare
 from regard.errors import CheckpointError, RegardError, TrainingInterrupted
+from regard.training import trainer
 from regard.training.checkpoint import CheckpointStore, verify
 from regard.training.schedule import learning_rate
 from regard.training.step import NOT_FINITE, TrainStep
@@ -57,6 +58,14 @@ def test_two_runs_of_one_run_file_are_equal_bit_by_bit(
 ) -> None:
     train(toy_run(), begun, console=quiet())
     assert_as_if_nothing_had_happened(begun, undisturbed)
+
+
+def test_a_signal_while_the_batch_is_looked_for_ends_the_run_as_one_before_its_first_step_does(
+    toy_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "settled", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(TrainingInterrupted, match="SIGINT: nothing was to be saved; go on with: regard train"):
+        train(toy_run(batch_tokens="auto"), tmp_path / "run", console=quiet())
 
 
 def test_sigterm_finishes_the_step_saves_and_leaves_with_code_75(toy_run: Make, begun: Path) -> None:
