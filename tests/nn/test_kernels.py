@@ -52,6 +52,16 @@ def test_affine_equals_the_portable_form():
     np.testing.assert_allclose(kernels.affine(x, kernel, bias), kernels.portable_affine(x, kernel, bias), atol=1e-6)
 
 
+def test_lookup_equals_the_portable_form_and_reads_a_variable_as_all_else_does():
+    table, ids = random(7, 3), np.array([[0, 6], [2, 2]], "int32")
+    np.testing.assert_array_equal(kernels.lookup(table, ids), kernels.portable_lookup(table, ids))
+    variable = keras.Variable(table)
+    graph = tf.function(lambda: kernels.lookup(variable.value, ids)).get_concrete_function().graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert "GatherV2" in kinds
+    assert "ResourceGather" not in kinds  # it would have each ReadVariableOp copy the table from then on
+
+
 def test_softmax_equals_the_portable_form():
     np.testing.assert_allclose(kernels.softmax(random(3, 5)), kernels.portable_softmax(random(3, 5)), rtol=1e-6)
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from regard.nn import kernels
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 from regard.nn.precision import at_least_float32
@@ -47,7 +48,7 @@ class TokenEmbedding(Layer):
 
     def call(self, ids: Tensor, training: bool = False) -> Tensor:
         """(B, T) int32 -> (B, T, D)."""
-        hidden = ops.cast(ops.take(self.trained_table(training), ids, axis=0), self.compute_dtype)
+        hidden = ops.cast(kernels.lookup(self.trained_table(training), ids), self.compute_dtype)
         return hidden * self.spec.width**0.5 if self.spec.scale else hidden
 
     def logits(self, hidden: Tensor, training: bool = False) -> Tensor:
