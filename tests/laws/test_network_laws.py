@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from regard.errors import InputError
 from regard.models.forms import build_model
+from regard.nn.layers import TransformerLayer
 
 ROUNDING = 5e-5  # of float32 logits: of a hundred draws one or two differ by 1.0e-5 to 1.4e-5
 ORDERS = ["post", "pre"]
@@ -125,6 +126,22 @@ def test_attention_comes_when_asked_for_one_a_layer_and_sums_to_one(network, for
     for weights in (*output.attentions, *(output.cross_attentions or ()), *(output.encoder_attentions or ())):
         np.testing.assert_allclose(np.asarray(weights).sum(-1), 1, rtol=1e-5)
     assert network(form)(batch).attentions is None
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("form", ["encoder", "decoder", "encoder-decoder"])
+def test_a_graph_goes_through_one_layer_of_a_stack_and_gives_what_all_of_them_give(network, form, order, monkeypatch):
+    model, batch = network(form, order), {"input_ids": ids(np.random.default_rng(1), 2, 5).astype("int32")}
+    if form == "encoder-decoder":
+        batch["decoder_input_ids"] = batch["input_ids"][:, :4]
+    each = model(batch, return_attention=True)
+    layers, own = [], TransformerLayer.call
+    monkeypatch.setattr(TransformerLayer, "call", lambda self, *a, **b: layers.append(self) or own(self, *a, **b))
+    graph = tf.function(lambda batch: model(batch, return_attention=True), autograph=False)(batch)
+    assert len(layers) == (2 if form == "encoder-decoder" else 1)
+    found, wanted = ([part for part in tf.nest.flatten(output) if part is not None] for output in (graph, each))
+    for shared, alone in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(shared, alone, atol=ROUNDING)
 
 
 def test_a_row_of_padding_alone_gives_finite_numbers(network):

@@ -47,6 +47,26 @@ def test_cross_entropy_stays_finite_for_extreme_logits():
     assert np.isfinite(slopes).all()
 
 
+def test_a_shared_function_equals_the_portable_form_and_stands_in_a_graph_once():
+    traced = []
+
+    def squared(x):
+        traced.append(x)
+        return {"square": x * x, "none": None}
+
+    def thrice(share, x):
+        of = share(squared)
+        for _ in range(3):
+            x = of(x)["square"]
+        return x
+
+    ours = tf.function(lambda x: thrice(kernels.shared, x))
+    shared = value_and_gradient(ours, random(4))
+    assert len(traced) == 1
+    plain = value_and_gradient(lambda x: thrice(kernels.portable_shared, x), random(4))
+    np.testing.assert_allclose(shared, plain, rtol=1e-6)
+
+
 def test_affine_equals_the_portable_form():
     x, kernel, bias = random(5, 3), random(3, 4, seed=1), random(4, seed=2)
     np.testing.assert_allclose(kernels.affine(x, kernel, bias), kernels.portable_affine(x, kernel, bias), atol=1e-6)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from regard.nn.attention import KeysAndValues
+from regard.nn.attention import KeysAndValues, Reach
 from regard.nn.cache import LayerCache, claim_slot, column_places, no_owners, owned_mask, reorder_owners
 from regard.nn.embedding import TokenEmbedding
-from regard.nn.layers import Stack, StackOutput
+from regard.nn.layers import Stack, StackOutput, TransformerLayer
 from regard.nn.linear import Linear
 from regard.nn.masks import all_of, causal_mask, padding_mask, segment_mask
 from regard.nn.output import Tensor
@@ -272,13 +272,18 @@ class Decoder(Stack):
         hidden = self.embed(prompt.ids, places)
         allowed = all_of(causal_mask(ops.shape(prompt.ids)[1]), prompt.allowed())
         memory_allowed = None if memory is None else memory.allowed(prompt)
-        caches = []
-        for i, (layer, reach) in enumerate(zip(self.layers, self.reaches(allowed, places, places), strict=True)):
+
+        def read(
+            layer: TransformerLayer, hidden: Tensor, reach: Reach, memory: KeysAndValues | None
+        ) -> tuple[KeysAndValues, Tensor]:
             entered = layer.enter(hidden, layer.self_attention_norm)
-            read = layer.self_attention.keys_and_values(entered, reach.rotation)
-            caches.append(LayerCache.begin(read.keys, read.values, free, beams))
-            crossed = {"memory": memories[i], "memory_allowed": memory_allowed} if memories else {}
-            hidden = layer(hidden, reach=reach, **crossed).hidden
+            own = layer.self_attention.keys_and_values(entered, reach.rotation)
+            return own, layer(hidden, reach=reach, memory=memory, memory_allowed=memory_allowed).hidden
+
+        of_layer, caches = self.layerwise(read), []
+        for i, reach in enumerate(self.reaches(allowed, places, places)):
+            own, hidden = of_layer(i, hidden, reach, memories[i] if memories else None)
+            caches.append(LayerCache.begin(own.keys, own.values, free, beams))
         return tuple(caches)
 
     def step(self, ids: Tensor, parents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
