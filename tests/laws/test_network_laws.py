@@ -144,6 +144,20 @@ def test_a_graph_goes_through_one_layer_of_a_stack_and_gives_what_all_of_them_gi
         np.testing.assert_allclose(shared, alone, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_a_graph_has_the_gradients_of_every_layers_weights_without_dropout_too(network, form):
+    model, text = network(form), ids(np.random.default_rng(1), 2, 5).astype("int32")
+    weights = [variable.value for variable in model.trainable_variables]
+
+    def slopes():
+        with tf.GradientTape() as tape:
+            loss = model({"input_ids": text, "labels": text}).loss
+        return [tf.convert_to_tensor(slope) for slope in tape.gradient(loss, weights)]
+
+    for shared, alone in zip(tf.function(slopes, autograph=False)(), slopes(), strict=True):
+        np.testing.assert_allclose(shared, alone, atol=ROUNDING)
+
+
 def test_a_row_of_padding_alone_gives_finite_numbers(network):
     batch = {"input_ids": np.full((1, 3), 22), "attention_mask": np.zeros((1, 3)), "labels": np.array([[1, 2]])}
     assert np.isfinite(np.asarray(network("encoder-decoder")(batch).logits)).all()
