@@ -30,6 +30,7 @@ from regard.specs import ModelSpec
 
 Precision = Literal["float32", "bfloat16"]
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_NUMBERS_A_SCALE = 128  # of activations, where the processor multiplies 8 bits: fewer are more exact, and slower
 READ_TOGETHER = 8  # texts of a batch that the encoder reads at once; fewer fill no product
 _FORBIDDEN = np.float32(-1e38)
 _UNREAD = ("segment_ids", "position_ids", "token_type_ids", MEMORY)
@@ -64,6 +65,7 @@ class OpenVINOEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "KV_CACHE_PRECISION": _HINTS[precision],
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _NUMBERS_A_SCALE,
             **_threads(),
         }
         self._decoder = Request(core.compile_model(decoder, "CPU", settings))
