@@ -17,7 +17,7 @@ peak of a 2048 x 2048 x 2048 product that TensorFlow reaches in the same dtype i
 time from the process's start to the end of its first step.
 
 PYTHON of --peers: an interpreter with torch and transformers; of --kerashub: one with keras-hub and the backends.
-Prints a table and writes benchmarks/results/train.json.
+Prints a table and writes benchmarks/results/train.json, where sizes that are not measured keep what was.
 A figure on a shared machine is a ratio within one run.
 """
 
@@ -194,7 +194,14 @@ SIDES: dict[str, Callable[[Path, Size], Side]] = {
     "kerashub-torch-float32": kerashub("torch"),
     "kerashub-jax-float32": kerashub("jax"),
 }
-USUAL = ["regard-float32", "torch-eager-float32", "torch-compiled-float32"]
+
+
+def usual_sides() -> list[str]:
+    """In what the processor is fastest in."""
+    from regard.training.precision import resolve_dtype
+
+    dtype = resolve_dtype("auto").removeprefix("mixed_")
+    return [f"{side}-{dtype}" for side in ("regard", "torch-eager", "torch-compiled")]
 
 
 def peak(dtype: str, rounds: int = 7) -> float:
@@ -296,7 +303,7 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=USUAL)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, help="usually those without KerasHub, in the faster dtype")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", default=sys.executable, help="an interpreter with torch and transformers")
     parser.add_argument("--kerashub", default=sys.executable, help="an interpreter with keras-hub and the backends")
@@ -307,10 +314,11 @@ def main() -> None:
         print(json.dumps(run_side(name, size, Path(model), float(began))))
         return
     pythons = {"regard": sys.executable, "torch": arguments.peers, "kerashub": arguments.kerashub}
-    results = {size: compare(size, arguments.sides, arguments.rounds, pythons) for size in arguments.sizes}
+    sides = arguments.sides or usual_sides()
+    results = {size: compare(size, sides, arguments.rounds, pythons) for size in arguments.sizes}
     print_table(results)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(kept | results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

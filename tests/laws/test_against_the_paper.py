@@ -91,7 +91,7 @@ def test_logits_attention_and_loss_equal_the_papers(tiny, order, activation, lay
     settings = naive.Settings(order, layout, activation, epsilon, embedding.scale)
     logits, cross = naive.transformer(source, source_real, target, target_real, parameters_of(model, dtype), settings)
 
-    np.testing.assert_allclose(output.logits, logits, atol=bound)
+    np.testing.assert_allclose(output.logits, logits, rtol=bound, atol=bound)
     weights = np.stack([np.asarray(layer) for layer in output.cross_attentions])
     np.testing.assert_allclose(weights, cross, atol=bound)
     ours, naives = cross_entropy(output.logits, labels, 0.1), naive.cross_entropy(logits, labels, 0.1)

@@ -47,6 +47,44 @@ def test_cross_entropy_stays_finite_for_extreme_logits():
     assert np.isfinite(slopes).all()
 
 
+def seeds(of):
+    return keras.random.SeedGenerator(of)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("dropout", [kernels.dropout, kernels.portable_dropout])
+def test_dropout_drops_its_share_and_scales_the_rest_and_the_gradient_alike(dropout, dtype):
+    x, rate = ops.ones((101, 333), dtype=dtype), 0.1
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = dropout(x, rate, seeds(3))
+    slopes = ops.convert_to_numpy(ops.cast(tape.gradient(y, x), "float32"))
+    y = ops.convert_to_numpy(ops.cast(y, "float32"))
+    assert np.array_equal(y, slopes)
+    np.testing.assert_allclose(y[y != 0], 1 / 0.9, rtol=4e-3 if dtype == "bfloat16" else 2e-5)
+    for axis in (0, 1):  # neither rows nor columns go together; five standard deviations
+        shares, count = (y == 0).mean(axis=axis), y.shape[axis]
+        assert abs(shares.mean() - rate) < 5 * (rate * 0.9 / y.size) ** 0.5
+        assert shares.std() == pytest.approx((rate * 0.9 / count) ** 0.5, rel=0.25)
+
+
+def test_dropout_is_that_of_its_seed_in_a_graph_too_and_another_seed_drops_others():
+    x = random(8, 64)
+    drawn = np.asarray(kernels.dropout(x, 0.5, seeds(3)))
+    again = seeds(3)
+    in_graph = tf.function(lambda x: kernels.dropout(x, 0.5, again))
+    assert np.array_equal(drawn, in_graph(x))
+    assert not np.array_equal(drawn, in_graph(x))
+    other = np.asarray(kernels.dropout(x, 0.5, seeds(4)))
+    assert 0.4 < ((drawn == 0) == (other == 0)).mean() < 0.6
+
+
+@given(st.lists(st.integers(0, 5), min_size=0, max_size=3), st.sampled_from([1e-9, 0.3, 1 - 1e-9]))
+def test_dropout_keeps_shapes_of_any_size_and_rates_of_any_share(shape, rate):
+    assert kernels.dropout(tf.ones(shape), rate, seeds(3)).shape == tuple(shape)
+    assert np.isfinite(kernels.dropout(tf.ones(shape), rate, seeds(3))).all()
+
+
 def test_a_shared_function_equals_the_portable_form_and_stands_in_a_graph_once():
     traced = []
 

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
 from regard.nn import kernels
 from regard.nn.cache import LayerCache
+from regard.nn.dropout import Dropout
 from regard.nn.layer import Layer
 from regard.nn.linear import Linear
 from regard.nn.norm import Norm
@@ -88,7 +88,7 @@ class MultiHeadAttention(Layer):
         scale = spec.head_width**-0.5 if spec.attention_scale is None else spec.attention_scale
         self.scale = scale / (index + 1) if spec.scale_by_layer else scale
         self.input_bias = spec.attention_bias in ("all", "input")
-        self.dropout = keras.layers.Dropout(spec.attention_dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(spec.attention_dropout, dtype=self.dtype_policy, name="dropout")
         self.output_projection = Linear(
             self.inner_width,
             spec.width,

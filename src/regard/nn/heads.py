@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
+from regard.nn.dropout import Dropout
 from regard.nn.embedding import TokenEmbedding
 from regard.nn.layer import Layer
 from regard.nn.layers import ACTIVATIONS
@@ -115,7 +115,7 @@ class ClassHead(Layer):
         if spec.dense is not None:
             self.activation = ACTIVATIONS[spec.dense]
             self.dense = Linear(width, width, name="dense", **own)
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
+        self.dropout = Dropout(spec.dropout, name="dropout", **own)
         self.output_projection = Linear(width, spec.labels, bias=spec.bias, name="output", **own)
         self.second_projection = None
         if (
@@ -145,7 +145,7 @@ class SpanHead(Layer):
 
     def __init__(self, spec: HeadSpec, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", dtype=self.dtype_policy)
+        self.dropout = Dropout(spec.dropout, name="dropout", dtype=self.dtype_policy)
         self.output_projection = Linear(width, 2, name="output", dtype=self.dtype_policy)
 
     def build(self) -> None:

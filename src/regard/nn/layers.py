@@ -9,6 +9,7 @@ from keras import ops
 from regard.nn import kernels
 from regard.nn.attention import CrossAttention, KeysAndValues, Reach, SelfAttention
 from regard.nn.cache import LayerCache
+from regard.nn.dropout import Dropout
 from regard.nn.layer import Layer
 from regard.nn.linear import Linear
 from regard.nn.masks import all_of, window_mask
@@ -46,7 +47,7 @@ class FeedForward(Layer):
             self.up = Linear(spec.width, spec.ffn_width, spec.ffn_width, name="gate_up", **own)
         else:
             self.up = Linear(spec.width, spec.ffn_width, name="up", **own)
-        self.dropout = keras.layers.Dropout(spec.activation_dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(spec.activation_dropout, dtype=self.dtype_policy, name="dropout")
         self.down = Linear(spec.ffn_width, spec.width, name="down", **own)
 
     def build(self) -> None:
@@ -86,7 +87,7 @@ class TransformerLayer(Layer):
             )
         self.feed_forward = FeedForward(spec, name="feed_forward", **own)
         self.feed_forward_norm = Norm(spec.width, spec.norm_epsilon, spec.norm, name="feed_forward_norm", **own)
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
+        self.dropout = Dropout(spec.dropout, name="dropout", **own)
 
     def build(self) -> None:
         self.self_attention.build()

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from regard.errors import InputError
+from regard.nn.dropout import Dropout
 from regard.nn.embedding import TokenEmbedding
 from regard.nn.layer import Layer
 from regard.nn.linear import Linear
@@ -28,7 +29,7 @@ class TokenStem(Layer):
         if spec.positions.kind != "none":
             self.positions = PositionTable(spec.positions, spec.width, name="positions", **own)
         self.norm = Norm(spec.width, spec.norm_epsilon, name="norm", **own) if spec.norm else None
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
+        self.dropout = Dropout(spec.dropout, name="dropout", **own)
 
     def build(self) -> None:
         for part in (self.positions, self.norm):
@@ -73,7 +74,7 @@ class PatchStem(Layer):
         places = PositionSpec("learned", max_positions=spec.count + spec.extra_tokens)
         self.positions = PositionTable(places, spec.width, _on_a_grid(spec), name="positions", **own)
         self.norm = Norm(spec.width, spec.norm_epsilon, name="norm", **own) if spec.norm else None
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
+        self.dropout = Dropout(spec.dropout, name="dropout", **own)
 
     def build(self) -> None:
         self.projection.build()
@@ -131,7 +132,7 @@ class AudioStem(Layer):
         self.first = Linear(3 * spec.mels, spec.width, name="first", **own)
         self.second = Linear(3 * spec.width, spec.width, name="second", **own)
         self.positions = PositionTable(spec.positions, spec.width, name="positions", **own)
-        self.dropout = keras.layers.Dropout(spec.dropout, name="dropout", **own)
+        self.dropout = Dropout(spec.dropout, name="dropout", **own)
 
     def build(self) -> None:
         for part in (self.first, self.second, self.positions):

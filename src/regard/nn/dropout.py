@@ -1,0 +1,16 @@
+"""Dropout: each number of a tensor is dropped with one probability in training, and the others make up for it."""
+
+import keras
+
+from regard.nn import kernels
+from regard.nn.output import Tensor
+
+
+class Dropout(keras.layers.Dropout):
+    """Keras's layer, with its seeds, over masks that are cheap to draw: half of what a training step of a small model
+    takes besides its products went into Keras's own."""
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        if not training or not self.rate:
+            return inputs
+        return kernels.dropout(inputs, self.rate, self.seed_generator)
