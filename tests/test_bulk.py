@@ -4,7 +4,8 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +21,10 @@ from regard.errors import InputError, RegardError
 class Shout:
     """A task without a model. deadly: the process dies of this line; `once` is a file that says that one has."""
 
-    deadly: str | None = None
-    once: str | None = None
+    deadly: str | None = field(default=None, compare=False)
+    once: str | None = field(default=None, compare=False)
+    voice: str = "loud"
+    settings: Mapping[str, Any] = field(default_factory=dict)
     what: ClassVar[str] = "shouts"
 
     def load(self) -> str:
@@ -116,6 +119,20 @@ def test_nothing_half_done_is_overwritten_or_gone_on_with_by_other_lines(tmp_pat
     with pytest.raises(InputError, match="has no journal to go on by"):
         answer_lines(Shout(), LINES, Bulk(1, tmp_path / "whole", resume=True))
     assert (tmp_path / "whole").read_text("utf-8") == "done\n"
+
+
+def test_a_file_is_gone_on_with_by_what_it_was_begun_with(tmp_path: Path) -> None:
+    output = half_done(tmp_path)
+    whole = output.read_bytes()
+    for other, complaint in (
+        (Shout(voice="low"), "was begun with voice = loud, but is to be gone on with by low: give what it was begun"),
+        (Shout(settings={"num_beams": 5}), "was begun with num_beams = its default, but is to be gone on with by 5"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            answer_lines(other, LINES, Bulk(1, output, resume=True))
+    assert output.read_bytes() == whole
+    answer_lines(Shout(settings={"batch_tokens": 7}), LINES, Bulk(1, output, resume=True))
+    assert output.read_text("utf-8") == SHOUTED
 
 
 @pytest.mark.parametrize(

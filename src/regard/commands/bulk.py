@@ -2,8 +2,8 @@
 
 The lines go out in blocks; what comes back is written in the order of the lines, as soon as all before it is there. A
 process that dies takes no line with it: its block goes to another. Beside FILE grows a journal, FILE.journal: how many
-lines are answered, how long FILE is then, and a hash of those lines. Whatever stands in FILE beyond it is what a
-kill cut short, and is written again. The journal goes when all is done.
+lines are answered, how long FILE is then, a hash of those lines, and what was asked for. Whatever stands in FILE beyond
+it is what a kill cut short, and is written again. The journal goes when all is done.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
-from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block, in_blocks
+from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block, asked_of, in_blocks
 from regard.commands.bulk_ray import answered_on_ray
 from regard.commands.launch import threads
 from regard.commands.text import warn_of_unfinished
@@ -60,7 +60,7 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk, file: Path | 
     if bulk.output is not None and not isinstance(lines, Sequence):
         _check_apart(file, bulk.output)
     answered = answered_on_ray if bulk.launcher == "ray" else _answered
-    with Sink.open(bulk.output, bulk.resume) as sink:
+    with Sink.open(bulk.output, bulk.resume, asked_of(task)) as sink:
         remaining = sink.skip_answered(iter(lines))
         for block, answer in answered(task, in_blocks(remaining, sink.lines, workers), workers):
             for note in answer.notes:
@@ -73,18 +73,19 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk, file: Path | 
 class Sink:
     """Where answers go, in order; with a journal where that is a file."""
 
-    def __init__(self, file: IO[bytes], journal: Path | None) -> None:
-        self.file, self.journal = file, journal
+    def __init__(self, file: IO[bytes], journal: Path | None, asked: Mapping[str, str]) -> None:
+        self.file, self.journal, self.asked = file, journal, asked
         self.replaces = False  # what an earlier command wrote, which stays until there is something new
         self.lines = self.unfinished = 0  # answered so far
         self._hash = hashlib.sha256()
         self._expected: str | None = None  # of the lines that an earlier process answered
 
     @classmethod
-    def open(cls, output: Path | None, resume: bool) -> Self:
-        """Raises InputError for a file that is there, or is half done, and was not to be gone on with."""
+    def open(cls, output: Path | None, resume: bool, asked: Mapping[str, str]) -> Self:
+        """asked: for what, by name. Raises InputError for a file that is there, or is half done, and was not to be gone
+        on with, or by something else than was asked for."""
         if output is None:
-            return cls(sys.stdout.buffer, None)
+            return cls(sys.stdout.buffer, None, asked)
         journal = output.with_name(output.name + ".journal")
         size, record = _size(output), _last_record(journal)
         if record is not None and not resume:
@@ -95,8 +96,10 @@ class Sink:
             raise InputError(
                 f"{output} has {size} bytes, but {journal} knows of {record['bytes']}: put it back, or remove both"
             )
+        if record is not None:
+            _check_same(output, record.get("asked"), asked)
         try:
-            sink = cls(output.open("r+b" if record is not None or size else "wb"), journal)
+            sink = cls(output.open("r+b" if record is not None or size else "wb"), journal, asked)
             sink.replaces = record is None and bool(size)
             if not sink.replaces:
                 journal.touch()  # before a line is in the file: what is there without one is nobody's half
@@ -142,7 +145,7 @@ class Sink:
             os.fsync(self.file.fileno())
             record = {"lines": self.lines, "bytes": self.file.tell(), "unfinished": self.unfinished}
             with self.journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**record, "sha256": self._hash.hexdigest()}) + "\n")
+                file.write(json.dumps({**record, "sha256": self._hash.hexdigest(), "asked": self.asked}) + "\n")
 
     def done(self) -> None:
         """All lines are answered: the journal goes."""
@@ -179,6 +182,18 @@ def _last_record(journal: Path) -> Mapping[str, Any] | None:
         if isinstance(record, dict) and all(type(record.get(key)) is type(nothing[key]) for key in nothing):
             return record
     return nothing
+
+
+def _check_same(output: Path, before: Any, asked: Mapping[str, str]) -> None:
+    """before: None of no lines. Raises InputError for the first thing that is asked for in another way."""
+    if not isinstance(before, dict):
+        return
+    for name in sorted(before.keys() | asked.keys()):
+        if before.get(name) != asked.get(name):
+            raise InputError(
+                f"{output} was begun with {name} = {before.get(name, 'its default')}, but is to be gone on with by "
+                f"{asked.get(name, 'its default')}: give what it was begun with, or another --output"
+            )
 
 
 def _size(output: Path) -> int | None:

@@ -1,12 +1,14 @@
 """Many lines as blocks: what goes out to the processes of a bulk command, and what comes back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from regard.errors import InputError
 from regard.tasks.blocks import blocks
 
 BLOCK = 64  # lines at a time to a process, at first
+_OF_THE_SPEED = {"batch_tokens"}  # what changes no answer
 LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many
 
 
@@ -53,3 +55,18 @@ def answer_block(task: LineTask, loaded: Any, block: Block) -> Answer:
     except InputError as error:
         last = block.first + len(block.lines)
         raise InputError(f"in lines {block.first + 1} to {last} of the input: {error}") from None
+
+
+def asked_of(task: Any) -> dict[str, str]:
+    """By name, what a task holds that makes it another one: a file of answers is gone on with by the same alone."""
+    if isinstance(task, Mapping):
+        held = dict(task)
+    else:
+        held = {field.name: getattr(task, field.name) for field in fields(task) if field.compare}
+    found: dict[str, str] = {}
+    for name, value in held.items():
+        if isinstance(value, Mapping) or is_dataclass(value):
+            found |= asked_of(value)
+        elif name not in _OF_THE_SPEED:
+            found[name] = str(value)
+    return found
