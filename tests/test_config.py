@@ -284,6 +284,17 @@ def test_an_override_may_hold_an_equals_sign_and_the_last_one_wins(tmp_path):
     assert overridden(tmp_path, "seed=1", "seed=2").seed == 2
 
 
+def test_another_optimizer_for_a_resolved_run_brings_its_own_numbers_and_keeps_what_the_file_chose(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(parse_run(MINIMAL | {"training": {"steps": 5, "optimizer": {"beta_2": 0.9}}})), "utf-8")
+    optimizer = load_run(path, ["training.optimizer.name=lion"]).training.optimizer
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.9, None)
+    for order in (1, -1):
+        asked = ["training.optimizer.name=lion", "training.optimizer.epsilon=1e-9"][::order]
+        with pytest.raises(ConfigError, match=r"optimizer\.epsilon is for .*, but optimizer\.name is 'lion'"):
+            load_run(path, asked)
+
+
 @pytest.mark.parametrize("override", ["seed", "=1", " =1", ""])
 def test_an_override_without_key_or_value_is_refused(tmp_path, override):
     with pytest.raises(ConfigError, match=r"--set wants key\.path=value"):

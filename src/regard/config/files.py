@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from regard.config.run import RunConfig
+from regard.config.updates import SETTINGS
 from regard.errors import ConfigError
 
 # What pydantic calls by the names of Python's types, in TOML's.
@@ -26,6 +27,8 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    if any(override.partition("=")[0].strip() == "training.optimizer.name" for override in overrides):
+        _forget_what_the_optimizer_has_by_itself(values)
     for override in overrides:
         _apply_override(values, override)
     return parse_run(values, origin=str(path))
@@ -38,6 +41,16 @@ def parse_run(values: Mapping[str, Any], origin: str = "run") -> RunConfig:
     except ValidationError as error:
         complaints = [_explain(entry) for entry in error.errors()]
         raise ConfigError(f"{origin}: " + "; ".join(complaints)) from None
+
+
+def _forget_what_the_optimizer_has_by_itself(values: Mapping[str, Any]) -> None:
+    """The file of a run spells it out, and another optimizer may have no use for it."""
+    training = values.get("training")
+    optimizer = training.get("optimizer") if isinstance(training, dict) else None
+    if isinstance(optimizer, dict):
+        for key, value in SETTINGS.get(str(optimizer.get("name", "adam")), {}).items():
+            if optimizer.get(key) == value:
+                del optimizer[key]
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
