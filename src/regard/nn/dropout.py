@@ -7,8 +7,8 @@ from regard.nn.output import Tensor
 
 
 class Dropout(keras.layers.Dropout):
-    """Keras's layer, with its seeds, over masks that are cheap to draw: half of what a training step of a small model
-    takes besides its products went into Keras's own."""
+    """Keras's layer, with its seeds, over masks that are cheap to draw: with its own, a training step of a small
+    translator in bfloat16 took an eighth more."""
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or not self.rate:
