@@ -117,7 +117,12 @@ def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor
         def masked(value: Tensor) -> Tensor:
             return value * (tf.cast(kept, value.dtype) * scale)
 
-        return masked(x), masked
+        def gradient(upstream: Tensor) -> Tensor:
+            # Without this, the forward pass's mask of x's dtype would be kept for it instead of the bytes.
+            with tf.control_dependencies([upstream]):
+                return masked(upstream)
+
+        return masked(x), gradient
 
     result: Tensor = of(x)
     return result
