@@ -72,3 +72,4 @@ def test_without_ray_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr("regard.commands.bulk_ray.find_spec", absent)
     with pytest.raises(MissingDependencyError, match=r"Ray Data needs ray, pandas.*: pip install 'regard\[ray\]'"):
         answer_lines(None, LINES, Bulk(1, tmp_path / "out", launcher="ray"))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
 from regard.commands.bulk_blocks import Answer, Block, LineTask, answer_block, asked_of, in_blocks
-from regard.commands.bulk_ray import answered_on_ray
+from regard.commands.bulk_ray import answered_on_ray, require_ray
 from regard.commands.launch import threads
 from regard.commands.text import warn_of_unfinished
 from regard.data.processes import interrupts_blocked, process_pool
@@ -59,7 +59,10 @@ def answer_lines(task: LineTask, lines: Iterable[str], bulk: Bulk, file: Path | 
         raise InputError(f"--launcher {bulk.launcher} starts the processes that --workers counts: say how many")
     if bulk.output is not None and not isinstance(lines, Sequence):
         _check_apart(file, bulk.output)
-    answered = answered_on_ray if bulk.launcher == "ray" else _answered
+    answered = _answered
+    if bulk.launcher == "ray":
+        require_ray()  # before a file is begun
+        answered = answered_on_ray
     with Sink.open(bulk.output, bulk.resume, asked_of(task)) as sink:
         remaining = sink.skip_answered(iter(lines))
         for block, answer in answered(task, in_blocks(remaining, sink.lines, workers), workers):

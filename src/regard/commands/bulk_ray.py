@@ -20,15 +20,19 @@ from regard.errors import MissingDependencyError, RegardError
 _Row = dict[str, Any]  # of Ray Data; blocks and answers travel in it as JSON, which keeps bytes that are no UTF-8, too
 
 
+def require_ray() -> None:
+    """Raises MissingDependencyError where a package is not installed that Ray Data needs."""
+    missing = [name for name in ("ray", "pandas", "pyarrow") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"Ray Data needs {', '.join(missing)}: pip install 'regard[ray]'")
+
+
 def answered_on_ray(task: LineTask, blocks: Iterator[Block], workers: int) -> Iterator[tuple[Block, Answer]]:
     """Each block with its answer, in order, from the Ray cluster that RAY_ADDRESS names, or one that is started here.
 
     All blocks are read first. Each machine needs Regard, and the model under the same path. Raises ConfigError where
     the cluster has too few processors, and what `task` raises.
     """
-    missing = [name for name in ("ray", "pandas", "pyarrow") if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(f"Ray Data needs {', '.join(missing)}: pip install 'regard[ray]'")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself starts actors
     import ray.data
 
