@@ -5,6 +5,7 @@ A script stands in for apt-get, so that nothing is downloaded.
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,17 @@ def test_the_lists_are_read_once_for_many_files(apt: Path, tmp_path: Path) -> No
     fetcher.package(PACKAGE)
     fetcher.index(INDEX)
     assert apt.read_text().count(" update") == 1
+
+
+def test_two_builds_at_once_wait_for_each_other(apt: Path, tmp_path: Path) -> None:
+    asked = (apt.parent / "bin" / "apt-get").read_text()
+    busy = '#!/bin/sh\nmkdir "$LOG.busy" || exit 100\ntrap \'rmdir "$LOG.busy"\' EXIT\nsleep 0.2\n'
+    (apt.parent / "bin" / "apt-get").write_text(asked.replace("#!/bin/sh\n", busy))
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda cache: Fetcher(cache).package(PACKAGE), [tmp_path / "cache"] * 2))
+    assert paths[0] == paths[1]
+    assert paths[0].read_bytes() == CONTENT
+    assert sum(" download " in line for line in apt.read_text().splitlines()) == 1
 
 
 def test_a_package_with_another_hash_is_refused_and_not_kept(

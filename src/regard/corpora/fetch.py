@@ -4,11 +4,14 @@ The machine's apt sources and keys are used, its lists, archives and packages ar
 the right hash is not asked for again, so a second build needs no network and no Debian.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -66,24 +69,38 @@ class Fetcher:
             FetchError: apt is missing or does not offer this version, or the file has another hash.
         """
         path = self._packages / f"{package.name}_{package.version.replace(':', '%3a')}_{package.architecture}.deb"
-        if not is_pinned(path, package.sha256):
-            self._packages.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._packages) as directory:
-                keep(
-                    self._download(package, Path(directory)), path, package.sha256, f"{package.name} {package.version}"
-                )
-        return path
+        return self._kept(
+            path, package.sha256, f"{package.name} {package.version}", lambda empty: self._download(package, empty)
+        )
 
     def index(self, index: Index) -> Path:
         """The path of the decompressed index. Raises as `package` does."""
         path = self._indexes / f"{index.name}-{index.sha256[:12]}"
-        if not is_pinned(path, index.sha256):
-            self._indexes.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._indexes) as directory:
-                candidate = Path(directory) / "index"
-                candidate.write_bytes(self._index_content(index))
-                keep(candidate, path, index.sha256, f"the index {index.name}")
+
+        def fetched(empty: Path) -> Path:
+            candidate = empty / "index"
+            candidate.write_bytes(self._index_content(index))
+            return candidate
+
+        return self._kept(path, index.sha256, f"the index {index.name}", fetched)
+
+    def _kept(self, path: Path, sha256: str, name: str, fetched: Callable[[Path], Path]) -> Path:
+        """The path, with the pinned file there. fetched: puts it into an empty directory, and says where it is then."""
+        if not is_pinned(path, sha256):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._alone(), tempfile.TemporaryDirectory(dir=path.parent) as directory:
+                if not is_pinned(path, sha256):  # another process may have fetched it while this one waited
+                    keep(fetched(Path(directory)), path, sha256, name)
         return path
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process asks apt by this cache: where its lists are in use, apt fails and does not wait."""
+        self._lists.parent.mkdir(parents=True, exist_ok=True)
+        with (self._lists.parent / "lock").open("wb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # goes with the process, however it ends
+            yield
 
     def _download(self, package: Package, directory: Path) -> Path:
         self._update()
