@@ -167,6 +167,22 @@ def test_a_bound_that_counts_the_prompt_needs_no_graph_for_each_length(network, 
     assert traces(model) == [1] * (1 if length < 16 else 2)
 
 
+@pytest.mark.parametrize("num_beams", [1, 2])
+@pytest.mark.parametrize("most", [14, 30])
+def test_a_least_length_that_counts_the_prompt_needs_no_graph_for_each_either(network, most, num_beams):
+    """And each is kept to: an end that is as likely as can be comes as soon as it may."""
+    model = network("decoder")
+    model.generator.searches.clear()
+    for prompt in (3, 5, 9):
+        batch = {"input_ids": np.arange(2 * prompt).reshape(2, prompt) % 20 + 1}
+        bias = [[[EOS], 1000.0]]
+        found = model.generate(
+            batch, min_length=12, max_new_tokens=most, num_beams=num_beams, sequence_bias=bias, length_penalty=0.0
+        )
+        assert (found.lengths[:, 0] == 12 - prompt + 1).all()
+    assert traces(model) == [1] * (1 if most <= 16 else 2)
+
+
 @pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
 def test_a_search_by_segments_finds_what_the_whole_one_finds(network, monkeypatch, form):
     """The cache grows, and rows that are done leave the batch."""

@@ -34,6 +34,7 @@ class Given(TypedDict, total=False):
     trie: TokenTrie  # what may be generated
     stops: StopTable  # what ends a hypothesis, besides eos and options.stop_sequences
     most: Array  # scalar int32: tokens at most, if fewer than options.max_new_tokens, the room that hypotheses have
+    least: Array  # scalar int32: tokens before an eos, in place of options.min_new_tokens where those are not 0
 
 
 class SearchState(NamedTuple):
@@ -92,6 +93,7 @@ class Search:
             trie=given.get("trie") or (),
             stops=(given["stops"],) if given.get("stops") else (),
             most=given.get("most", ()),
+            least=given.get("least", ()),
         )
 
     def run(self, search: SearchState, until: Array | None = None) -> SearchState:

@@ -71,7 +71,7 @@ class Processors:
         if options.bad_words_ids:
             scores = histories.ban_words(scores, history, end, self._words, ops)
         if options.min_new_tokens and options.eos_ids:
-            scores = ban_where(step < options.min_new_tokens, scores, options.eos_ids, ops)
+            scores = ban_where(step < self.rows.floor(options), scores, options.eos_ids, ops)
         return scores
 
     def _history(self, scores: Array, sequences: Array, step: Array) -> tuple[Array, Array]:

@@ -19,10 +19,15 @@ class Rows(NamedTuple):
     trie: TokenTrie | tuple[()] = ()  # what may be generated
     stops: tuple[StopTable, ...] = ()  # what ends a hypothesis besides eos
     most: Array = ()  # scalar int32: tokens at most, where a graph serves several such numbers
+    least: Array = ()  # scalar int32: tokens before an eos, likewise
 
     def limit(self, options: GenerationOptions) -> Array:
         """The tokens that a hypothesis may have."""
         return options.max_new_tokens if isinstance(self.most, tuple) else self.most
+
+    def floor(self, options: GenerationOptions) -> Array:
+        """The tokens that a hypothesis must have before it may end."""
+        return options.min_new_tokens if isinstance(self.least, tuple) else self.least
 
     def start(self, batch: Array, width: int, ops: ModuleType) -> States:
         """The states before the first token. A stop may begin in the prompt."""

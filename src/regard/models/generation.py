@@ -51,10 +51,10 @@ class Asked(NamedTuple):
 
     @property
     def roomy(self) -> GenerationOptions:
-        """What a graph depends on: with room for whole segments of tokens, so that it serves all prompts where their
-        length counts (`max_length`)."""
-        most = self.options.max_new_tokens
-        return replace(self.options.static, max_new_tokens=most + -most % SEGMENT)
+        """What a graph depends on: with room for whole segments of tokens, and whether there is a least number at all,
+        so that it serves all prompts where their length counts (`max_length`, `min_length`)."""
+        most, least = self.options.max_new_tokens, self.options.min_new_tokens
+        return replace(self.options.static, max_new_tokens=most + -most % SEGMENT, min_new_tokens=min(least, 1))
 
     def cropped(self, found: Generation) -> Generation:
         """As arrays, of as many tokens as were asked for."""
@@ -159,6 +159,7 @@ class Generator:
             "trie": () if trie is None else trie,
             "stops": () if stops is None else stops,
             "most": np.int32(options.max_new_tokens),
+            "least": np.int32(options.min_new_tokens),
         }
         return Asked(given, inputs, bounds, side, options)
 
@@ -256,7 +257,7 @@ class Generator:
 
     def _given(self, inputs: Batch, side: str, bounds: dict[str, Any]) -> Given:
         """What a search knows besides logits."""
-        given: Given = {"seeds": bounds["seeds"], "most": bounds["most"]}
+        given: Given = {"seeds": bounds["seeds"], "most": bounds["most"], "least": bounds["least"]}
         if self.spec.form == "decoder" or side:
             given |= {"prompt": inputs[side + "input_ids"], "prompt_mask": inputs[side + "attention_mask"]}
         if "input_ids" in inputs:
