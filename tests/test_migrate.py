@@ -105,6 +105,7 @@ def estate(tmp_path_factory):
     tiny_writers.write("t5", root / "t5", task_specific_params=tiny_writers.T5_TASKS)
     tiny_writers.write("nllb", root / "nllb")
     take_case(root / "vit", "vit-image-class")
+    shutil.copytree(CASES / "encoder-decoder-bert", root / "bert2bert")
     take_case(root / "vit-gpt2", "vision-encoder-decoder-captioning")
     take_case(root / "clip", "clip-similarity")
     whispers.write(root / "whisper", 1)

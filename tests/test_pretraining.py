@@ -111,3 +111,27 @@ def test_a_run_that_has_no_model_yet_is_told_from_a_checkpoint(
     (begun / "run.toml").write_bytes((pretrained / "run.toml").read_bytes())
     assert command("classify", tmp_path / "run", model={"from": str(begun)}) != 0
     assert f"{begun} is a run that has no model yet: regard train {begun} goes on with it" in capsys.readouterr().err
+
+
+def test_a_summariser_goes_on_from_a_masked_language_model_on_both_sides(
+    pretrained: Path, command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained, evaluated, used, exported, and gone on with."""
+    pairs = [json.dumps({"source": f"a {name} for {kind} no {n}", "target": f"{name} {n}"})
+             for n, (kind, names) in enumerate(15 * list(THINGS.items())) for name in names]  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs) + "\n", "utf-8")
+    data = {split: [{"jsonl": str(tmp_path / "pairs.jsonl")}] for split in ("train", "validation", "test")}
+    tables = {"data": {**data, "max_tokens": 32, "workers": 1}, "model": {"from": str(pretrained)}}
+    run = tmp_path / "run"
+    assert command("summarise", run, "decoding.max_new_tokens=16", **tables) == 0
+    config = json.loads((run / "model" / "config.json").read_text("utf-8"))
+    assert (config["model_type"], config["decoder"]["add_cross_attention"]) == ("encoder-decoder", True)
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert main(["train", str(run), "--set", "training.steps=6"]) == 0
+    assert main(["export", str(run), str(tmp_path / "exported")]) == 0
+    written = []
+    for model in (run, tmp_path / "exported"):
+        capsys.readouterr()
+        assert main(["summarise", str(model), "--max-new-tokens", "4", "a puzzle for chess no 1"]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1]

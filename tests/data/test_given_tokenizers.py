@@ -48,18 +48,34 @@ def test_a_change_of_any_of_its_files_is_seen(tmp_path, capsys, name):
     assert "nothing to do" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("kind", "role"), [("bert", "eos"), ("gpt2", "pad")])
-def test_one_without_a_token_that_translation_needs_is_refused_by_its_name(tmp_path, kind, role):
+def test_one_of_an_encoder_ends_texts_by_its_sep(tmp_path):
+    data = prepared(tmp_path, vocabularies.write("bert", tmp_path / "bert"))
+    source, target = data.split("train").row(3)
+    assert source[-1] == target[-1] == data.tokenizer.end_id == data.tokenizer.sep_id
+    assert data.tokenizer.decode(target) == "der fuchs 3"
+
+
+@pytest.mark.parametrize("role", ["pad", "unk"])
+def test_one_without_a_token_that_translation_needs_is_refused_by_its_name(tmp_path, role):
+    directory = vocabularies.write("t5", tmp_path / "t5")
+    config = json.loads((directory / "tokenizer_config.json").read_text())
+    vocabularies.write_json(directory / "tokenizer_config.json", {**config, f"{role}_token": None})
     with pytest.raises(ConfigError, match=f"has no {role} token, which a text that is written needs"):
-        prepared(tmp_path, vocabularies.write(kind, tmp_path / kind))
+        prepared(tmp_path, directory)
 
 
 def test_one_that_does_not_end_its_texts_is_refused(tmp_path):
     directory = vocabularies.write("llama", tmp_path / "llama")
     config = json.loads((directory / "tokenizer_config.json").read_text())
     vocabularies.write_json(directory / "tokenizer_config.json", {**config, "pad_token": "<s>"})
-    with pytest.raises(ConfigError, match="must end every text with its eos token, but does not"):
+    with pytest.raises(ConfigError, match="must end every text with its eos token, and put nothing but cls before it"):
         prepared(tmp_path, directory)
+
+
+def test_one_that_begins_a_text_with_a_language_is_refused(tmp_path):
+    """Both sides would have the default one."""
+    with pytest.raises(ConfigError, match="put nothing but cls before it, but does not"):
+        prepared(tmp_path, vocabularies.write("nllb", tmp_path / "nllb"))
 
 
 def test_a_directory_without_a_tokenizer_and_a_path_to_nothing_are_one_line(tmp_path):

@@ -1,5 +1,5 @@
-"""A single matrix of more than 2 GB, the bound of a protocol buffer and so of a TensorFlow graph that holds its weights:
-both engines read their weights beside the graph, and say the same."""
+"""A single matrix of more than 2 GB, the bound of a protocol buffer and so of a TensorFlow graph that holds its
+weights: both engines read their weights beside the graph, and say the same."""
 
 import json
 from pathlib import Path

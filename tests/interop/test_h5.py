@@ -84,6 +84,18 @@ def test_what_is_loaded_from_it_is_saved_as_safetensors(directory, tmp_path):
         ("model/tf_whisper/model/encoder/conv1/kernel:0", (3, 7, 5), "model.encoder.conv1.weight", (5, 7, 3)),
         ("vit/tf_vit_model/vit/embeddings/cls_token:0", (1, 1, 3), "vit.embeddings.cls_token", (1, 1, 3)),
         ("clip/tfclip_model/clip/logit_scale:0", (1,), "logit_scale", ()),
+        (
+            "encoder/tf_encoder_decoder_model/encoder/bert/pooler/dense/kernel:0",
+            (3, 5),
+            "encoder.pooler.dense.weight",
+            (5, 3),
+        ),
+        (
+            "decoder/tf_encoder_decoder_model/decoder/roberta/pooler/dense/kernel:0",
+            (3, 5),
+            "decoder.roberta.pooler.dense.weight",
+            (5, 3),
+        ),
     ],
 )  # fmt: skip
 def test_names_and_layouts_become_those_of_pytorch(path, stored, name, shape):

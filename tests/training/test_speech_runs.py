@@ -22,8 +22,9 @@ from regard.tasks.transcribe import Transcriber
 from regard.tasks.transcribe_frames import FrameTranscriber
 from regard.training.trainer import train
 
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "features" / "tokenizers")]
 
+import tiny_tokenizers as vocabularies
 from whole_runs import bits, quiet, validations
 
 RATE, LETTER = 16_000, 0.2  # samples a second; seconds
@@ -196,6 +197,12 @@ def test_the_loss_of_frames_is_that_of_each_recording_alone(undisturbed):
 def test_a_run_that_does_not_suit_recordings_is_refused_by_name(task, sections, words, tape, tmp_path):
     with pytest.raises(ConfigError, match=words):
         train(run_of(tape, task, **sections), tmp_path, console=quiet())
+
+
+def test_ctc_takes_no_tokenizer_that_puts_a_token_before_every_text(tape, tmp_path):
+    path = str(vocabularies.write("bert", tmp_path / "bert"))
+    with pytest.raises(ConfigError, match="puts cls before every text, which nobody speaks"):
+        train(run_of(tape, "transcribe-ctc", tokenizer={"path": path}), tmp_path / "run", console=quiet())
 
 
 def test_what_asks_for_a_decoder_is_refused_where_there_is_none(tape, undisturbed):

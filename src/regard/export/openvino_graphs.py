@@ -8,6 +8,7 @@ from openvino import opset13 as op
 
 from regard.export.openvino_layers import Memory, Network, Sight, split_heads
 from regard.export.openvino_nodes import (
+    ACTIVATIONS,
     Matrix,
     Node,
     Stored,
@@ -100,7 +101,7 @@ def decoder_graph(spec: ModelSpec, weights: Weights, stored: Stored, shortlisted
     if shortlisted:
         offered = [_input("output_rows", [-1, spec.decoder.layer.width], np.float32)]
         offered.append(_input("offered", [-1, 1, -1], np.float32))
-        logits, block = _offered_logits(spec, ends, *offered), _OFFERED_BLOCK
+        logits, block = _offered_logits(network, spec, ends, *offered), _OFFERED_BLOCK
         inputs += offered
     else:
         logits, block = _logits(network, spec, ends), _block_length(spec.text.vocab_size)
@@ -245,7 +246,7 @@ def _log_sum_exp(logits: Node) -> Node:
 
 
 def _logits(network: Network, spec: ModelSpec, x: Node) -> Node:
-    logits = op.matmul(_scaled(spec, x), _output_matrix(network, spec).whole(), False, True)
+    logits = op.matmul(_read_out(network, spec, x), _output_matrix(network, spec).whole(), False, True)
     for path in _BIASES:
         bias = network.weights(path)
         if bias is not None:
@@ -253,14 +254,18 @@ def _logits(network: Network, spec: ModelSpec, x: Node) -> Node:
     return logits
 
 
-def _offered_logits(spec: ModelSpec, x: Node, rows: Node, offered: Node) -> Node:
+def _offered_logits(network: Network, spec: ModelSpec, x: Node, rows: Node, offered: Node) -> Node:
     """(R, D) -> (R, V) of the tokens that are offered to each text; it has several rows."""
-    logits = op.matmul(_scaled(spec, x), rows, False, True)
+    logits = op.matmul(_read_out(network, spec, x), rows, False, True)
     by_text = op.reshape(logits, op.concat([sizes(offered, 0), integers(-1), sizes(offered, 2)], 0), False)
     return op.reshape(op.add(by_text, offered), op.shape_of(logits), False)
 
 
-def _scaled(spec: ModelSpec, x: Node) -> Node:
+def _read_out(network: Network, spec: ModelSpec, x: Node) -> Node:
+    """The last hidden states as the output layer's table reads them."""
+    if spec.output.dense is not None:
+        x = ACTIVATIONS[spec.output.dense](network.affine(x, "head/dense"))
+        x = network.norm(x, "head/norm", spec.output.norm_epsilon)
     return x if spec.output.scale == 1 else op.multiply(x, numbers(spec.output.scale))
 
 

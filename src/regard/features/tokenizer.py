@@ -212,6 +212,11 @@ class Tokenizer:
             raise CheckpointError(f"{self._origin} has no {role}_token, which is needed here")
         return self._engine.token_id(token) or 0
 
+    @property
+    def end_id(self) -> int | None:
+        """What ends a text that is written: eos, or sep, which is what the tokenizers of encoders have."""
+        return self.sep_id if self.eos_id is None else self.eos_id
+
     def tag_id(self, tag: str) -> int | None:
         """The id of a language tag such as `>>de<<`; None where the tokenizer has no such tag."""
         return self._engine.token_id(tag) if TAG.fullmatch(tag) else None

@@ -127,7 +127,7 @@ def tokenizer_class(config: Mapping[str, Any], model_config: Mapping[str, Any]) 
 
 def class_of_model(model_config: Mapping[str, Any]) -> str:
     """The class that the tokenizer of such a model usually is of; "" for other models."""
-    decoder = model_config.get("decoder")  # VisionEncoderDecoder's, which is the side with text
+    decoder = model_config.get("decoder")  # of a captioner, the side with text; of two texts' sides, as the other
     model = decoder if isinstance(decoder, Mapping) else model_config
     return _CLASS_OF_MODEL.get(str(model.get("model_type")), "")
 

@@ -66,7 +66,7 @@ def load_model(path: str | Path, dtype: str = "float32", head: Head = None) -> T
     checkpoint, _, named, spec = described(open_checkpoint(path))
     config, place, spec = checkpoint.config, checkpoint.place, _headed(spec, head)
     fresh = _fresh(spec, named, place, head)
-    model = _filled(spec, named, dtype, fresh)
+    model = filled(spec, named, dtype, fresh)
     written = checkpoint.generation or ({} if spec.decoder is None else dict(config))
     model.generation_options = generation_options(written, spec, place)
     model.kept_config = config.unread() if head is None else {}
@@ -109,7 +109,8 @@ def _unfit(spec: ModelSpec, tensors: Named, rule: Rule) -> bool:
     return bool(accounts.missing or accounts.misshapen)
 
 
-def _filled(spec: ModelSpec, tensors: Named, dtype: str, fresh: frozenset[str]) -> Transformer:
+def filled(spec: ModelSpec, tensors: Named, dtype: str, fresh: frozenset[str]) -> Transformer:
+    """A network of the variables that the rules of the tensors' family make; those in `fresh` begin anew."""
     rules = [rule for rule in tensors.family.rules(spec) if rule.path not in fresh]
     begun: set[str] = set()
 

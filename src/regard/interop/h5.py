@@ -22,7 +22,7 @@ DEEPEST = 32  # groups within groups
 MOST_TENSORS = 100_000
 
 # Layers that the TensorFlow classes have around what PyTorch's are themselves.
-_WRAPPERS = ((r"^clip\.", ""), (r"^encoder\.(vit|deit)\.", "encoder."))
+_WRAPPERS = ((r"^clip\.", ""), (r"^encoder\.(vit|deit|bert|roberta)\.", "encoder."))
 _ENDS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 _KERNEL_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (3, 2, 0, 1)}  # TensorFlow's (window.., in, out) -> (out, in, window..)
 

@@ -8,6 +8,7 @@ from regard.models.weights import Rule, StoredTensors, linear, norm, table
 from regard.specs import EmbeddingSpec, HeadSpec, LayerSpec, ModelSpec, PositionSpec, StackSpec, TokenIds
 
 ARCHITECTURES = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta"}
+PADS = {"bert": 0}  # where the config does not say; RoBERTa's is 1
 ENDINGS = {
     "hidden": "Model",
     "masked_language": "ForMaskedLM",
@@ -18,7 +19,8 @@ ENDINGS = {
 
 
 def from_config(config: Config) -> ModelSpec:
-    family, width, pad = config["model_type"], config["hidden_size"], config.nullable("pad_token_id", 0)
+    family, width = config["model_type"], config["hidden_size"]
+    pad = config.nullable("pad_token_id", PADS.get(family, 1))
     heads, epsilon = config["num_attention_heads"], config.get("layer_norm_eps", 1e-12)
     dropout = config.get("hidden_dropout_prob", 0.1)
     offset = 0 if family == "bert" else (pad or 0) + 1  # RoBERTa's first token stands after the padding's place
@@ -74,18 +76,8 @@ def config(spec: ModelSpec) -> dict[str, Any]:
     return {
         "architectures": [ARCHITECTURES[spec.family] + ENDINGS[head.kind]],
         "model_type": spec.family,
-        "vocab_size": embedding.vocab_size,
-        "hidden_size": layer.width,
-        "num_hidden_layers": spec.encoder.depth,
-        "num_attention_heads": layer.heads,
-        "intermediate_size": layer.ffn_width,
-        "hidden_act": ACTIVATION_NAMES[layer.activation],
-        "hidden_dropout_prob": layer.dropout,
-        "attention_probs_dropout_prob": layer.attention_dropout,
+        **stack_config(embedding, spec.encoder),
         "classifier_dropout": head.dropout if head.labels and head.dropout != layer.dropout else None,
-        "max_position_embeddings": embedding.positions.max_positions + embedding.positions.offset,
-        "type_vocab_size": embedding.token_types,
-        "layer_norm_eps": layer.norm_epsilon,
         "pad_token_id": spec.tokens.pad,
         "bos_token_id": spec.tokens.bos,
         "eos_token_id": spec.tokens.eos,
@@ -94,29 +86,51 @@ def config(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def stack_config(embedding: EmbeddingSpec, stack: StackSpec) -> dict[str, Any]:
+    """What config.json says of the embedding and the layers."""
+    layer = stack.layer
+    return {
+        "vocab_size": embedding.vocab_size,
+        "hidden_size": layer.width,
+        "num_hidden_layers": stack.depth,
+        "num_attention_heads": layer.heads,
+        "intermediate_size": layer.ffn_width,
+        "hidden_act": ACTIVATION_NAMES[layer.activation],
+        "hidden_dropout_prob": layer.dropout,
+        "attention_probs_dropout_prob": layer.attention_dropout,
+        "max_position_embeddings": embedding.positions.max_positions + embedding.positions.offset,
+        "type_vocab_size": embedding.token_types,
+        "layer_norm_eps": layer.norm_epsilon,
+    }
+
+
 def rules(spec: ModelSpec) -> list[Rule]:
     assert spec.encoder is not None
-    embedding, width, kind = spec.text, spec.text.width, spec.output.kind
     bare = "bert" if spec.family == "bert" else "roberta"
-    base = "" if kind == "hidden" else f"{bare}."
-    rows = embedding.positions.max_positions + embedding.positions.offset
-    found = [
-        table("encoder/embedding/table", f"{base}embeddings.word_embeddings.weight", embedding.vocab_size, width),
-        table("encoder/stem/positions/table", f"{base}embeddings.position_embeddings.weight", rows, width),
-        table(
-            "encoder/stem/token_types", f"{base}embeddings.token_type_embeddings.weight", embedding.token_types, width
-        ),
-        *norm("encoder/stem/norm", f"{base}embeddings.LayerNorm", width),
-    ]
-    for i in range(spec.encoder.depth):
-        found += _layer(f"encoder/layer_{i}", f"{base}encoder.layer.{i}", spec.encoder.layer)
+    found = stack_rules("encoder", "" if spec.output.kind == "hidden" else f"{bare}.", spec.text, spec.encoder)
     return found + (_bert_head(spec) if bare == "bert" else _roberta_head(spec))
 
 
+def stack_rules(side: str, base: str, embedding: EmbeddingSpec, stack: StackSpec) -> list[Rule]:
+    """The embedding and the layers of a side, "encoder" or "decoder", under names that begin with `base`; with
+    cross-attention where the layers have it."""
+    tables, width = f"{base}embeddings", embedding.width
+    rows = embedding.positions.max_positions + embedding.positions.offset
+    found = [
+        table(f"{side}/embedding/table", f"{tables}.word_embeddings.weight", embedding.vocab_size, width),
+        table(f"{side}/stem/positions/table", f"{tables}.position_embeddings.weight", rows, width),
+        table(f"{side}/stem/token_types", f"{tables}.token_type_embeddings.weight", embedding.token_types, width),
+        *norm(f"{side}/stem/norm", f"{tables}.LayerNorm", width),
+    ]
+    for i in range(stack.depth):
+        found += _layer(f"{side}/layer_{i}", f"{base}encoder.layer.{i}", stack.layer)
+    return found
+
+
 def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
-    width, attention = layer.width, f"{theirs}.attention"
+    width, attention, cross = layer.width, f"{theirs}.attention", f"{theirs}.crossattention"
     query_key_value = tuple(f"{attention}.self.{part}" for part in ("query", "key", "value"))
-    return [
+    found = [
         *linear(f"{ours}/self_attention/query_key_value", query_key_value, width, width),
         *linear(f"{ours}/self_attention/output", (f"{attention}.output.dense",), width, width),
         *norm(f"{ours}/self_attention_norm", f"{attention}.output.LayerNorm", width),
@@ -124,14 +138,21 @@ def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
         *linear(f"{ours}/feed_forward/down", (f"{theirs}.output.dense",), layer.ffn_width, width),
         *norm(f"{ours}/feed_forward_norm", f"{theirs}.output.LayerNorm", width),
     ]
+    if layer.cross_attention:
+        key_value = tuple(f"{cross}.self.{part}" for part in ("key", "value"))
+        found += [
+            *linear(f"{ours}/cross_attention/query", (f"{cross}.self.query",), width, width),
+            *linear(f"{ours}/cross_attention/key_value", key_value, width, width),
+            *linear(f"{ours}/cross_attention/output", (f"{cross}.output.dense",), width, width),
+            *norm(f"{ours}/cross_attention_norm", f"{cross}.output.LayerNorm", width),
+        ]
+    return found
 
 
 def _bert_head(spec: ModelSpec) -> list[Rule]:
     head, width = spec.output, spec.text.width
     if head.kind == "masked_language":
-        return _token_head(
-            spec, "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"
-        )
+        return bert_token_head(spec)
     pooler = "pooler.dense" if head.kind == "hidden" else "bert.pooler.dense"
     found = linear("head/dense", (pooler,), width, width) if head.dense else []
     return found + _last(head, "classifier", width)
@@ -140,7 +161,7 @@ def _bert_head(spec: ModelSpec) -> list[Rule]:
 def _roberta_head(spec: ModelSpec) -> list[Rule]:
     head, width = spec.output, spec.text.width
     if head.kind == "masked_language":
-        return _token_head(spec, "lm_head.dense", "lm_head.layer_norm", "lm_head")
+        return roberta_token_head(spec)
     dense = "pooler.dense" if head.kind == "hidden" else "classifier.dense"
     found = linear("head/dense", (dense,), width, width) if head.dense else []
     return found + _last(head, "classifier.out_proj" if head.kind == "sequence_class" else "classifier", width)
@@ -150,6 +171,17 @@ def _last(head: HeadSpec, classifier: str, width: int) -> list[Rule]:
     if head.kind == "span":
         return linear("head/output", ("qa_outputs",), width, 2)
     return linear("head/output", (classifier,), width, head.labels) if head.labels else []
+
+
+def bert_token_head(spec: ModelSpec, base: str = "") -> list[Rule]:
+    """Under names that begin with `base`."""
+    last = f"{base}cls.predictions"
+    return _token_head(spec, f"{last}.transform.dense", f"{last}.transform.LayerNorm", last)
+
+
+def roberta_token_head(spec: ModelSpec, base: str = "") -> list[Rule]:
+    last = f"{base}lm_head"
+    return _token_head(spec, f"{last}.dense", f"{last}.layer_norm", last)
 
 
 def _token_head(spec: ModelSpec, dense: str, dense_norm: str, last: str) -> list[Rule]:

@@ -9,6 +9,7 @@ from regard.models import (
     bert,
     clip,
     distilbert,
+    encoder_decoder,
     gpt2,
     llama,
     presets,
@@ -29,6 +30,7 @@ FAMILIES: dict[str, Family] = {
     "clip_vision_model": clip.CLIP_IMAGE,
     "deit": vit.DEIT,
     "distilbert": distilbert.DISTILBERT,
+    "encoder-decoder": encoder_decoder.ENCODER_DECODER,
     "gpt2": gpt2.GPT2,
     "llama": llama.LLAMA,
     "m2m_100": bart_layout.BART,
@@ -46,11 +48,13 @@ FAMILIES: dict[str, Family] = {
     "whisper": whisper.WHISPER,
     "xlm-roberta": bert.ROBERTA,
 }
+_OLDER = {"encoder_decoder": "encoder-decoder"}  # as releases before 2021 spelled it
 
 PRESETS: dict[str, Any] = {**vaswani.PRESETS, **presets.PRESETS}  # their names
 
 
 def family(name: str) -> Family:
+    name = _OLDER.get(name, name)
     if name not in FAMILIES:
         raise CheckpointError(f"unknown model_type {name!r}: known are {', '.join(sorted(FAMILIES))}")
     return FAMILIES[name]

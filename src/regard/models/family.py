@@ -8,7 +8,7 @@ import numpy as np
 
 from regard.errors import CheckpointError
 from regard.models.weights import Rule, StoredTensors, same
-from regard.specs import Activation, HeadKind, HeadSpec, ModelSpec, Problem
+from regard.specs import Activation, HeadKind, HeadSpec, ModelSpec, Problem, TokenIds
 
 ACTIVATION_NAMES: dict[Activation, str] = {
     "relu": "relu",
@@ -38,6 +38,7 @@ PROBLEM_NAMES: dict[Problem, str] = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
 }
+TOKEN_KEYS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id")
 LEGACY_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))  # TensorFlow's names, of the first checkpoints
 # What a class of Transformers has on its hidden states, by the end of its name.
 _HEADS: dict[str, HeadKind] = {
@@ -142,6 +143,16 @@ class Config(dict[str, Any]):
     def problem(self) -> Problem | None:
         named = {name: problem for problem, name in PROBLEM_NAMES.items()}
         return named.get(self.get("problem_type", ""))
+
+
+def writer_tokens(config: Config, text: Config) -> TokenIds:
+    """Of a model with a config for each side: what the config names at the top, else in `text`, the decoder's, where
+    it is kept unread. Where no start is named, Transformers begins with bos."""
+    found = {key: config.get(key) if config.get(key) is not None else text.get(key) for key in TOKEN_KEYS}
+    text.read -= set(TOKEN_KEYS)
+    config.read.discard("bos_token_id")
+    pad, eos, bos, start = found.values()
+    return TokenIds(pad, tuple(eos) if isinstance(eos, list) else eos, decoder_start=bos if start is None else start)
 
 
 def label_config(head: HeadSpec) -> dict[str, Any]:

@@ -5,11 +5,9 @@ from typing import Any
 
 from regard.errors import CheckpointError
 from regard.models import gpt2, vit
-from regard.models.family import Config, Family
+from regard.models.family import TOKEN_KEYS, Config, Family, writer_tokens
 from regard.models.weights import Rule, StoredTensors, linear, same
 from regard.specs import ModelSpec, PatchSpec, TokenIds
-
-TOKEN_KEYS = ("pad_token_id", "eos_token_id", "bos_token_id", "decoder_start_token_id")
 
 
 def from_config(config: Config) -> ModelSpec:
@@ -18,7 +16,7 @@ def from_config(config: Config) -> ModelSpec:
         if inner.get("model_type") not in known:
             listed, said = " and ".join(known), inner.get("model_type")
             raise CheckpointError(f"config.json: {side} of model_type {said!r} is not supported; known are {listed}")
-    reader, tokens = vit.from_config(image), _tokens(config, text)
+    reader, tokens = vit.from_config(image), writer_tokens(config, text)
     writer = _decoder(text, tokens)
     assert writer.decoder is not None
     return ModelSpec(
@@ -31,16 +29,6 @@ def from_config(config: Config) -> ModelSpec:
         head=writer.head,
         encoder_pooler=vit.pooler(image),
     )
-
-
-def _tokens(config: Config, text: Config) -> TokenIds:
-    """The tokens that the config names at the top, else in the decoder's, where they are kept unread. Where no start is
-    named, Transformers begins with bos."""
-    found = {key: config.get(key) if config.get(key) is not None else text.get(key) for key in TOKEN_KEYS}
-    text.read -= set(TOKEN_KEYS)
-    config.read.discard("bos_token_id")
-    pad, eos, bos, start = found.values()
-    return TokenIds(pad, tuple(eos) if isinstance(eos, list) else eos, decoder_start=bos if start is None else start)
 
 
 def _decoder(text: Config, tokens: TokenIds) -> ModelSpec:

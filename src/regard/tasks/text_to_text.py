@@ -40,7 +40,7 @@ def _check_tokenizer(found: Found) -> None:
     tokens, tokenizer = found.spec.tokens, found.tokenizer
     pads = () if tokens.pad is None else (tokens.pad,)
     ends = tokens.eos if isinstance(tokens.eos, tuple) else () if tokens.eos is None else (tokens.eos,)
-    for name, ours, theirs in (("eos id", tokenizer.eos_id, ends), ("pad id", tokenizer.pad_id, pads)):
+    for name, ours, theirs in (("eos id", tokenizer.end_id, ends), ("pad id", tokenizer.pad_id, pads)):
         if theirs and ours is not None and ours not in theirs:
             raise CheckpointError(
                 f"{found.place}: the tokenizer is another model's: its {name} is {ours}, "

@@ -12,11 +12,13 @@ from regard.data.shards import NO_TOKENIZER, PreparedData
 from regard.errors import ConfigError
 from regard.features.audio import AudioProcessor
 from regard.features.tokenizer import Tokenizer
+from regard.interop.both_sides import load_both_sides
 from regard.interop.checkpoints import load_model
+from regard.interop.described import described
 from regard.models.catalog import spec as translator_spec
 from regard.models.forms import Transformer, build_model
 from regard.models.presets import PRESETS, Vocabulary, preset_spec
-from regard.specs import AudioSpec, Form, HeadKind, ModelSpec, PatchSpec
+from regard.specs import AudioSpec, Form, HeadKind, ModelSpec, PatchSpec, TokenIds
 from regard.training.starting import WantedHead, head_for, open_start
 
 HEADS: dict[TaskName, HeadKind] = {
@@ -71,8 +73,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     elif checkpoint is not None:
         model = load_model(checkpoint, dtype)
     else:
-        start = open_start(run.model.from_)
-        model = load_model(start.place, dtype, head_for(start, wanted))
+        model = _started(run, prepared, dtype, wanted)
     _refuse_unfit(run, model.spec)
     if wanted.names:
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
@@ -83,6 +84,18 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     if "decoding" in TASKS[run.task].keys:
         model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
     return model
+
+
+def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedHead) -> Transformer:
+    """The model of `model.from`, with the head that the task needs; where it is an encoder and the task writes texts,
+    both sides begin with it."""
+    assert run.model.from_ is not None
+    start = open_start(run.model.from_)
+    if FORMS[run.task] != ("encoder-decoder",) or run.task in SENSING or described(start).spec.form != "encoder":
+        return load_model(start.place, dtype, head_for(start, wanted))
+    assert isinstance(prepared.tokenizer, Tokenizer)
+    begin = prepared.tokenizer.id_of("cls")
+    return load_both_sides(start, dtype, TokenIds(eos=prepared.tokenizer.end_id, decoder_start=begin))
 
 
 def refuse_no_network(run: RunConfig) -> None:
@@ -129,7 +142,7 @@ def sound_spec(run: RunConfig, prepared: PreparedData, wanted: WantedHead) -> Mo
     reads no recordings."""
     name, processor = _sensing_preset(run, "recordings"), prepared.processor
     assert isinstance(processor, AudioProcessor)
-    log_mel, vocabulary = processor.log_mel, _vocabulary(prepared.tokenizer)
+    log_mel, vocabulary = processor.log_mel, _vocabulary(prepared.tokenizer, wanted)
     windows: dict[str, Any] = {"source_positions": log_mel.window_frames // STRIDE, "mels": log_mel.feature_size}
     labels = vocabulary.size if wanted.kind == "ctc" else 0
     return preset_spec(name, vocabulary, wanted.kind, labels, **run.model.overrides(), **windows)
@@ -140,7 +153,7 @@ def image_spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> Mode
     patches do not fill the images."""
     name, size = _sensing_preset(run, "images"), run.data.image_size
     overrides = {**run.model.overrides(), "image_size": size}
-    vocabulary = Vocabulary(1, None, None) if tokenizer is NO_TOKENIZER else _vocabulary(tokenizer)
+    vocabulary = Vocabulary(1, None, None) if tokenizer is NO_TOKENIZER else _vocabulary(tokenizer, wanted)
     spec = preset_spec(name, vocabulary, wanted.kind, wanted.labels, wanted.problem, **overrides)
     assert isinstance(spec.source, PatchSpec)
     if spec.source.image_height % spec.source.patch_height:
@@ -154,13 +167,14 @@ def image_spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> Mode
 def _spec(run: RunConfig, tokenizer: Tokenizer, wanted: WantedHead) -> ModelSpec:
     name, overrides = run.model.preset or "", run.model.overrides()
     if name not in PRESETS:
-        ids: dict[str, Any] = {"pad_id": tokenizer.id_of("pad"), "eos_id": tokenizer.id_of("eos")}
+        ids: dict[str, Any] = {"pad_id": tokenizer.id_of("pad"), "eos_id": tokenizer.end_id}
         return translator_spec(name, vocab_size=tokenizer.vocab_size, **ids, **overrides)
-    return preset_spec(name, _vocabulary(tokenizer), wanted.kind, wanted.labels, wanted.problem, **overrides)
+    return preset_spec(name, _vocabulary(tokenizer, wanted), wanted.kind, wanted.labels, wanted.problem, **overrides)
 
 
-def _vocabulary(tokenizer: Tokenizer) -> Vocabulary:
-    return Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id, tokenizer.bos_id)
+def _vocabulary(tokenizer: Tokenizer, wanted: WantedHead) -> Vocabulary:
+    end = tokenizer.end_id if wanted.kind == "language" else tokenizer.eos_id
+    return Vocabulary(tokenizer.vocab_size, tokenizer.pad_id, end, tokenizer.bos_id)
 
 
 def _reads(task: TaskName) -> tuple[str, type]:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from oracle.case import Case, Model, Randomness
+from oracle.encoders import BERT, ROBERTA
 
 T5 = {
     "vocab_size": 67,
@@ -222,4 +224,57 @@ def of_pegasus() -> list[Case]:
     return [pegasus, pegasus.varied("unscaled", "", other, suite="short", random=TIED)]
 
 
-CASES = [*of_t5(), *of_bart(), *of_mbart(), *of_m2m100(), *of_marian(), *of_pegasus()]
+
+def reader_and_writer(case: Case) -> Model:
+    """As AutoModel makes it: the encoder has a pooler, which nothing reads."""
+    kind = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[case.config["kind"]]
+    encoder, decoder = (kind(**{**case.config["both"], **case.config[side]}) for side in ("encoder", "decoder"))
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.tie_word_embeddings = False  # the decoder's own config ties
+    model = transformers.EncoderDecoderModel(config)
+    for key in ("pad_token_id", "eos_token_id", "decoder_start_token_id"):
+        setattr(model.config, key, case.config[key])
+        setattr(model.generation_config, key, case.config[key])
+    return model
+
+
+def turned_before_the_table(model: Model) -> None:
+    """Half of the head's norm turned around: it would else say again what the decoder has just read. An untied head's
+    bias is stored twice, and one of the two is read."""
+    decoder = model.decoder
+    head = decoder.cls.predictions if hasattr(decoder, "cls") else decoder.lm_head
+    (head.transform.LayerNorm if hasattr(head, "transform") else head.layer_norm).weight[::2] *= -1
+    head.bias.copy_(head.decoder.bias)
+
+
+def of_encoder_decoder() -> list[Case]:
+    """Rothe et al. 2020."""
+    ids = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
+    deeper = {"encoder": {"num_hidden_layers": 3}, "decoder": {"hidden_act": "gelu_new", "num_attention_heads": 2}}
+    original = Case(
+        name="encoder-decoder-bert",
+        family="encoder-decoder",
+        head="seq2seq",
+        form="encoder-decoder",
+        architecture="EncoderDecoderModel",
+        config={"kind": "bert", "both": BERT, "vocab_size": 67, **deeper, **ids},
+        notes="the sides differ in depth, heads and activation; the encoder has a pooler, which nothing reads",
+        random=TIED,
+        suite="full",
+        hole=False,  # which Transformers masks in what the decoder reads, of this family alone
+        build=reader_and_writer,
+        prepare=turned_before_the_table,
+    )
+    untied = {"encoder": {"vocab_size": 61}, "decoder": {"tie_word_embeddings": False, "num_hidden_layers": 1}}
+    of_roberta = {"kind": "roberta", "both": ROBERTA, "encoder": {}, "decoder": {}}
+    of_roberta |= {"pad_token_id": 1, "decoder_start_token_id": 0}
+    notes = "a table of its own to predict with; the encoder's vocabulary is smaller"
+    counted = {"name": "encoder-decoder-roberta", "notes": "places are counted past the padding"}
+    return [
+        original,
+        replace(original, suite="short").varied("untied", notes, untied),
+        replace(original, suite="short", config={**original.config, **of_roberta}, **counted),
+    ]
+
+
+CASES = [*of_t5(), *of_bart(), *of_mbart(), *of_m2m100(), *of_marian(), *of_pegasus(), *of_encoder_decoder()]

@@ -80,14 +80,17 @@ class TextToText(Objective):
 
 
 def require_ending(tokenizer: Tokenizer, place: str) -> None:
-    """Raise ConfigError unless each text ends with eos, and there is padding."""
-    for role in ("eos", "unk", "pad"):
-        if role not in tokenizer.special_tokens:
+    """Raise ConfigError unless each text ends with eos (or sep, see `Tokenizer.end_id`), and there is padding. It may
+    begin with cls, which says nothing, and not with a language, as NLLB's: nobody has said which."""
+    known = tokenizer.special_tokens
+    end = "sep" if "eos" not in known and "sep" in known else "eos"
+    for role in (end, "unk", "pad"):
+        if role not in known:
             raise ConfigError(f"{place} has no {role} token, which a text that is written needs")
-    if tokenizer.encode("") != [tokenizer.eos_id]:
+    if tokenizer.encode("") not in ([tokenizer.end_id], [tokenizer.cls_id, tokenizer.end_id]):
         raise ConfigError(
-            f"{place} must end every text with its eos token, but does not: have its post-processor add "
-            f"{tokenizer.special_tokens['eos']}, or leave tokenizer.path out to train a tokenizer"
+            f"{place} must end every text with its {end} token, and put nothing but cls before it, but does not: "
+            f"have its post-processor add {known[end]}, or leave tokenizer.path out to train a tokenizer"
         )
 
 

@@ -133,6 +133,11 @@ class Transcribe(Objective):
 class TranscribeFrames(Transcribe):
     """A row's text has no eos: where nothing more is said, the frames say the blank."""
 
+    def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
+        super().refuse_tokenizer(tokenizer, place)
+        if tokenizer.encode("") != [tokenizer.end_id]:
+            raise ConfigError(f"{place} puts cls before every text, which nobody speaks: give another tokenizer")
+
     def written(self, ids: list[int]) -> list[int]:
         return ids[:-1]
 
