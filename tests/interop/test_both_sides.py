@@ -9,6 +9,7 @@ import pytest
 from regard.errors import CheckpointError
 from regard.interop.both_sides import load_both_sides
 from regard.interop.checkpoints import load_model, save_model
+from regard.interop.described import described
 from regard.interop.opening import open_checkpoint
 from regard.specs import TokenIds
 
@@ -19,7 +20,7 @@ IDS = TokenIds(eos=2, decoder_start=1)
 @pytest.mark.parametrize("name", ["bert-bare", "bert-masked-lm", "roberta-masked-lm", "xlm-roberta-sequence-class"])
 def test_both_sides_begin_with_the_encoders_weights(name):
     encoder = load_model(CASES / name)
-    model = load_both_sides(open_checkpoint(CASES / name), "float32", IDS)
+    model = load_both_sides(described(open_checkpoint(CASES / name)), "float32", IDS)
     known = {variable.path: np.asarray(variable.value) for variable in encoder.variables}
     if encoder.spec.output.kind != "masked_language":  # a pooler or a classifier
         known = {path: value for path, value in known.items() if not path.startswith("head/")}
@@ -42,7 +43,7 @@ def test_both_sides_begin_with_the_encoders_weights(name):
 
 def test_an_xlm_robertas_sides_stay_xlm_robertas(tmp_path):
     case = CASES / "xlm-roberta-sequence-class"
-    save_model(load_both_sides(open_checkpoint(case), "float32", IDS), tmp_path / "both")
+    save_model(load_both_sides(described(open_checkpoint(case)), "float32", IDS), tmp_path / "both")
     config = json.loads((tmp_path / "both" / "config.json").read_text())
     for side, name in (("encoder", "XLMRobertaModel"), ("decoder", "XLMRobertaForCausalLM")):
         assert (config[side]["model_type"], config[side]["architectures"]) == ("xlm-roberta", [name])
@@ -51,4 +52,4 @@ def test_an_xlm_robertas_sides_stay_xlm_robertas(tmp_path):
 
 def test_an_encoder_of_another_kind_is_refused_by_name():
     with pytest.raises(CheckpointError, match="is made of bert or roberta or xlm-roberta, but not of distilbert"):
-        load_both_sides(open_checkpoint(CASES / "distilbert-bare"), "float32", IDS)
+        load_both_sides(described(open_checkpoint(CASES / "distilbert-bare")), "float32", IDS)

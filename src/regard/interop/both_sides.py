@@ -6,8 +6,7 @@ import re
 from regard.errors import CheckpointError, ConfigError
 from regard.interop.accounting import Named, account
 from regard.interop.checkpoints import filled
-from regard.interop.described import described
-from regard.interop.opening import Checkpoint
+from regard.interop.described import Described
 from regard.models.catalog import family
 from regard.models.encoder_decoder import both_sides, both_sides_rules
 from regard.models.forms import Transformer
@@ -16,14 +15,14 @@ from regard.specs import TokenIds
 log = logging.getLogger(__name__)
 
 
-def load_both_sides(checkpoint: Checkpoint, dtype: str, tokens: TokenIds) -> Transformer:
+def load_both_sides(found: Described, dtype: str, tokens: TokenIds) -> Transformer:
     """A network whose encoder and decoder begin with the weights of a BERT; what it did not have begins anew: the
     cross-attention, and without a masked language model's head what stands before the table.
 
     tokens: what ends a text, and what its decoder reads first. Raises CheckpointError for a checkpoint of another
     family, and where a tensor is missing or of another shape.
     """
-    found = described(checkpoint)
+    checkpoint = found.checkpoint
     try:
         spec = both_sides(found.spec, tokens)
     except ConfigError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from regard.errors import CheckpointError, ConfigError
 from regard.models import bert
-from regard.models.family import LEGACY_NORMS, TOKEN_KEYS, Config, Family, with_own_table, writer_tokens
+from regard.models.family import LEGACY_NORMS, TOKEN_KEYS, Config, Family, two_sides, with_own_table, writer_tokens
 from regard.models.weights import Rule, StoredTensors, linear
 from regard.specs import HeadSpec, ModelSpec, TokenIds
 
@@ -15,11 +15,7 @@ _POOLER = HeadSpec("hidden", dense="tanh")
 
 
 def from_config(config: Config) -> ModelSpec:
-    source, target = config.within("encoder"), config.within("decoder")
-    for side, inner in (("encoder", source), ("decoder", target)):
-        if inner.get("model_type") not in _SIDES:
-            listed, said = " and ".join(_SIDES), inner.get("model_type")
-            raise CheckpointError(f"config.json: {side} of model_type {said!r} is not supported; known are {listed}")
+    source, target = two_sides(config, _SIDES, _SIDES)
     kind, tied, tokens = target["model_type"], target.get("tie_word_embeddings", True), _tokens(config, source, target)
     reader, writer = _side(source, tokens), _side(target, tokens)
     own = replace(reader.text, vocab_size=writer.text.vocab_size)

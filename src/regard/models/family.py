@@ -1,6 +1,6 @@
 """What a family is: how its config reads and writes, and what its weights are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
@@ -143,6 +143,16 @@ class Config(dict[str, Any]):
     def problem(self) -> Problem | None:
         named = {name: problem for problem, name in PROBLEM_NAMES.items()}
         return named.get(self.get("problem_type", ""))
+
+
+def two_sides(config: Config, encoders: Sequence[str], decoders: Sequence[str]) -> tuple[Config, Config]:
+    """The configs of encoder and decoder inside one. Raises CheckpointError for a model_type that is not known."""
+    sides = config.within("encoder"), config.within("decoder")
+    for name, side, known in zip(("encoder", "decoder"), sides, (encoders, decoders), strict=True):
+        if side.get("model_type") not in known:
+            listed, said = " and ".join(known), side.get("model_type")
+            raise CheckpointError(f"config.json: {name} of model_type {said!r} is not supported; known are {listed}")
+    return sides
 
 
 def writer_tokens(config: Config, text: Config) -> TokenIds:

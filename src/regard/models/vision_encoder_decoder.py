@@ -3,19 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from regard.errors import CheckpointError
 from regard.models import gpt2, vit
-from regard.models.family import TOKEN_KEYS, Config, Family, writer_tokens
+from regard.models.family import TOKEN_KEYS, Config, Family, two_sides, writer_tokens
 from regard.models.weights import Rule, StoredTensors, linear, same
 from regard.specs import ModelSpec, PatchSpec, TokenIds
 
 
 def from_config(config: Config) -> ModelSpec:
-    image, text = config.within("encoder"), config.within("decoder")
-    for side, inner, known in (("encoder", image, ("vit", "deit")), ("decoder", text, ("gpt2",))):
-        if inner.get("model_type") not in known:
-            listed, said = " and ".join(known), inner.get("model_type")
-            raise CheckpointError(f"config.json: {side} of model_type {said!r} is not supported; known are {listed}")
+    image, text = two_sides(config, ("vit", "deit"), ("gpt2",))
     reader, tokens = vit.from_config(image), writer_tokens(config, text)
     writer = _decoder(text, tokens)
     assert writer.decoder is not None

@@ -91,11 +91,13 @@ def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedH
     both sides begin with it."""
     assert run.model.from_ is not None
     start = open_start(run.model.from_)
-    if FORMS[run.task] != ("encoder-decoder",) or run.task in SENSING or described(start).spec.form != "encoder":
-        return load_model(start.place, dtype, head_for(start, wanted))
-    assert isinstance(prepared.tokenizer, Tokenizer)
-    begin = prepared.tokenizer.id_of("cls")
-    return load_both_sides(start, dtype, TokenIds(eos=prepared.tokenizer.end_id, decoder_start=begin))
+    if FORMS[run.task] == ("encoder-decoder",) and run.task not in SENSING:
+        found = described(start)
+        if found.spec.form == "encoder":
+            assert isinstance(prepared.tokenizer, Tokenizer)
+            begin = prepared.tokenizer.id_of("cls")
+            return load_both_sides(found, dtype, TokenIds(eos=prepared.tokenizer.end_id, decoder_start=begin))
+    return load_model(start.place, dtype, head_for(start, wanted))
 
 
 def refuse_no_network(run: RunConfig) -> None:
