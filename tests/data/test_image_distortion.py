@@ -1,4 +1,4 @@
-"""Turned, resized and recoloured images: laws; a turn corner by corner, and Pillow's colours, as references."""
+"""Turned, resized, outlined and recoloured images: laws; a turn corner by corner, Pillow's colours, as references."""
 
 import colorsys
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from regard.data.distortion import recoloured, warped
+from regard.data.distortion import outlined, recoloured, warped
 
 ONE = np.ones(1)
 
@@ -66,6 +66,28 @@ def test_grey_images_have_one_channel_and_beyond_an_edge_is_the_edges_colour():
     image = np.full((1, 9, 9, 1), 200, np.uint8)
     for degrees in (0, 30, 45, 200):
         assert (warped(image, degrees * ONE, 0.3 * ONE) == 200).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(ink=st.floats(0, 1), paper=st.floats(0, 1), seed=st.integers(0, 9), height=st.integers(1, 9))
+def test_each_place_is_as_dark_as_its_neighbours_differ(ink, paper, seed, height):
+    """Place by place, in Python."""
+    image = picture(seed, height, 7)
+    found = outlined(np.stack([image, image]), np.array([1, ink]), np.array([1, paper]))[1]
+    for y, x in np.ndindex(height, 7):
+        above, below = image[max(y - 1, 0), x].astype(float), image[min(y + 1, height - 1), x].astype(float)
+        left, right = image[y, max(x - 1, 0)].astype(float), image[y, min(x + 1, 6)].astype(float)
+        edge = min(max(np.hypot(below - above, right - left)) / 128, 1)
+        colour = image[y, x] + paper * (255.0 - image[y, x])
+        assert np.abs(found[y, x] - colour * (1 - ink * edge)).max() <= 0.51
+
+
+def test_without_ink_and_paper_nothing_is_drawn_and_flat_places_get_no_line():
+    image = picture(5)
+    assert np.array_equal(outlined(image[None], 0 * ONE, 0 * ONE)[0], image)
+    flat = np.full((1, 4, 4, 1), 50, np.uint8)
+    assert np.array_equal(outlined(flat, ONE, 0 * ONE), flat)
+    assert (outlined(flat, ONE, ONE) == 255).all()
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.3])

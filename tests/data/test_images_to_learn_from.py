@@ -153,7 +153,9 @@ def test_a_data_uri_that_is_spelled_wrong_is_refused(image):
         opened(image)
 
 
-EVERYTHING = AugmentationConfig(crop_padding=2, flip=True, turn=20, zoom=0.3, colour=0.4, hue=20, grey=0.2, erase=0.5)
+EVERYTHING = AugmentationConfig(
+    crop_padding=2, flip=True, turn=20, zoom=0.3, outline=0.5, colour=0.4, hue=20, grey=0.2, erase=0.5
+)
 
 
 @settings(deadline=None, max_examples=20)
@@ -203,6 +205,17 @@ def test_the_asked_share_of_images_is_grey():
     images = np.stack([picture(0)] * 400)
     made = ImageAugmenter(AugmentationConfig(grey=0.3), 0)(images, np.arange(400), 0)
     assert (np.ptp(made, axis=-1).max(axis=(1, 2)) == 0).mean() == pytest.approx(0.3, abs=0.08)
+
+
+def test_the_asked_share_of_images_is_drawn_over():
+    images = np.full((400, 8, 8, 3), 255, np.uint8)
+    images[:, :, 4:] = 0
+    made = ImageAugmenter(AugmentationConfig(outline=0.3), 0)(images, np.arange(400), 0)
+    changed = (made != images).any(axis=(1, 2, 3))
+    assert changed.mean() == pytest.approx(0.3, abs=0.08)
+    lines, fill = made[changed][:, :, 3].astype(float), made[changed][:, :, 6].astype(float)
+    assert lines.min() < 10 < 110 < lines.max() < 129, "from black to half as dark"
+    assert fill.min() < 20 < 235 < fill.max(), "from the colour as it is to white"
 
 
 def test_half_of_the_images_are_mirrored():

@@ -95,6 +95,7 @@ class AugmentationConfig(Section):
     flip: bool = False  # half of them are mirrored, left to right
     turn: float = Field(default=0.0, ge=0, le=180)  # degrees by which they are turned, at most, either way
     zoom: float = Field(default=0.0, ge=0, le=1)  # they become up to 1 + zoom times as large, or as small
+    outline: float = Field(default=0.0, ge=0, le=1)  # the share of them that get dark edges and paler colours
     colour: float = Field(default=0.0, ge=0, le=1)  # brightness, contrast and saturation change by up to this share
     hue: float = Field(default=0.0, ge=0, le=180)  # degrees by which hues are turned, at most, either way
     grey: float = Field(default=0.0, ge=0, le=1)  # the share of them that lose their colours

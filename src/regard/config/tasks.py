@@ -50,7 +50,7 @@ class TaskRules(NamedTuple):
 _OF_IMAGES = (
     *("data.image_size", "training.batch_images"),
     *("augmentation.crop_padding", "augmentation.flip", "augmentation.turn", "augmentation.zoom"),
-    *("augmentation.colour", "augmentation.hue", "augmentation.grey", "augmentation.erase"),
+    *("augmentation.outline", "augmentation.colour", "augmentation.hue", "augmentation.grey", "augmentation.erase"),
 )
 _OF_SOUNDS = (
     *("data.audio_seconds", "training.batch_recordings"),

@@ -7,17 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.config import AugmentationConfig
-from regard.data.distortion import recoloured, warped
+from regard.data.distortion import outlined, recoloured, warped
 from regard.data.noise import noise, shares
 from regard.features.rgb import Pixels
 
 AREA = (0.02, 0.4)  # of an erased rectangle, as shares of the image (Zhong et al. 2020)
 ASPECT = (0.3, 1 / 0.3)  # its height over its width
-_CROP, _FLIP, _ERASE, _FILL, _WARP, _COLOUR = range(6)  # streams of noise
+INK = (0.5, 1.0)  # of the lines that are drawn over an image
+_CROP, _FLIP, _ERASE, _FILL, _WARP, _COLOUR, _OUTLINE = range(7)  # streams of noise
 
 
 class ImageAugmenter:
-    """Turns, resizes, crops at random, mirrors, recolours (Chen et al. 2020, appendix A), and erases rectangles."""
+    """Turns, resizes, draws over, crops, mirrors, recolours (Chen et al. 2020, appendix A), and erases rectangles."""
 
     def __init__(self, config: AugmentationConfig, seed: int) -> None:
         self._config, self._seed = config, seed
@@ -26,6 +27,8 @@ class ImageAugmenter:
         """Images (R, H, W, C) of bytes, and which examples they are (R,) -> as many, of the same size."""
         if self._config.turn or self._config.zoom:
             pixels = self._warped(pixels, self._draws(examples, epoch, _WARP, 2))
+        if self._config.outline:
+            pixels = self._outlined(pixels, self._draws(examples, epoch, _OUTLINE, 3))
         if self._config.crop_padding:
             pixels = self._cropped(pixels, self._draws(examples, epoch, _CROP, 2))
         if self._config.flip:
@@ -47,6 +50,13 @@ class ImageAugmenter:
     def _warped(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
         either_way = 2 * draws - 1
         return warped(pixels, self._config.turn * either_way[:, 0], (1 + self._config.zoom) ** either_way[:, 1])
+
+    def _outlined(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
+        chosen = draws[:, 0] < self._config.outline
+        ink = INK[0] + draws[chosen, 1] * (INK[1] - INK[0])
+        pixels = pixels.copy()
+        pixels[chosen] = outlined(pixels[chosen], ink, draws[chosen, 2])
+        return pixels
 
     def _recoloured(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
         either_way = 2 * draws - 1

@@ -1,4 +1,4 @@
-"""Images turned, resized and recoloured, each by numbers of its own."""
+"""Images turned, resized, drawn over and recoloured, each by numbers of its own."""
 
 import math
 
@@ -13,6 +13,7 @@ Numbers = NDArray[np.float64]
 # Red, green, blue -> luma and the two axes of colour (YIQ, FCC 1953): a turn of the axes is a change of hue.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB = np.linalg.inv(_YIQ)
+_EDGE = 128.0  # levels by which a channel changes over two pixels where a line is at its darkest
 
 
 def warped(pixels: Pixels, degrees: Numbers, scales: Numbers) -> Pixels:
@@ -32,6 +33,18 @@ def warped(pixels: Pixels, degrees: Numbers, scales: Numbers) -> Pixels:
         )
         made[row] = np.asarray(turned).reshape(made[row].shape)
     return made
+
+
+def outlined(pixels: Pixels, ink: Numbers, paper: Numbers) -> Pixels:
+    """Images (R, H, W, C) of bytes with lines along their edges, and what lies between them paler: the shape stays, as
+    another hand might draw it. ink (R,): 0 for no lines, 1 for black ones; paper (R,): 0 for the colours as they are,
+    1 for none, lines on white."""
+    dark, pale = (each.astype(np.float32)[:, None, None, None] for each in (ink, paper))
+    bordered = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge").astype(np.float32)
+    down = bordered[:, 2:, 1:-1] - bordered[:, :-2, 1:-1]
+    right = bordered[:, 1:-1, 2:] - bordered[:, 1:-1, :-2]
+    edges = np.minimum(np.hypot(down, right).max(axis=-1, keepdims=True) / _EDGE, 1)
+    return _bytes((255 - (1 - pale) * (255 - pixels.astype(np.float32))) * (1 - dark * edges))
 
 
 def recoloured(
