@@ -112,12 +112,33 @@ def test_what_cannot_be_learned_from_is_dropped_with_its_reason_and_counted(tape
     assert any(reason.startswith("a recording that cannot be read (it is damaged") for reason in counts)
 
 
+@pytest.mark.parametrize("seconds", [1, 3])
+@pytest.mark.parametrize("frame_ms", [5, 10, 20, 25])
+def test_frames_come_as_often_as_is_asked_for(frame_ms, seconds):
+    processor = hearing(seconds, frame_ms)
+    frames = 1000 * seconds // frame_ms
+    assert processor.log_mel.window_frames == frames
+    second = np.sin(np.arange(16_000) * 0.1).astype(np.float32)
+    assert processor.features(second).shape == (frames, 80)
+    assert hearing(seconds, 10) == hearing(seconds)
+
+
+def test_a_run_hears_and_keeps_the_frames_that_it_asks_for(tape, tmp_path):
+    run = run_of(tape)
+    coarse = run.model_copy(update={"data": run.data.model_copy(update={"frame_ms": 20})})
+    prepared = prepare(coarse, tmp_path / "data")
+    assert prepared.processor.log_mel == hearing(1, 20).log_mel
+    assert batch_of(prepared, coarse)["input_features"].shape[1] == 50
+    with pytest.raises(ConfigError, match="an even number of frames, but make 333"):
+        hearing(1, 3)
+
+
 def test_equal_tokens_need_a_place_more_between_them():
     objective = TranscribeFrames(200, hearing(1), AugmentationConfig())
     assert objective.objection([1, 2] * 25) is None
     assert objective.objection([1] * 25) is None
     for ids in ([1, 2] * 25 + [1], [1] * 26):
-        assert "a text of more tokens than the 50 places of data.audio_seconds" in objective.objection(ids)
+        assert "a text of more tokens than the window's 50 places" in objective.objection(ids)
     assert objective.objection([]) == "a text without a token"
 
 

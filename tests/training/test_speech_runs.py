@@ -62,7 +62,7 @@ def run_of(tape, task, **sections):
         {
             "task": task,
             "seed": 3,
-            "data": {**data, "workers": 1, "audio_seconds": 1, "max_tokens": 16},
+            "data": {**data, "workers": 1, "audio_seconds": 1, "frame_ms": 10 if written else 20, "max_tokens": 16},
             "augmentation": {"level": 6.0, "frequency_masks": 1, "frequency_mask": 4, "time_masks": 1, "time_mask": 3},
             "tokenizer": {"vocab_size": 300},
             "model": {**SIZES, **({"decoder_depth": 1, "max_positions": 32} if written else {})},
@@ -145,14 +145,15 @@ def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undistu
 
 
 def test_a_checkpoint_says_how_long_its_windows_are_and_is_a_whisper_where_it_has_a_decoder(undisturbed):
-    for task, architecture, kind in (
-        ("transcribe", "WhisperForConditionalGeneration", Transcriber),
-        ("transcribe-ctc", "WhisperForCTC", FrameTranscriber),
+    for task, architecture, kind, places in (
+        ("transcribe", "WhisperForConditionalGeneration", Transcriber, 50),
+        ("transcribe-ctc", "WhisperForCTC", FrameTranscriber, 25),  # its frames come half as often
     ):
         model = undisturbed[task] / "model"
         config, processor = read_json(model, "config.json"), read_json(model, "preprocessor_config.json")
         assert config["architectures"] == [architecture]
-        assert (config["max_source_positions"], processor["chunk_length"], processor["nb_max_frames"]) == (50, 1, 100)
+        assert (config["max_source_positions"], processor["nb_max_frames"]) == (places, 2 * places)
+        assert processor["chunk_length"] == 1
         assert type(load(undisturbed[task])) is kind
     generation = read_json(undisturbed["transcribe"] / "model", "generation_config.json")
     assert generation["is_multilingual"] is False

@@ -53,7 +53,7 @@ _OF_IMAGES = (
     *("augmentation.outline", "augmentation.colour", "augmentation.hue", "augmentation.grey", "augmentation.erase"),
 )
 _OF_SOUNDS = (
-    *("data.audio_seconds", "training.batch_recordings"),
+    *("data.audio_seconds", "data.frame_ms", "training.batch_recordings"),
     *("augmentation.level", "augmentation.room", "augmentation.noise", "augmentation.band"),
     *("augmentation.frequency_masks", "augmentation.frequency_mask"),
     *("augmentation.time_masks", "augmentation.time_mask"),

@@ -82,10 +82,10 @@ CAPTIONS = About(
 TRANSCRIPTS = About(
     "Tokens over time",
     Markup(
-        "While the decoder writes a token (a row), it looks at the encoder’s places of the recording, one every 20 ms; "
-        "under them is the spectrogram that the encoder read, low frequencies at the bottom. This is cross-attention, "
-        f"{_PAPER}. Nothing tells it that time runs forward in both: where the rows go down a diagonal, it has learned "
-        f"that.{_HEADS}{_SCALE}"
+        "While the decoder writes a token (a row), it looks at the encoder’s places of the recording, one for two "
+        "frames; under them is the spectrogram that the encoder read, low frequencies at the bottom. This is "
+        f"cross-attention, {_PAPER}. Nothing tells it that time runs forward in both: where the rows go down a "
+        f"diagonal, it has learned that.{_HEADS}{_SCALE}"
     ),
     "moment",
     ("Writing ", ", the decoder listens to"),
@@ -93,7 +93,7 @@ TRANSCRIPTS = About(
 PATHS = About(
     "Tokens over time",
     Markup(
-        "Each of the encoder’s places, one every 20 ms, says a token or the blank; the likeliest of each is shown "
+        "Each of the encoder’s places, one for two frames, says a token or the blank; the likeliest of each is shown "
         "here, as strong as it is likely, in the row of the text’s token that it stands for (Graves et al. 2006). "
         f"Under them is the spectrogram that the encoder read, low frequencies at the bottom.{_SCALE}"
     ),

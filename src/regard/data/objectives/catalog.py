@@ -35,9 +35,11 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
         run.data.max_tokens, square(run.data.image_size), run.augmentation, run.data.language_tags
     ),
     "classify-image": lambda run: ClassifyImage(run.data.max_tokens, square(run.data.image_size), run.augmentation),
-    "transcribe": lambda run: Transcribe(run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation),
+    "transcribe": lambda run: Transcribe(
+        run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation
+    ),
     "transcribe-ctc": lambda run: TranscribeFrames(
-        run.data.max_tokens, hearing(run.data.audio_seconds), run.augmentation
+        run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation
     ),
     "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
 }

@@ -146,16 +146,22 @@ class TranscribeFrames(Transcribe):
         if not ids:
             return "a text without a token"
         if len(ids) + sum(one == other for one, other in pairwise(ids)) > places:
-            return f"a text of more tokens than the {places} places of data.audio_seconds, a blank between equal ones"
+            return f"a text of more tokens than the window's {places} places, a blank between equal ones"
         return super().objection(ids)
 
 
-def hearing(seconds: int | None) -> AudioProcessor:
-    """The processor of recordings of at most so many seconds: Whisper's, but for the length of its window. Raises
-    ConfigError for one that no model has places for."""
-    processor = AudioProcessor() if seconds is None else AudioProcessor(LogMel(chunk_length=seconds))
+def hearing(seconds: int | None, frame_ms: int | None = None) -> AudioProcessor:
+    """The processor of recordings of at most so many seconds, a frame every so many milliseconds: Whisper's, but for
+    what is given. Raises ConfigError for one that no model has places for."""
+    log_mel = LogMel() if seconds is None else LogMel(chunk_length=seconds)
+    if frame_ms is not None:
+        log_mel = replace(log_mel, hop_length=frame_ms * log_mel.sampling_rate // 1000)
+    processor = AudioProcessor(log_mel)
     if processor.log_mel.window_frames % STRIDE:
-        raise ConfigError(f"a window must have an even number of frames, but has {processor.log_mel.window_frames}")
+        raise ConfigError(
+            "data.audio_seconds and data.frame_ms must make a window of an even number of frames, but make "
+            f"{processor.log_mel.window_frames}: give another"
+        )
     return processor
 
 
