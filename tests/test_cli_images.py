@@ -48,7 +48,7 @@ class Scripted:
     @staticmethod
     def _readable(images, refused):
         for number, image in enumerate(images, 1):
-            if not image.startswith("bad"):
+            if not image.startswith("bad") and "blank" not in image:
                 yield image
             elif refused is None:
                 raise InputError(f"cannot read {image}: it is damaged")
@@ -117,7 +117,8 @@ def test_a_directory_stands_for_the_images_in_it_and_below_it(run, tmp_path, mon
     for name in ("album/b.PNG", "album/2/a.jpg", "album/notes.txt", "album/.thumbs/b.png", "none/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    images = ["album/2/a.jpg", "album/b.PNG"]
+    (tmp_path / "album" / "lost.png").symlink_to("nowhere.png")  # is read as any other, and so is named as missing
+    images = ["album/2/a.jpg", "album/b.PNG", "album/lost.png"]
     assert run("caption", "m", "album", "x.png")[1].splitlines() == [f"a {image}" for image in (*images, "x.png")]
     out = run("classify-image", "m", "album/", "--names")[1]
     assert [line.split("\t")[0] for line in out.splitlines()] == images
@@ -213,14 +214,16 @@ def test_the_numbers_and_the_names_of_images_are_those_of_the_list_whatever_is_m
 
 @pytest.mark.parametrize("verb", ["caption", "classify-image"])
 def test_an_image_alone_that_cannot_be_read_is_one_line(run, verb):
-    assert run(verb, "m", "bad.png") == (2, "", "regard: cannot read bad.png: it is damaged\n")
+    assert run(verb, "m", "bad.png") == (1, "", "regard: cannot read bad.png: it is damaged\n")
 
 
 @pytest.mark.parametrize("verb", ["caption", "classify-image"])
-def test_a_blank_line_is_no_path(run, verb):
+def test_a_blank_line_and_a_name_that_is_not_utf8_cost_no_other(run, verb):
     code, out, err = run(verb, "m", stdin=b"x\n\ny\n")
-    assert (code, len(out.splitlines())) == (2, 1)
-    assert err == "regard: line 2 of the list of images is blank: each must be a path\n"
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert "line 2 of the list, which is blank" in err.splitlines()[-1]
+    code, out, _ = run(verb, "m", "--names", stdin=b"x\ncaf\xe9\ny\n")
+    assert (code, len(out.splitlines())) == (0, 3)
     assert run(verb, "m", "x", "-f", "y")[::2] == (2, "regard: give either images or --file, and not both\n")
 
 

@@ -28,7 +28,8 @@ class Scripted:
             segments = (Segment(0.0, 1.5, "I am"), Segment(1.5, 62.0, text)) if timestamps else ()
             if progress is not None:
                 progress(number, 62.0, 124.0)
-            yield Transcription(text, "de", 124.0, segments, (30.0,) if "cut" in text else ())
+            cut, doubtful = ((30.0,) if word in text else () for word in ("cut", "odd"))
+            yield Transcription(text, "de", 124.0, segments, cut, doubtful)
 
 
 class Run:
@@ -89,6 +90,7 @@ def test_json_is_an_object_a_line_for_each_recording(run, how):
         "seconds": 124.0,
         "segments": [{"start": 0.0, "end": 1.5, "text": "I am"}, {"start": 1.5, "end": 62.0, "text": "I am a.wav"}],
         "cut": [],
+        "doubtful": [],
     }
 
 
@@ -109,8 +111,11 @@ def test_each_recording_has_a_file_in_the_directory(run, tmp_path):
     assert run("x/a.wav", "b.wav", "-", "--format", "srt", "--output", str(out), stdin=b"x") == (0, "", "")
     assert sorted(path.name for path in out.iterdir()) == ["a.srt", "b.srt", "stdin.srt"]
     assert "I am x/a.wav" in (out / "a.srt").read_text()
-    code, _, err = run("x/a.wav", "y/a.mp3", "-o", str(out))
-    assert (code, err.split("/")[-1]) == (2, "a.txt: give them one after the other\n")
+    assert run("x/a.wav", "y/a.mp3", "b.wav", "-o", str(tmp_path / "both"))[0] == 0
+    assert sorted(path.name for path in (tmp_path / "both").iterdir()) == ["a.mp3.txt", "a.wav.txt", "b.txt"]
+    code, _, err = run("x/a.wav", "y/a.wav", "-o", str(out))
+    assert (code, err.split(": give ")[0].split("/")[-1]) == (2, "a.wav.txt")
+    assert err.startswith("regard: 2 recordings would be written to ")
     (tmp_path / "file").write_text("")
     assert run("a.wav", "-o", str(tmp_path / "file"))[2].endswith("file is a file\n")
 
@@ -123,7 +128,7 @@ def test_a_recording_that_cannot_be_read_costs_itself_alone_and_is_named_at_the_
     assert run("bad1.wav", "a.wav", "--output", str(tmp_path / "out"))[0] == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.txt"]
     assert "I am a.wav" in (tmp_path / "out" / "a.txt").read_text()
-    assert run("bad.wav") == (2, "", "regard: cannot read bad.wav: it is damaged\n")
+    assert run("bad.wav") == (1, "", "regard: cannot read bad.wav: it is damaged\n")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +145,10 @@ def test_what_cannot_be_asked_for_is_refused(run, arguments, complaint):
     assert err.startswith(f"regard: {complaint}")
 
 
-def test_what_was_cut_is_told(run):
+def test_what_was_cut_and_what_is_a_guess_is_told(run):
     err = run("cut.wav")[2]
     assert err == "regard: cut.wav: the text came to max_new_tokens before its end in 1 of its windows (from 30 s)\n"
+    assert "odd.wav: the text repeats itself or is unlikely at every temperature" in run("odd.wav")[2]
 
 
 def test_a_terminal_shows_how_far_it_is(run, monkeypatch):
@@ -154,7 +160,7 @@ def test_a_terminal_shows_how_far_it_is(run, monkeypatch):
 
 def test_a_path_without_a_model_is_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["transcribe", "nowhere", "a.wav"]) == 2
+    assert main(["transcribe", "nowhere", "a.wav"]) == 1
     assert capsys.readouterr().err == "regard: cannot read a.wav: it is no file\n"
     Path("a.wav").touch()
     assert main(["transcribe", "nowhere", "a.wav"]) == 2

@@ -55,6 +55,7 @@ def facts(**changes) -> RunFacts:
         seconds=90.0,
         reason="5 steps are done",
         examples={"train": 1000, "test": 80},
+        dropped={"train": {"a source line without a text": 2}},
         notes=("demo: Unicode CLDR, Unicode-3.0",),
         data_hash="abc",
         versions={"regard": "1.2.3"},
@@ -69,6 +70,7 @@ def test_the_card_has_the_scores_with_intervals_the_data_and_the_limits():
     assert "| test | en → de | BLEU | 34.90 | 34.8 – 35.0 | 40 |" in text
     assert "| test | de → en | exact match | 25.10 % | 19.1 – 31.1 | 40 |" in text
     assert "1,234,567 parameters, trained with Regard 1.2.3 from scratch" in text
+    assert "- train: 1,000 rows\n  - left out, a source line without a text: 2\n- test: 80 rows\n" in text
     assert "5,000 steps, 1,000,000 tokens, 1.5 minutes" in text
     assert "demo: Unicode CLDR, Unicode-3.0" in text
     assert "6 outputs on the test split were cut" in text
@@ -119,6 +121,19 @@ def test_a_translator_of_several_languages_is_told_one_that_it_writes_in():
     assert 'regard translate . "A text." --target-lang de\n' in told
     assert 'task("A text.", target_lang="de").text' in told
     assert "--target-lang" not in card(facts(), "m")  # of one direction
+
+
+def test_images_are_counted_as_such_and_what_is_seen_and_heard_at_once_is_a_limit():
+    of_images = {"task": "classify-image", "data": {"train": [{"jsonl": "t"}], "image_size": 32}, "model": {}}
+    text = card(facts(run=parse_run({**of_images, "training": {"steps": 5}}), evaluations={}), "m")
+    assert "5,000 steps, 1,000,000 images" in text
+    assert "squares of 32 pixels a side" in text
+    assert "library_name: transformers" in text
+    of_sounds = {"task": "transcribe-ctc", "data": {"train": [{"jsonl": "t"}], "audio_seconds": 2}, "model": {}}
+    text = card(facts(run=parse_run({**of_sounds, "training": {"steps": 5}}), evaluations={}), "m")
+    assert "It hears 2 s at a time" in text
+    assert "library_name: regard" in text
+    assert "With Transformers" not in text
 
 
 def test_the_template_is_part_of_the_package():

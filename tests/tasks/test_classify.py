@@ -39,6 +39,14 @@ def test_several_labels_have_each_a_probability_and_a_regression_its_numbers(cla
     assert alone.score == pytest.approx(0.5)
 
 
+def test_what_holds_is_the_best_label_or_all_that_are_likelier_than_not(classifier):
+    assert [entry.label for entry in classifier()("a").held.scores] == ["high"]
+    several = classifier(problem_type="multi_label_classification")("a")
+    assert [entry.label for entry in several.held.scores] == ["high", "middle"], "5 / 6 and 3 / 4, and not a half"
+    rare = classifier(lambda ids: {"logits": [-1, -2, -3]}, problem_type="multi_label_classification")("a")
+    assert [entry.score for entry in rare.held.scores] == pytest.approx([1 / (1 + np.e)])
+
+
 def test_extreme_logits_are_no_warning(classifier):
     sure = classifier(lambda ids: {"logits": [-1e4, 1e4, 0]}, problem_type="multi_label_classification")("a")
     assert [entry.score for entry in sure.scores] == [1, 0.5, 0]

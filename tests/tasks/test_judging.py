@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from regard.batch import Example, ImageExample
 from regard.cli import main
+from regard.commands.evaluate import _refuse
 from regard.data.records import AnswerRecord, ClassRecord, PairRecord, TagRecord
-from regard.errors import DataError, InputError
+from regard.errors import ConfigError, DataError, InputError
 from regard.explain.run_page import unselected, worst
 from regard.metrics.answering import answer_f1
 from regard.tasks.answer import Answer
@@ -19,11 +20,12 @@ from regard.tasks.classify import Classification, LabelScore
 from regard.tasks.generate import GeneratedText
 from regard.tasks.judging.answers import ANSWERS, best_threshold
 from regard.tasks.judging.catalog import evaluation_of
-from regard.tasks.judging.images import IMAGE_LABELS
+from regard.tasks.judging.images import CAPTIONS, IMAGE_LABELS
 from regard.tasks.judging.labels import LABELS
 from regard.tasks.judging.pairs import SEARCHES
 from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, read_record, records_of, write_record
 from regard.tasks.judging.scoring import compare, scores_by_group
+from regard.tasks.judging.sounds import TRANSCRIPTS
 from regard.tasks.judging.summaries import SUMMARIES
 from regard.tasks.judging.tags import TAGS
 from regard.tasks.judging.texts import TEXTS
@@ -271,6 +273,41 @@ def test_other_test_sets_other_tasks_and_tokens_of_another_tokenizer_are_not_com
     assert main(["evaluate", "--compare", str(place / "t.json"), str(place / "t.json")]) == 0
     assert main(["evaluate", "--compare", str(place / "t.json"), str(place / "u.json")]) == 2
     assert "no metric in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        ("out.txt", "--output must end in .json, by which --compare knows a record, but is"),
+        ("old.json", "--output must be a file, but"),
+        ("file/x.json", "cannot write"),
+    ],
+)
+def test_a_record_that_could_not_be_kept_is_refused_before_anything_is_scored(tmp_path, capsys, output, complaint):
+    (tmp_path / "old.json").mkdir()
+    (tmp_path / "file").write_text("a\n")
+    files = ["--source", str(tmp_path / "file"), "--reference", str(tmp_path / "file")]
+    assert main(["evaluate", "nowhere", *files, "-o", str(tmp_path / output)]) == 2
+    assert capsys.readouterr().err.startswith(f"regard: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "option", "takes"),
+    [
+        (IMAGE_LABELS, "batch_tokens", "translate: leave it out"),
+        (
+            CAPTIONS,
+            "long",
+            "which takes --beam-threshold, --length-penalty, --max-new-tokens, --num-beams: leave it out",
+        ),
+        (TRANSCRIPTS, "length_penalty", "which takes --max-new-tokens, --num-beams: leave it out"),
+        (TAGS, "num_beams", "which takes --batch-tokens: leave it out"),
+    ],
+)
+def test_options_that_are_not_for_a_task_are_refused_by_the_names_of_the_command_line(evaluation, option, takes):
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')} is not for ") as refused:
+        _refuse(evaluation, None, {option: 1})
+    assert str(refused.value).endswith(takes.replace("translate", evaluation.task))
 
 
 def test_damage_is_named(two):

@@ -141,6 +141,13 @@ def test_progress_tells_how_far_each_recording_is():
         assert own[-1] == pytest.approx(seconds)
 
 
+def test_a_text_that_is_no_good_at_the_last_temperature_is_told():
+    hopeless = BRIEF | {"temperature": 0.0, "logprob_threshold": 1.0, "no_speech_threshold": None, "language": "de"}
+    assert transcriber(8)(sound(5, 1.0), **hopeless).doubtful == (0.0,)
+    hopeful = hopeless | {"logprob_threshold": None, "compression_ratio_threshold": None}
+    assert transcriber(8)(sound(5, 1.0), **hopeful).doubtful == ()
+
+
 def test_a_text_that_comes_to_its_longest_is_told():
     found = transcriber(8)(sound(5, 1.0), language="de", **{**BRIEF, "max_new_tokens": 2})
     assert found.cut == (0.0,)

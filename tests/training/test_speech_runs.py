@@ -112,7 +112,9 @@ def test_an_evaluation_has_both_rates_of_each_group_and_they_are_those_of_the_tr
     directory = undisturbed[task]
     evaluated = CliRunner().invoke(app, ["evaluate", str(directory), "--split", "validation", "--json"])
     assert evaluated.exit_code == 0, evaluated.output
-    groups = json.loads(evaluated.stdout)["groups"]
+    record = json.loads(evaluated.stdout)
+    groups = record["groups"]
+    assert record["settings"].get("temperature") == (0.0 if task == "transcribe" else None), "no sample is scored"
     assert [(group["name"], group["examples"]) for group in groups] == [("even", 8), ("odd", 8)]
     lines = (directory / "evaluation-validation.jsonl").read_text("utf-8").splitlines()
     judged = [json.loads(line) for line in lines]
@@ -144,6 +146,16 @@ def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undistu
     assert error_rates(texts, [said(number)[0] for number in range(200, 216)])["wer"] == pytest.approx(best["wer"])
 
 
+def test_the_two_kinds_are_compared_on_one_test_set(undisturbed, tmp_path):
+    for task, directory in undisturbed.items():
+        arguments = ["evaluate", str(directory), "--split", "validation", "-o", str(tmp_path / "new" / f"{task}.json")]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    records = [str(tmp_path / "new" / f"{task}.json") for task in undisturbed]
+    compared = CliRunner().invoke(app, ["evaluate", "--compare", *records, "--json"])
+    assert compared.exit_code == 0, compared.output
+    assert {each["metric"] for each in json.loads(compared.stdout)["differences"]} >= {"wer", "cer"}
+
+
 def test_a_checkpoint_says_how_long_its_windows_are_and_is_a_whisper_where_it_has_a_decoder(undisturbed):
     for task, architecture, kind, places in (
         ("transcribe", "WhisperForConditionalGeneration", Transcriber, 50),
@@ -155,6 +167,7 @@ def test_a_checkpoint_says_how_long_its_windows_are_and_is_a_whisper_where_it_ha
         assert (config["max_source_positions"], processor["nb_max_frames"]) == (places, 2 * places)
         assert processor["chunk_length"] == 1
         assert type(load(undisturbed[task])) is kind
+        assert config.get("bos_token_id") is None
     generation = read_json(undisturbed["transcribe"] / "model", "generation_config.json")
     assert generation["is_multilingual"] is False
 

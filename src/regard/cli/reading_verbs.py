@@ -55,13 +55,16 @@ def classify(
     texts: Texts = None,
     file: File = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="A line is two texts, with a tab between.")] = False,
-    top_k: Annotated[int, typer.Option("--top-k", help="Labels of each text, best first.")] = 1,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Labels of each text, best first. Default: what holds.")
+    ] = None,
     batch_tokens: BatchTokens = 4096,
     as_json: Json = False,
 ) -> None:
     """Name the class of texts, a file or stdin, line by line: label and score, with a tab between.
 
-    With --top-k above 1 a line has as many labels. A text that is too long for the model is cut, and stderr says so.
+    Where several labels may hold, a line has those of a score above 0.5, or the best; with --top-k as many. A text that
+    is too long for the model is cut, and stderr says so.
 
     \b
     Examples:

@@ -50,9 +50,9 @@ def caption(
 ) -> None:
     """Write a line about each image.
 
-    PNG, JPEG, WEBP, GIF, BMP and TIFF are read; of a directory all that are in it and below it. An image that cannot
-    be has no line: stderr says why, names all such at the end, and the exit code is 1. With --n-best each line of
-    output is: number of the image, or with --names its path, score, caption, with tabs between them.
+    PNG, JPEG, WEBP, GIF, BMP and TIFF are read; of a directory all in it and below it, but for hidden ones. An image
+    that cannot be has no line: stderr says why, names all such at the end, and the exit code is 1. With --n-best each
+    line of output is: number of the image, or with --names its path, score, caption, with tabs between them.
 
     \b
     Examples:

@@ -23,14 +23,14 @@ def caption_images(
     runtime: Mapping[str, str],
     **options: Any,
 ) -> None:
-    """Print the caption of each image as soon as its batch is done. Raises PartlyDone, at the end, where some of
-    several could not be read."""
+    """Print the caption of each image as soon as its batch is done. Raises PartlyDone, at the end, where some
+    could not be read."""
     paths = paths_of(images, file)
     captioner = load_task(model, "caption", **runtime)
     options["return_scores"] = as_json or n_best is not None
     if n_best is not None:
         options["num_return_sequences"] = n_best
-    refusals = Refusals("images")
+    refusals = Refusals("images", paths)
     captions = with_results(paths, partial(captioner.stream, **options), batch_size, refusals)
     count = unfinished = 0
     try:

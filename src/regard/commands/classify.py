@@ -9,11 +9,18 @@ from regard.errors import InputError
 
 
 def classify_texts(
-    model: str, texts: Sequence[str], file: Path | None, *, pairs: bool, as_json: bool, **settings: Any
+    model: str,
+    texts: Sequence[str],
+    file: Path | None,
+    *,
+    pairs: bool,
+    top_k: int | None,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Print the best labels of each text, or of each pair of texts."""
+    """Print the `top_k` best labels of each text, or of each pair of texts; without, the label that holds, or those."""
     lines = lines_of(texts, file)
-    classifier = load_task(model, "classify")
+    classifier, settings = load_task(model, "classify"), {"top_k": top_k, **settings}
 
     def classified(block: list[str]) -> Any:
         if not pairs:
@@ -23,6 +30,7 @@ def classify_texts(
 
     for number, result in answered(lines, classified):
         warn_of_cut(number, result.cut)
+        result = result.held if top_k is None else result
         if as_json:
             print_json(result)
         else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from regard.commands.score_tables import print_comparison
 from regard.errors import InputError
 from regard.metrics.catalog import METRICS
+from regard.tasks.judging.catalog import evaluation_of
 from regard.tasks.judging.records import EvaluationRecord, path_in, read_record
 from regard.tasks.judging.scoring import Compared, compare
 
@@ -30,7 +31,7 @@ def _place(name: str, split: str) -> Path:
 
 
 def _refuse_others(first: str, one: EvaluationRecord, second: str, other: EvaluationRecord) -> None:
-    if one.task != other.task:
+    if evaluation_of(one.task).task != evaluation_of(other.task).task:  # both of speech are one
         raise InputError(f"{first} was evaluated at {one.task}, but {second} at {other.task}: they cannot be compared")
     if one.examples != other.examples:
         sets = " and ".join(

@@ -24,7 +24,7 @@ def _files_in(directory: Path, endings: Sequence[str], what: str) -> list[str]:
     files = [
         str(file)
         for file in sorted(directory.rglob("*"))
-        if file.suffix.lower() in endings and file.is_file() and not _is_hidden(file.relative_to(directory))
+        if file.suffix.lower() in endings and not file.is_dir() and not _is_hidden(file.relative_to(directory))
     ]
     if not files:
         raise InputError(f"there are no {what} in {directory}: none of its files ends in {', '.join(endings)}")

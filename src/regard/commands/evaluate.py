@@ -57,6 +57,8 @@ def evaluate_model(
         evaluation = evaluation_of(held.run.task)
         examples = _chosen(held, source_lang, target_lang)
     _refuse(evaluation, held, settings)
+    if output is not None:
+        _require_place(output)
     task = load_task(model, evaluation.task, **runtime)
     record = evaluated(task, evaluation, examples, held, model=model, split=split, settings=settings)
     record = replace(record, settings={**runtime, **record.settings})
@@ -135,10 +137,24 @@ def _print(record: EvaluationRecord, model: str, as_json: bool) -> None:
 
 def _refuse(evaluation: Evaluation, held: HeldOut | None, settings: Settings) -> None:
     """Options that say nothing to a task."""
-    for name in ("num_beams", "beam_threshold", "length_penalty", "max_new_tokens", "long"):
-        if name in settings and not evaluation.writes:
+    for name in settings:
+        if name not in evaluation.options:
             task = held.run.task if held else evaluation.task
-            raise ConfigError(f"--{name.replace('_', '-')} is for tasks that write, but this is {task}: leave it out")
+            options = sorted(f"--{known.replace('_', '-')}" for known in evaluation.options)
+            takes = f", which takes {', '.join(options)}" if options else ""
+            raise ConfigError(f"--{name.replace('_', '-')} is not for {task}{takes}: leave it out")
+
+
+def _require_place(output: Path) -> None:
+    """Told before an hour's evaluation, and not after it."""
+    if output.suffix != ".json":
+        raise InputError(f"--output must end in .json, by which --compare knows a record, but is {output}")
+    if output.is_dir():
+        raise InputError(f"--output must be a file, but {output} is a directory")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}") from error
 
 
 def evaluate_with_progress(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.engine import import_tensorflow, require_openvino
-from regard.commands.text import open_lines
+from regard.commands.text import Errors, open_lines
 from regard.errors import InputError
 from regard.tasks.blocks import blocks
 from regard.tasks.locate import engine_of, model_place
@@ -35,7 +35,7 @@ def load_task(
     return load(place, dtype, task, engine, assistant, shortlist)  # type: ignore[arg-type]  # the verbs' choices
 
 
-def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> Iterable[str]:
+def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts", errors: Errors = "strict") -> Iterable[str]:
     """The texts, or the lines of a file or of stdin. Raises InputError where there are both."""
     if list(texts) == ["-"]:
         texts, file = (), Path("-")
@@ -43,7 +43,8 @@ def lines_of(texts: Sequence[str], file: Path | None, what: str = "texts") -> It
         raise InputError(f"give either {what} or --file, and not both")
     if texts:
         return texts
-    return FromStdin(open_lines(None)) if file is None or str(file) == "-" else open_lines(file)
+    lines = open_lines(file, errors)
+    return FromStdin(lines) if file is None or str(file) == "-" else lines
 
 
 class FromStdin(Iterator[str]):

@@ -25,13 +25,13 @@ def compare_images(
     as_json: bool,
 ) -> None:
     """Print how well each image fits each text, or the vectors of the images and of the texts. Raises PartlyDone, at
-    the end, where some of several images could not be read."""
+    the end, where some images could not be read."""
     texts = _texts(texts, text_file)
     if not texts and not vectors:
         raise InputError("there is nothing to compare images with: give texts, or --text-file")
     alone = vectors and texts and not images and file is None
     paths = () if alone else paths_of(images, file)
-    matcher, refusals = load_task(model, "similarity"), Refusals("images")
+    matcher, refusals = load_task(model, "similarity"), Refusals("images", paths)
     if vectors:
         vectors_of = with_results(paths, matcher.embed_images, batch_size, refusals)
         _print_vectors(matcher, vectors_of, texts, as_json)

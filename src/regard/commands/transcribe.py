@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from regard.commands.directories import RECORDINGS, with_contents
 from regard.commands.lines import load_task
 from regard.commands.refusals import Refusals
-from regard.errors import InputError, no_file
+from regard.errors import InputError, PartlyDone, no_file
 
 STDIN = "-"
 TIMED = ("srt", "vtt")  # that are nothing without segments
@@ -20,7 +21,7 @@ def transcribe_files(
     model: str, files: Sequence[str], *, form: str, timestamps: bool, output: Path | None, **settings: Any
 ) -> None:
     """Print the transcription of each recording, or write it to `output`, a directory. Raises PartlyDone, at the end,
-    where some of several could not be read."""
+    where some could not be read."""
     if form not in FORMS:
         raise InputError(f"--format must be one of {', '.join(FORMS)}, but is {form!r}")
     if files.count(STDIN) > 1:
@@ -29,13 +30,13 @@ def transcribe_files(
     if form in TIMED and len(files) > 1 and output is None:
         raise InputError(f"{form} is a file for each recording: name a directory for them with --output")
     if not any(file == STDIN or Path(file).is_file() for file in files):  # told before a model is loaded
-        raise InputError(f"cannot read {files[0]}: {no_file(files[0])}")
+        raise PartlyDone(f"cannot read {files[0]}: {no_file(files[0])}")
     places = None if output is None else _places(files, output, form)
     transcriber = load_task(model, "transcribe")
     sources = [sys.stdin.buffer.read() if file == STDIN else file for file in files]
     progress = _Progress(files) if sys.stderr.isatty() else None
-    refusals = Refusals("recordings")
-    settings["refused"] = refusals if len(files) > 1 else None
+    refusals = Refusals("recordings", files)
+    settings["refused"] = refusals
     found = transcriber.each(sources, timestamps=timestamps or form in TIMED, progress=progress, **settings)
     for number, file, transcription in refusals.beside(files, found):
         if progress is not None:
@@ -46,7 +47,8 @@ def transcribe_files(
             places[number - 1].write_text(text, "utf-8")
         else:
             print(_named(text, file, form) if len(files) > 1 else text, end="", flush=True)
-        _warn_of_cut(file, transcription.cut)
+        _warn_of(file, transcription.cut, "came to max_new_tokens before its end")
+        _warn_of(file, transcription.doubtful, "repeats itself or is unlikely at every temperature, so it is a guess,")
     refusals.check()
 
 
@@ -60,10 +62,15 @@ def _written(found: Any, file: str, form: str) -> str:
 
 def _places(files: Sequence[str], output: Path, form: str) -> list[Path]:
     """A file for each recording. Raises InputError where two would be one."""
-    stems = ["stdin" if file == STDIN else Path(file).stem for file in files]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise InputError(f"two recordings would be written to {output / twice}.{form}: give them one after the other")
+    names = [Path("stdin" if file == STDIN else file) for file in files]
+    counts = Counter(name.stem for name in names)
+    stems = [name.stem if counts[name.stem] == 1 else name.name for name in names]  # ok.wav.txt beside ok.flac.txt
+    twice, often = Counter(stems).most_common(1)[0]
+    if often > 1:
+        raise InputError(
+            f"{often} recordings would be written to {output / twice}.{form}: give those of each directory by "
+            "themselves, with another --output"
+        )
     if output.exists() and not output.is_dir():
         raise InputError(f"--output must be a directory, but {output} is a file")
     return [output / f"{stem}.{form}" for stem in stems]
@@ -77,10 +84,11 @@ def _named(text: str, file: str, form: str) -> str:
     return "".join(f"{name}\t{line}\n" for line in text.splitlines())
 
 
-def _warn_of_cut(file: str, cut: Sequence[float]) -> None:
-    if cut:
-        starts = ", ".join(f"{second:g}" for second in cut[:5]) + (" ..." if len(cut) > 5 else "")
-        told = f"the text came to max_new_tokens before its end in {len(cut)} of its windows (from {starts} s)"
+def _warn_of(file: str, windows: Sequence[float], what: str) -> None:
+    """windows: the seconds at which they start."""
+    if windows:
+        starts = ", ".join(f"{second:g}" for second in windows[:5]) + (" ..." if len(windows) > 5 else "")
+        told = f"the text {what} in {len(windows)} of its windows (from {starts} s)"
         print(f"regard: {file}: {told}", file=sys.stderr)
 
 

@@ -181,9 +181,8 @@ class Preparation:
 
     def _train_tokenizer(self, sample: TextSample, found: Survey) -> Tokenizer:
         part = "all" if len(sample) == found.pairs else f"{len(sample):,}, chosen by hash, of"
-        self._note(
-            f"tokenizer: {self.run.tokenizer.algorithm}, trained on {part} {found.pairs:,} {self.objective.noun}"
-        )
+        read = f"the texts of {part} {found.pairs:,} {self.objective.noun}"
+        self._note(f"tokenizer: {self.run.tokenizer.algorithm}, trained on {read}")
         tags = self.objective.tags(found.names)
         assert self.objective.layout is not None
         return train_tokenizer(sample.lines(found.below), self.run.tokenizer, self.objective.layout, tags)

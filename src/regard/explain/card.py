@@ -151,6 +151,7 @@ def card(facts: RunFacts, name: str) -> str:
         base=_hub_id(facts),
         languages=_languages(facts),
         results=list(_results(facts.evaluations)),
+        seen="images" if facts.run.task == "classify-image" else "tokens",
         limits=list(_limits(facts)),
         minutes=None if facts.seconds is None else round(facts.seconds / 60, 1),
     )
@@ -247,6 +248,10 @@ def _limits(facts: RunFacts) -> Iterator[str]:
     """What the record says of where the scores end."""
     if facts.spec.source is None:
         yield f"It was trained on texts of at most {facts.run.data.max_tokens} tokens at once."
+    if facts.run.data.audio_seconds is not None:
+        yield f"It hears {facts.run.data.audio_seconds} s at a time, and was trained on recordings of at most as many."
+    if facts.run.data.image_size is not None:
+        yield f"It sees images as squares of {facts.run.data.image_size} pixels a side, whatever their size."
     for split, record in facts.evaluations.items():
         cut = sum(group["unfinished"] for group in record.groups if group["name"] != ALL or len(record.groups) == 1)
         if cut:

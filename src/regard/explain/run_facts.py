@@ -19,8 +19,9 @@ from regard.tasks.locate import model_directory
 
 class RunFacts(NamedTuple):
     """seconds: of training, summed over resumes; tokens: real ones seen, of pairs those of the targets; both None where
-    the log does not say. notes: what preparing the data said, the builder's source and licence among it. scores: on
-    validation, of the model written. evaluations: by split. mask: how the tokenizer writes a place to be filled."""
+    the log does not say. dropped: by split, how many examples of its files were left out, and why. notes: what
+    preparing the data said, the builder's source and licence among it. scores: on validation, of the model written.
+    evaluations: by split. mask: how the tokenizer writes a place to be filled."""
 
     run: RunConfig
     spec: ModelSpec
@@ -31,6 +32,7 @@ class RunFacts(NamedTuple):
     seconds: float | None
     reason: str | None
     examples: dict[str, int]
+    dropped: dict[str, dict[str, int]]
     notes: tuple[str, ...]
     data_hash: str | None
     versions: Mapping[str, str]
@@ -56,6 +58,9 @@ def facts_of(directory: Path) -> RunFacts:
         seconds=logged.get("seconds"),
         reason=logged.get("reason"),
         examples={name: split["pairs"] for name, split in manifest.get("splits", {}).items()},
+        dropped={
+            name: counts for name, split in manifest.get("splits", {}).items() if (counts := split["dropped"]["counts"])
+        },
         notes=tuple(manifest.get("notes", ())),
         data_hash=said.get("data_hash"),
         versions=said.get("versions", {}),

@@ -95,6 +95,7 @@ def _decoder_config(spec: ModelSpec, decoder: StackSpec) -> dict[str, Any]:
         "max_target_positions": spec.text.positions.max_positions,
         **_stack_config("decoder", decoder),
         "eos_token_id": spec.tokens.eos,
+        "bos_token_id": spec.tokens.bos,  # none, where a config has kept none: absent, it would be 50256
         "decoder_start_token_id": spec.tokens.decoder_start,
         "tie_word_embeddings": spec.output.tied,
     }

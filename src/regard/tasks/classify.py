@@ -1,7 +1,7 @@
 """The classification task: a text, or a pair of texts, -> labels with their scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -12,6 +12,8 @@ from regard.features.tokenizer import Tokenizer
 from regard.specs import HeadSpec
 from regard.tasks.probabilities import Floats, sigmoid, softmax
 from regard.tasks.reading import BATCH_TOKENS, Reader, most_tokens, outputs
+
+HELD = 0.5  # where several labels may hold: the probability above which one does
 
 
 class LabelScore(NamedTuple):
@@ -39,9 +41,18 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Classification(Ranking):
-    """Of a text. cut: how many of its tokens were left out, since the model reads no more."""
+    """Of a text. cut: how many of its tokens were left out, since the model reads no more. several: whether more than
+    one label may hold."""
 
     cut: int = 0
+    several: bool = False
+
+    @property
+    def held(self) -> "Classification":
+        """With the best label alone, or, where several may hold, those that do: of a probability above 0.5, as they are
+        scored; the best where none is."""
+        holding = sum(entry.score > HELD for entry in self.scores) if self.several else 1
+        return replace(self, scores=self.scores[: max(1, holding)])
 
     def as_json(self) -> dict[str, Any]:
         return {**super().as_json(), "cut": self.cut}
@@ -89,11 +100,13 @@ class TextClassifier:
         """
         check_top_k(top_k)
         encodings = self.encodings(texts, pair)
+        several = self.engine.spec.output.problem == "multi_label"
         found: list[Classification | None] = [None] * len(encodings)
         for rows, output in outputs(self.engine, encodings, batch_tokens):
             scores = label_scores(np.asarray(output.logits, np.float64), self.engine.spec.output)
             for place, row in enumerate(rows):
-                found[row] = Classification(ranked(scores[place], self.labels, top_k), encodings[row].cut)
+                best = ranked(scores[place], self.labels, top_k)
+                found[row] = Classification(best, encodings[row].cut, several)
         return [result for result in found if result is not None]
 
     def encodings(self, texts: Sequence[str], pair: str | Sequence[str] | None) -> list[Encoding]:

@@ -43,7 +43,8 @@ class Transcription:
 
     language: a code such as de, spoken in the recording, though a translation is English; None where the model knows of
     no languages. segments: with `timestamps=True`; those without text are left out. cut: the seconds at which windows
-    start whose text came to max_new_tokens, so that the rest of it was not heard.
+    start whose text came to max_new_tokens, so that the rest of it was not heard. doubtful: those whose text repeats
+    itself or is unlikely at the last of the temperatures, too, so that it is a guess.
     """
 
     text: str
@@ -51,10 +52,11 @@ class Transcription:
     seconds: float
     segments: tuple[Segment, ...] = ()
     cut: tuple[float, ...] = ()
+    doubtful: tuple[float, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         segments = [dict(vars(segment)) for segment in self.segments]
-        return {**vars(self), "segments": segments, "cut": list(self.cut)}
+        return {**vars(self), "segments": segments, "cut": list(self.cut), "doubtful": list(self.doubtful)}
 
 
 class _Said(NamedTuple):
@@ -77,6 +79,7 @@ class _Listener:
     said: list[_Said] = field(default_factory=list)
     context: list[int] = field(default_factory=list)  # what the next window is told
     cut: list[float] = field(default_factory=list)
+    doubtful: list[float] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -112,6 +115,8 @@ class _Listener:
             self.context = []
         if not heard.finished and frames == window.real_frames:  # else the next window hears the rest
             self.cut.append(self.seconds)
+        if not heard.is_good:
+            self.doubtful.append(self.seconds)
         self.frame += frames
 
     def _at_step(self, step: int) -> float:
@@ -302,8 +307,9 @@ class Transcriber(Hearer):
         return [(window, asks[row], found[row]) for row, window in enumerate(windows)]
 
     def first_window(self, source: Audio) -> tuple[Window, list[int], list[int]]:
-        """The beginning of a recording, the prompt, and the ids written after it, the end among them where it came."""
-        asked = TranscribeOptions()
+        """The beginning of a recording, the prompt, and the ids that a search writes after it, the end among them where
+        it came."""
+        asked = TranscribeOptions(temperature=(0.0,))
         language, task = self._spoken(asked)
         request = _Request(asked, language, task, self._hearing(asked))
         ((window, ask, heard),) = self._heard([self._listener(1, self.processor.recording(source), request)], request)
@@ -337,8 +343,14 @@ class Transcriber(Hearer):
             if text:
                 segments.append(Segment(said.start, said.end, text))
         language = listener.language or "en"
-        seconds = listener.recording.seconds
-        return Transcription(self._text(ids), language, seconds, tuple(segments), tuple(listener.cut))
+        return Transcription(
+            self._text(ids),
+            language,
+            listener.recording.seconds,
+            tuple(segments),
+            cut=tuple(listener.cut),
+            doubtful=tuple(listener.doubtful),
+        )
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(self.tokens.of_text(list(ids))).strip()

@@ -11,7 +11,7 @@ from regard.metrics.translation import bleu_statistics
 from regard.tasks.caption import Caption, Captioner
 from regard.tasks.classify import Ranking
 from regard.tasks.classify_image import ImageClassifier
-from regard.tasks.judging.judgement import ALL, Evaluation, Judgement, Settings
+from regard.tasks.judging.judgement import ALL, SEARCH, Evaluation, Judgement, Settings
 from regard.tasks.judging.labels import judged_labels
 from regard.tasks.judging.translation import bleu_signatures
 
@@ -108,7 +108,7 @@ def _of_group(
     return found
 
 
-IMAGE_LABELS = Evaluation("classify-image", _rankings, _labelled)
+IMAGE_LABELS = Evaluation("classify-image", _rankings, _labelled, options=frozenset())
 CAPTIONS = Evaluation(
-    "caption", _captions, _captioned, signatures=bleu_signatures, order=described, writes=True, pooled=False
+    "caption", _captions, _captioned, signatures=bleu_signatures, order=described, options=SEARCH, pooled=False
 )

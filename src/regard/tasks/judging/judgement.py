@@ -12,6 +12,7 @@ Settings = dict[str, Any]  # of a prediction, JSON's own values
 Statistics = Sequence[float] | Mapping[str, Sequence[float]]  # of an example: numbers, or some for each class
 
 ALL = "all"  # the group of every example
+SEARCH = frozenset({"num_beams", "beam_threshold", "length_penalty", "max_new_tokens"})  # options of what writes
 
 
 class Judgement(NamedTuple):
@@ -68,8 +69,8 @@ class Evaluation:
 
     task: of `regard.tasks.catalog.TASKS`, what the checkpoint is loaded as. predict: a prediction for each example, in
     their order. judge: a judgement for each. prepared: the settings that the run implies, under what the user asked
-    for. signatures: by metric, what makes its numbers comparable. order: how examples are sorted before. writes:
-    whether options of generation are for it. pooled: whether a score over all groups means something.
+    for. signatures: by metric, what makes its numbers comparable. order: how examples are sorted before. options: of
+    those that a user may give, the ones that are for it. pooled: whether a score over all groups means something.
     """
 
     task: str
@@ -78,7 +79,7 @@ class Evaluation:
     prepared: Callable[[Any, HeldOut, Settings], Settings] = _as_they_are
     signatures: Callable[[Sequence[Judgement]], dict[str, str]] = lambda judgements: {}
     order: Callable[[Any], Any] | None = None
-    writes: bool = False
+    options: frozenset[str] = frozenset({"batch_tokens"})
     pooled: bool = True
 
 

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from regard.data.records import ClassRecord
-from regard.tasks.classify import Classification, Ranking, TextClassifier
+from regard.tasks.classify import HELD, Classification, Ranking, TextClassifier
 from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings, in_blocks
 
 PROBLEM = "problem"  # as in HeadSpec; in the settings, since the same labels are judged differently
@@ -52,7 +52,7 @@ def judged_labels(inputs: dict[str, str], actual: Sequence[str], ranking: Rankin
     """Of several labels a text is right where all are; a label holds where its probability is above a half."""
     scores = {entry.label: entry.score for entry in ranking.scores}
     several = problem == "multi_label"
-    predicted = [label for label, score in scores.items() if score > 0.5] if several else [ranking.label]
+    predicted = [label for label, score in scores.items() if score > HELD] if several else [ranking.label]
     right = set(predicted) == set(actual)
     by_class = {
         label: [2.0 * (label in predicted and label in actual), (label in predicted) + (label in actual)]

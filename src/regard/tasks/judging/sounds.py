@@ -6,7 +6,7 @@ from typing import Any
 from regard.batch import SpeechExample
 from regard.data.objectives.files import opened
 from regard.metrics.transcripts import Normaliser, character_errors, normalised, word_errors
-from regard.tasks.judging.judgement import ALL, Evaluation, Judgement, Settings
+from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings
 from regard.tasks.transcribe import Transcription
 
 SOUND = "audio"  # the input of a judgement, which pages name
@@ -16,6 +16,12 @@ _NORMALISER: Normaliser = "basic"
 def _transcripts(transcriber: Any, examples: Sequence[SpeechExample], settings: Settings) -> Iterator[Transcription]:
     found: Iterator[Transcription] = transcriber.each((opened(example.audio) for example in examples), **settings)
     return found
+
+
+def _searched(transcriber: Any, held: HeldOut, settings: Settings) -> Settings:
+    """By search alone: a text that is no good is not tried again by sampling, whose scores would be those of a seed,
+    and of one that all recordings share."""
+    return {"temperature": 0.0, **settings}
 
 
 def _judged(
@@ -48,5 +54,15 @@ def _signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
 
 
 # A rate over kinds of voices together says something of their numbers alone.
-TRANSCRIPTS = Evaluation("transcribe", _transcripts, _judged, signatures=_signatures, writes=True, pooled=False)
-FRAME_TRANSCRIPTS = Evaluation("transcribe", _transcripts, _judged, signatures=_signatures, pooled=False)
+TRANSCRIPTS = Evaluation(
+    "transcribe",
+    _transcripts,
+    _judged,
+    prepared=_searched,
+    signatures=_signatures,
+    options=frozenset({"num_beams", "max_new_tokens"}),
+    pooled=False,
+)
+FRAME_TRANSCRIPTS = Evaluation(
+    "transcribe", _transcripts, _judged, signatures=_signatures, options=frozenset(), pooled=False
+)

@@ -5,7 +5,7 @@ from itertools import chain
 
 from regard.batch import Example
 from regard.metrics.summaries import copied, rouge, rouge_signature
-from regard.tasks.judging.judgement import Evaluation, HeldOut, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import SEARCH, Evaluation, HeldOut, Judgement, Settings, in_blocks
 from regard.tasks.summarise import Summariser, Summary
 
 
@@ -51,5 +51,5 @@ SUMMARIES = Evaluation(
     _judged,
     prepared=_settings,
     signatures=lambda judgements: {"rouge": rouge_signature()},
-    writes=True,
+    options=SEARCH | {"batch_tokens", "long"},
 )

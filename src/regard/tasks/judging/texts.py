@@ -6,7 +6,7 @@ from itertools import chain
 from regard.batch import Example
 from regard.metrics.answering import answer_f1, exact_match
 from regard.tasks.generate import GeneratedText, TextGenerator
-from regard.tasks.judging.judgement import Evaluation, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import SEARCH, Evaluation, Judgement, Settings, in_blocks
 
 
 def _texts(generator: TextGenerator, examples: Sequence[Example], settings: Settings) -> Iterator[GeneratedText]:
@@ -32,4 +32,4 @@ def _judgement(example: Example, text: GeneratedText) -> Judgement:
     )
 
 
-TEXTS = Evaluation("generate", _texts, _judged, writes=True)
+TEXTS = Evaluation("generate", _texts, _judged, options=SEARCH | {"batch_tokens"})

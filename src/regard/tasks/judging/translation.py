@@ -6,7 +6,7 @@ from typing import Any
 
 from regard.batch import Example
 from regard.metrics.translation import bleu_statistics, chrf_statistics, sentence_chrf, signatures
-from regard.tasks.judging.judgement import ALL, Evaluation, Judgement, Settings
+from regard.tasks.judging.judgement import ALL, SEARCH, Evaluation, Judgement, Settings
 from regard.tasks.languages import language
 from regard.tasks.translate import Translation, Translator
 
@@ -83,5 +83,11 @@ def _signatures(judgements: Sequence[Judgement]) -> dict[str, str]:
 
 
 TRANSLATION = Evaluation(
-    "translate", translated, _judged, signatures=_signatures, order=direction_of, writes=True, pooled=False
+    "translate",
+    translated,
+    _judged,
+    signatures=_signatures,
+    order=direction_of,
+    options=SEARCH | {"batch_tokens", "long"},
+    pooled=False,
 )
