@@ -1,6 +1,7 @@
 """Models for a runtime without TensorFlow: what goes out comes in, and decodes as the model that it was."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_process_of_several_keeps_to_its_share_of_the_processor(monkeypatch):
             compiled = request._request.get_compiled_model()
             found.setdefault(told, []).append(compiled.get_property("INFERENCE_NUM_THREADS"))
     assert found["1"] == [1, 1]
-    assert found["2"] == [2, 2]
+    assert found["2"] == [min(2, len(os.sched_getaffinity(0)))] * 2  # no more than there are
     assert found[""] == found["all"]  # OpenVINO's own choice
 
 
