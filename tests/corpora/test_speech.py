@@ -140,12 +140,13 @@ def test_clauses_are_plain_words_between_marks():
 
 
 def test_texts_of_rare_words_and_those_of_the_prompts_are_left_out(monkeypatch):
-    monkeypatch.setattr(speech, "WORDS", 12)
+    monkeypatch.setattr(speech, "WORDS", {"train": 12, "validation": 8, "test": 8})
     found = chosen_texts(DESCRIPTIONS, {"a red house"}, Counter())
     texts = [text for own in found.values() for text in own]
     assert texts
     assert "a red house" not in texts
-    assert len({word for text in texts for word in text.split()}) <= 12
+    words = {split: {word for text in own for word in text.split()} for split, own in found.items()}
+    assert len(words["test"] | words["validation"]) <= 8 < len(words["train"]) <= 12
     assert found == chosen_texts(DESCRIPTIONS[::-1], {"a red house"}, Counter())
 
 
