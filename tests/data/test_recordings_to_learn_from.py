@@ -133,12 +133,40 @@ def test_a_run_hears_and_keeps_the_frames_that_it_asks_for(tape, tmp_path):
         hearing(1, 3)
 
 
+@pytest.mark.parametrize("row_count", [1, 2, 8])
+def test_a_batch_has_recordings_of_one_length_each_padded_by_its_own(tape, tmp_path, row_count):
+    run = run_of(tape, "transcribe-ctc", data={**run_of(tape).data.model_dump(), "pad_to_multiple_ms": 240})
+    prepared = prepare(run, tmp_path / "data")
+    shards, objective = prepared.split("train"), objective_of(run).of(prepared)
+    batches = objective.batches(shards, prepared.tokenizer, SEES_ALL._replace(shuffle=True, batch_rows=row_count))
+    seen = {}
+    for rows, batch in zip(batches.rows(0), batches.epoch(0), strict=True):
+        assert len(rows) <= row_count
+        seen |= zip(rows, batch["input_features"], strict=True)
+    sources = [*(tape / "sounds" / f"{number}.flac" for number in range(4)), opened(inline(sound(4)))]
+    assert [len(seen[row]) for row in range(5)] == [24, 48, 72, 96, 48], "of 0.2, 0.4, 0.6, 0.8 and 0.4 s"
+    for row, source in enumerate(sources):
+        assert np.array_equal(seen[row], prepared.processor(source)[0])
+
+
+def test_silence_goes_to_whole_places_and_is_for_models_without_a_decoder(tape):
+    with pytest.raises(ConfigError, match=r"pad_to_multiple_ms must be a multiple of 40, two frames .* but is 100"):
+        hearing(1, 20, 100)
+    assert hearing(1, 20, 120).pad_to_multiple_of == 1920
+    with pytest.raises(ConfigError, match=r"data\.pad_to_multiple_ms"):
+        run_of(tape, "transcribe", data={**run_of(tape).data.model_dump(), "pad_to_multiple_ms": 240})
+
+
 def test_equal_tokens_need_a_place_more_between_them():
     objective = TranscribeFrames(200, hearing(1), AugmentationConfig())
-    assert objective.objection([1, 2] * 25) is None
-    assert objective.objection([1] * 25) is None
+    assert objective.misfit([1, 2] * 25, RATE) is None
+    assert objective.misfit([1] * 25, RATE) is None
     for ids in ([1, 2] * 25 + [1], [1] * 26):
-        assert "a text of more tokens than the window's 50 places" in objective.objection(ids)
+        assert "a text of more tokens than its window's 50 places" in objective.misfit(ids, RATE)
+        assert objective.misfit(ids, RATE + 1) == "a recording longer than data.audio_seconds = 1"
+    shorter = TranscribeFrames(200, hearing(1, 10, 240), AugmentationConfig())
+    assert shorter.misfit([1, 2] * 6, RATE // 5) is None
+    assert "its window's 12 places" in shorter.misfit([1, 2] * 6 + [1], RATE // 5)
     assert objective.objection([]) == "a text without a token"
 
 

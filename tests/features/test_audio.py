@@ -176,6 +176,32 @@ def test_windows_cover_a_recording_once():
     assert np.array_equal(joined, SMALL(noise(10_020)))
 
 
+@given(st.integers(1, 9_000), st.sampled_from([80, 400, 4_000, 4_080]))
+def test_a_shorter_window_is_filled_to_the_multiple_of_its_own_length_and_is_the_beginning_of_the_whole_one(
+    samples, multiple
+):
+    processor, whole = AudioProcessor(SMALL, pad_to_multiple_of=multiple), AudioProcessor(SMALL)
+    sound = noise(9_000)[:samples]
+    windows = list(processor.recording((sound, 4000)).windows())
+    assert [len(window.features) for window in windows[:-1]] == [100] * (len(windows) - 1)
+    last = samples - 4000 * (len(windows) - 1)
+    assert len(windows[-1].features) == min(math.ceil(last / multiple) * multiple // 40, 100)
+    assert 0 < windows[-1].real_frames <= len(windows[-1].features)
+    theirs = list(whole.recording((sound, 4000)).windows())
+    assert len(windows) == len(theirs)
+    for ours, one in zip(windows, theirs, strict=True):
+        equal = len(ours.features) if len(windows) > 1 else max(ours.real_frames - 2, 0)  # which see no end
+        assert np.allclose(ours.features[:equal], one.features[:equal])
+        assert (ours.start_seconds, ours.real_frames) == (one.start_seconds, one.real_frames)
+
+
+def test_windows_of_several_sizes_are_no_batch():
+    processor = AudioProcessor(SMALL, pad_to_multiple_of=400)
+    assert processor([(noise(900), 4000), (noise(1_200), 4000)]).shape == (2, 30, 12)
+    with pytest.raises(InputError, match="windows of 20 to 30 frames: pass those of one size together"):
+        processor([(noise(800), 4000), (noise(1_200), 4000)])
+
+
 def test_timestamps_of_whisper_name_a_frame_exactly():
     recording = Recording(noise(16_000 * 40), 16_000, LogMel(feature_size=1))
     for hundredths in range(0, 4000, 2):
@@ -244,6 +270,10 @@ def test_a_config_comes_back_with_the_keys_that_it_does_not_know():
     assert (config["n_samples"], config["nb_max_frames"]) == (8000, 160)
     assert AudioProcessor.from_config({"feature_extractor": config}).to_config() == config
     assert AudioProcessor.from_config({}).log_mel == LogMel()
+    padded = AudioProcessor(pad_to_multiple_of=640)
+    assert padded.to_config()["pad_to_multiple_of"] == 640
+    assert AudioProcessor.from_config(padded.to_config()).pad_to_multiple_of == 640
+    assert "pad_to_multiple_of" not in AudioProcessor().to_config(), "older data stay what they are"
 
 
 @pytest.mark.parametrize(
@@ -261,6 +291,10 @@ def test_a_config_comes_back_with_the_keys_that_it_does_not_know():
         ({"chunk_length": 10**6}, "chunk_length must be"),
         ({"chunk_length": 600, "hop_length": 1}, "a window must have 1 to"),
         ({"sampling_rate": 1000, "chunk_length": 1, "hop_length": 1001}, "a window must have 1 to"),
+        ({"pad_to_multiple_of": 480}, "pad_to_multiple_of must be a multiple of 320 samples above 200, but is 480"),
+        ({"pad_to_multiple_of": -320}, "pad_to_multiple_of must be a multiple of 320"),
+        ({"hop_length": 80, "pad_to_multiple_of": 160}, "a multiple of 160 samples above 200, but is 160"),
+        ({"pad_to_multiple_of": "320"}, "pad_to_multiple_of must be a whole number"),
         ({"dither": -0.1}, "dither must be"),
         ({"dither": "much"}, "dither must be a number"),
     ],

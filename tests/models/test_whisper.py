@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from regard.errors import CheckpointError, ConfigError
+from regard.errors import CheckpointError, ConfigError, InputError
 from regard.interop.checkpoints import load_model, save_model
 from regard.models.catalog import FAMILIES
 from regard.models.family import Config
@@ -181,6 +181,25 @@ def test_an_encoder_with_a_ctc_head_is_saved_in_its_own_layout_and_loaded_as_it_
     np.testing.assert_array_equal(loaded(features).logits, logits)
     names = {name for name in shapes(chosen) if "ctc" in name or "conv1" in name}
     assert names == {"ctc_head.weight", "ctc_head.bias", "model.encoder.conv1.weight", "model.encoder.conv1.bias"}
+
+
+def test_without_a_decoder_fewer_frames_are_read_as_a_smaller_window_reads_them():
+    sizes = {"width": 12, "heads": 3, "encoder_depth": 1}
+    whole, smaller = (
+        build_model(
+            preset_spec("whisper-mini", Vocabulary(9, pad=8, eos=0), "ctc", 9, **sizes, source_positions=places)
+        )
+        for places in (7, 4)
+    )
+    for ours, theirs in zip(smaller.weights, whole.weights, strict=True):
+        ours.assign(theirs[: ours.shape[0]])  # all are of one shape, but for the table of places
+    features = np.random.default_rng(0).normal(size=(2, 8, 80)).astype("float32")
+    logits = whole({"input_features": features}).logits
+    assert logits.shape == (2, 4, 9)
+    np.testing.assert_allclose(logits, smaller({"input_features": features}).logits, atol=1e-6)
+    for frames in (7, 16):
+        with pytest.raises(InputError, match=r"input_features must be \(B, 14, 80\)"):
+            whole({"input_features": np.zeros((1, frames, 80), "float32")})
 
 
 def test_a_ctc_head_needs_a_blank_among_its_labels():

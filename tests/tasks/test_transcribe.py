@@ -209,6 +209,13 @@ def test_a_processor_of_another_model_is_refused(tmp_path):
         regard.load(path)
 
 
+def test_a_decoder_hears_whole_windows(tmp_path):
+    path = another(tmp_path)
+    (path / "preprocessor_config.json").write_text(json.dumps({**whispers.PROCESSOR, "pad_to_multiple_of": 3200}))
+    with pytest.raises(CheckpointError, match="reads whole windows, but pad_to_multiple_of is 3200"):
+        regard.load(path)
+
+
 def hearing(**settings) -> Hearing:
     """Of windows that need no context."""
     own = transcriber(8)

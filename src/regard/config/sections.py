@@ -70,6 +70,9 @@ class DataConfig(Section):
     audio_seconds: int | None = Field(default=None, ge=1, le=30)  # of a recording; longer ones are dropped, and counted
     # Milliseconds from a frame of a recording to the next, which looks at 25; absent: 10. Twice as many halve the work.
     frame_ms: int | None = Field(default=None, ge=1, le=25)
+    # Silence behind a recording goes to the next multiple of so many milliseconds, for that much less work, and a batch
+    # has recordings of one such length; absent: to audio_seconds.
+    pad_to_multiple_ms: int | None = Field(default=None, ge=25)
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
     limit: int | None = Field(default=None, ge=1)  # training examples that are kept, chosen by a hash; absent: all
     # An epoch has rows of a corpus, or of a direction of a builder's, in proportion to (weight * examples)**(1 /

@@ -157,6 +157,8 @@ class BucketedBatches(Batches):
         max_tokens: DataError if a side is longer, and no batch is padded beyond it; absent: any length.
         mixture: which rows an epoch is made of; absent: each once.
         curriculum: in which the first batches are short ones.
+        kinds: (rows,), from 0: a batch's rows are all of one kind. For rows of one length, which these part as lengths
+            part others.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class BucketedBatches(Batches):
         max_tokens: int | None = None,
         mixture: Mixture | None = None,
         curriculum: Curriculum | None = None,
+        kinds: NDArray[np.integer[Any]] | None = None,
     ) -> None:
         super().__init__()
         self._lengths, self._arrange, self._seed, self._shuffle = lengths, arrange, seed, shuffle
@@ -182,8 +185,12 @@ class BucketedBatches(Batches):
                 f"data.max_tokens = {max_tokens}"
             )
         self._batch_tokens, self._most = batch_tokens, max_tokens
-        self.shapes = choose_shapes(lengths[:, -1:], batch_tokens, max_tokens)
-        self._bucket = assign_shapes(lengths[:, -1:], self.shapes)
+        if kinds is None:
+            self.shapes = choose_shapes(lengths[:, -1:], batch_tokens, max_tokens)
+            kinds = assign_shapes(lengths[:, -1:], self.shapes)
+        else:
+            self.shapes = np.full((int(kinds.max()) + 1, 1), longest, np.int64)
+        self._bucket = kinds
         self._cached_cuts = lru_cache(maxsize=2)(self._cut)
 
     def _make_plan(self, epoch: int) -> EpochPlan:
@@ -302,7 +309,7 @@ def _cost_with(shape: Rows, cells: Rows, cost: Rows) -> Rows:
     return np.where((cells <= shape).all(1), np.minimum(cost, shape.sum()), cost)
 
 
-def assign_shapes(lengths: NDArray[np.int32], shapes: Rows) -> NDArray[np.int8]:
+def assign_shapes(lengths: NDArray[np.int32], shapes: Rows) -> NDArray[np.integer[Any]]:
     """The index of the smallest shape that holds each row: `lengths` (n, sides), `shapes` smallest first -> (n,)."""
     bucket = np.full(len(lengths), len(shapes), np.int8)
     for number in reversed(range(len(shapes))):

@@ -20,6 +20,7 @@ from regard.features.samples import MAX_SECONDS, Audio, Samples, read_audio
 
 logger = logging.getLogger(__name__)
 
+STRIDE = 2  # frames to a place of the encoder
 _KIND = "WhisperFeatureExtractor"
 
 
@@ -27,7 +28,7 @@ class Window(NamedTuple):
     """What the model hears at a time."""
 
     start_seconds: float  # where in the recording
-    features: NDArray[np.float32]  # (A, M), A = nb_max_frames
+    features: NDArray[np.float32]  # (A, M); A = nb_max_frames, or fewer where windows may be shorter
     real_frames: int  # how many of them are of the recording: silence or zeros follow
 
 
@@ -39,11 +40,14 @@ class Recording:
     frame, and a window that reaches past its end is padded with the feature 0.
     """
 
-    def __init__(self, samples: NDArray[Any], rate: int, log_mel: LogMel | None = None) -> None:
-        """`samples` (samples,) or (samples, channels) at `rate` (hz); InputError as `read_audio` raises it."""
-        self.log_mel = log_mel or LogMel()
+    def __init__(
+        self, samples: NDArray[Any], rate: int, log_mel: LogMel | None = None, multiple: int | None = None
+    ) -> None:
+        """`samples` (samples,) or (samples, channels) at `rate` (hz); InputError as `read_audio` raises it. multiple:
+        of samples, as `AudioProcessor.pad_to_multiple_of`."""
+        self.log_mel, self._multiple = log_mel or LogMel(), multiple
         mono = read_audio((samples, rate), self.log_mel.sampling_rate, math.inf)
-        self._features = self.log_mel(_padded(mono, self.log_mel))
+        self._features = self.log_mel(_padded(mono, _window(len(mono), self.log_mel, multiple)))
         is_long = len(mono) > self.log_mel.window_samples
         begun = math.ceil(len(mono) / self.log_mel.hop_length)
         self.frames = len(self._features) if is_long else min(begun, len(self._features))
@@ -58,11 +62,12 @@ class Recording:
         if not 0 <= second < self.seconds:
             raise InputError(f"a window must start at 0 to {self.seconds:g} seconds, exclusive, but starts at {second}")
         start = min(round(second * self.log_mel.sampling_rate / self.log_mel.hop_length), self.frames - 1)
-        length = self.log_mel.window_frames
+        real = min(self.frames - start, self.log_mel.window_frames)
+        length = self.log_mel.frames(_window(real * self.log_mel.hop_length, self.log_mel, self._multiple))
         features = self._features[start : start + length]
         padded = np.pad(features, ((0, length - len(features)), (0, 0)))
         start_seconds = start * self.log_mel.hop_length / self.log_mel.sampling_rate
-        return Window(start_seconds, padded, min(self.frames - start, length))
+        return Window(start_seconds, padded, real)
 
     def windows(self) -> Iterator[Window]:
         """One window after the other, without overlap, to the end."""
@@ -72,10 +77,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class AudioProcessor:
-    """Reads recordings and gives the features that a Whisper checkpoint was trained with."""
+    """Reads recordings and gives the features that a Whisper checkpoint was trained with.
+
+    pad_to_multiple_of: samples to whose multiple a window that the recording does not fill is padded with silence;
+    None: to a whole one, as Whisper's decoders expect. A recording's own length decides, and not those beside it.
+    """
 
     log_mel: LogMel = field(default_factory=LogMel)
     max_seconds: float = MAX_SECONDS  # of a recording
+    pad_to_multiple_of: int | None = None
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)  # keys of the file that change no feature
 
     @classmethod
@@ -95,7 +105,14 @@ class AudioProcessor:
             log_mel = LogMel(**wholes, dither=number(values, "dither", base.dither))
         except ConfigError as error:
             raise CheckpointError(f"{FILE}: {error}") from None
-        return cls(log_mel, others={key: value for key, value in values.items() if key not in _KEYS})
+        multiple = whole(values, "pad_to_multiple_of", 0) or None
+        place, half = STRIDE * log_mel.hop_length, log_mel.n_fft // 2
+        if multiple is not None and (multiple <= half or multiple % place):
+            raise CheckpointError(
+                f"{FILE}: pad_to_multiple_of must be a multiple of {place} samples above {half}, but is {multiple}"
+            )
+        others = {key: value for key, value in values.items() if key not in _KEYS}
+        return cls(log_mel, pad_to_multiple_of=multiple, others=others)
 
     def to_config(self) -> dict[str, Any]:
         """The preprocessor_config.json, in the spelling of Transformers 5."""
@@ -109,6 +126,7 @@ class AudioProcessor:
             "dither": self.log_mel.dither,
             "n_samples": self.log_mel.window_samples,
             "nb_max_frames": self.log_mel.window_samples // self.log_mel.hop_length,
+            **({} if self.pad_to_multiple_of is None else {"pad_to_multiple_of": self.pad_to_multiple_of}),
         }
 
     def save(self, directory: Path) -> None:
@@ -124,19 +142,29 @@ class AudioProcessor:
         """`input_features`, (B, A, M) float32, of one recording or of several: the first window of each.
 
         What is longer is cut, with a warning: `recording` gives all of it. What is shorter is padded with silence.
+        InputError where windows may be shorter and are not of one size: hand over one recording at a time.
         """
         sources = listed(audio)
         if not sources:
             raise InputError("there are no recordings")
-        return np.stack([self._first_window(source, place) for place, source in enumerate(sources, 1)])
+        windows = [self._first_window(source, place) for place, source in enumerate(sources, 1)]
+        if len(sizes := {len(window) for window in windows}) > 1:
+            raise InputError(
+                f"the recordings fill windows of {min(sizes)} to {max(sizes)} frames: pass those of one size together"
+            )
+        return np.stack(windows)
 
     def recording(self, audio: Audio) -> Recording:
         """All of a recording, for transcribing it window by window."""
-        return Recording(self.samples(audio), self.log_mel.sampling_rate, self.log_mel)
+        return Recording(self.samples(audio), self.log_mel.sampling_rate, self.log_mel, self.pad_to_multiple_of)
 
     def features(self, samples: Samples) -> NDArray[np.float32]:
         """(A, M) of the first window of `samples`, which are at the processor's rate; silence behind them."""
-        return self.log_mel(_padded(samples[: self.log_mel.window_samples], self.log_mel))
+        return self.log_mel(_padded(samples[: self.log_mel.window_samples], self.window(len(samples))))
+
+    def window(self, samples: int) -> int:
+        """The samples of the window that so many of a recording, or more, begin to fill."""
+        return _window(samples, self.log_mel, self.pad_to_multiple_of)
 
     def _first_window(self, source: Audio, place: int) -> NDArray[np.float32]:
         samples = self.samples(source)
@@ -154,7 +182,10 @@ class AudioProcessor:
 
 
 _WHOLES = ("feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft")
-_KEYS = {*_WHOLES, "feature_extractor_type", "dither", "n_samples", "nb_max_frames", "mel_filters"}
+_KEYS = {
+    *(*_WHOLES, "feature_extractor_type", "dither", "n_samples", "nb_max_frames", "mel_filters"),
+    "pad_to_multiple_of",
+}
 
 
 def listed(audio: Audio | Sequence[Audio]) -> Sequence[Audio]:
@@ -164,7 +195,13 @@ def listed(audio: Audio | Sequence[Audio]) -> Sequence[Audio]:
     return [cast(Audio, audio)] if is_one else cast(Sequence[Audio], audio)
 
 
-def _padded(samples: Samples, log_mel: LogMel) -> Samples:
+def _window(samples: int, log_mel: LogMel, multiple: int | None) -> int:
+    """The samples of the window that so many of a recording, or more, begin to fill."""
+    whole_window = log_mel.window_samples
+    return whole_window if multiple is None else min(-(-max(samples, 1) // multiple) * multiple, whole_window)
+
+
+def _padded(samples: Samples, window: int) -> Samples:
     """Silence to the end of the window, where the samples do not reach it."""
-    missing = log_mel.window_samples - len(samples)
+    missing = window - len(samples)
     return np.pad(samples, (0, missing)) if missing > 0 else samples

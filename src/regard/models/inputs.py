@@ -190,7 +190,10 @@ def check_features(key: str, values: np.ndarray, spec: ModelSpec) -> None:
     if isinstance(source, PatchSpec):
         wanted = (None, source.image_height, source.image_width, source.channels)
     if isinstance(source, AudioSpec):
-        wanted = (None, 2 * source.positions.max_positions, source.mels)
+        frames = 2 * source.positions.max_positions
+        if not source.whole_windows and values.ndim == 3 and not (values.shape[1] % 2 or values.shape[1] > frames):
+            frames = values.shape[1]
+        wanted = (None, frames, source.mels)
     if len(wanted) != values.ndim or any(w not in (None, n) for w, n in zip(wanted, values.shape, strict=True)):
         said = ", ".join("B" if size is None else str(size) for size in wanted)
         raise InputError(f"{key} must be ({said}), but is {values.shape}")

@@ -23,8 +23,9 @@ def from_config(config: Config) -> ModelSpec:
     width, dropout = config.get("d_model", 384), config.get("dropout", 0.0)
     frames = PositionSpec("stored", rates="tensor2tensor", max_positions=config.get("max_source_positions", 1500))
     pad = config.nullable("pad_token_id", 50256)
-    source = AudioSpec(width, mels=config.get("num_mel_bins", 80), positions=frames, dropout=dropout)
-    if config.head == "ctc":
+    is_ctc = config.head == "ctc"  # of frames, of which any number says its tokens; a decoder expects a whole window
+    source = AudioSpec(width, config.get("num_mel_bins", 80), frames, dropout, whole_windows=not is_ctc)
+    if is_ctc:
         labels = config.get("vocab_size", 51865)
         head = HeadSpec("ctc", labels=labels, bias=True, dropout=dropout)
         return ModelSpec("whisper", None, TokenIds(pad=pad), _stack(config, "encoder"), source=source, head=head)

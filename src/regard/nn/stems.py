@@ -116,10 +116,12 @@ def cut_patches(pixels: Tensor, spec: PatchSpec) -> Tensor:
     return ops.reshape(grid, (-1, spec.count, spec.patch_height * spec.patch_width * spec.channels))
 
 
-def require_shape(name: str, values: Tensor, *sizes: int) -> None:
-    """Raise InputError unless `values` is (B, *sizes), as far as a graph knows."""
+def require_shape(name: str, values: Tensor, *sizes: int | None) -> None:
+    """Raise InputError unless `values` is (B, *sizes), as far as a graph knows; None: any size."""
     known = tuple(values.shape)
-    if len(known) != 1 + len(sizes) or any(size not in (None, n) for size, n in zip(known[1:], sizes, strict=True)):
+    if len(known) != 1 + len(sizes) or any(
+        None not in (size, n) and size != n for size, n in zip(known[1:], sizes, strict=True)
+    ):
         raise InputError(f"{name} must be (B, {', '.join(map(str, sizes))}), but is {known}")
 
 
@@ -140,7 +142,8 @@ class AudioStem(Layer):
 
     def call(self, features: Tensor, training: bool = False) -> Tensor:
         """(B, A, M) -> (B, A / 2, D). Raises InputError for other sizes than the spec's."""
-        require_shape("input_features", features, 2 * self.spec.positions.max_positions, self.spec.mels)
+        frames = 2 * self.spec.positions.max_positions if self.spec.whole_windows else None
+        require_shape("input_features", features, frames, self.spec.mels)
         hidden = ops.gelu(self.first(threes(ops.cast(features, self.compute_dtype), 1)), approximate=False)
         hidden = ops.gelu(self.second(threes(hidden, 2)), approximate=False)
         places = ops.arange(ops.shape(hidden)[1], dtype="int32")[None]

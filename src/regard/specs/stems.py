@@ -107,9 +107,11 @@ class AudioSpec:
     mels: int
     positions: PositionSpec  # of the frames that come out
     dropout: float = 0.0
+    whole_windows: bool = True  # reads as many frames as there are positions for; False: or fewer, an even number
 
     def __post_init__(self) -> None:
         require_positive("audio", width=self.width, mels=self.mels)
         require_rate("audio", dropout=self.dropout)
+        require_flag("audio", whole_windows=self.whole_windows)
         if self.positions.kind in ("sinusoidal", "stored") and self.width % 2:
             raise ConfigError(f"audio: sinusoidal positions need an even width, but width is {self.width}")

@@ -375,6 +375,11 @@ def transcriber(found: Found) -> Transcriber:
 def check_sizes(spec: ModelSpec, processor: AudioProcessor) -> None:
     """Raise CheckpointError unless the processor's windows are what the model reads."""
     assert isinstance(spec.source, AudioSpec)
+    if spec.source.whole_windows and processor.pad_to_multiple_of is not None:
+        multiple = processor.pad_to_multiple_of
+        raise CheckpointError(
+            f"the model reads whole windows, but pad_to_multiple_of is {multiple} in the processor's file: leave it out"
+        )
     log_mel, frames = processor.log_mel, FRAMES * spec.source.positions.max_positions
     for name, ours, theirs in (
         ("feature_size (num_mel_bins)", spec.source.mels, log_mel.feature_size),

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regard.decoding.frames import collapsed
 from regard.errors import CheckpointError, InputError, Refused
@@ -79,9 +80,7 @@ class FrameTranscriber(Hearer):
             found = [(row, window) for row, own in enumerate(windows) if (window := next(own, None)) is not None]
             if not found:
                 break
-            features = np.stack([window.features for _, window in found])
-            logits = np.asarray(self.engine({"input_features": features}).logits)
-            for (row, window), ids in zip(found, collapsed(logits.argmax(axis=-1), self.blank), strict=True):
+            for (row, window), ids in zip(found, self._paths([window.features for _, window in found]), strict=True):
                 texts[row].append(self.tokenizer.decode(list(ids)).strip())
                 number, recording = heard[row]
                 if progress is not None:
@@ -89,3 +88,12 @@ class FrameTranscriber(Hearer):
                     progress(number, window.start_seconds + seconds, recording.seconds)
         for own, (_, recording) in zip(texts, heard, strict=True):
             yield Transcription(" ".join(filter(None, own)), None, recording.seconds)
+
+    def _paths(self, windows: Sequence[NDArray[np.float32]]) -> list[Sequence[int]]:
+        """What each window (A, M) says, those of one size read at once."""
+        sizes, found = [len(window) for window in windows], dict[int, Sequence[int]]()
+        for size in sorted(set(sizes)):
+            rows = [row for row, own in enumerate(sizes) if own == size]
+            logits = np.asarray(self.engine({"input_features": np.stack([windows[row] for row in rows])}).logits)
+            found |= zip(rows, collapsed(logits.argmax(axis=-1), self.blank), strict=True)
+        return [found[row] for row in range(len(windows))]

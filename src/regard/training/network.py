@@ -7,10 +7,9 @@ from typing import Any
 from regard.config import RunConfig
 from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS, TASKS, TaskName
 from regard.data.objectives.objective import Objective
-from regard.data.objectives.transcribe import STRIDE
 from regard.data.shards import NO_TOKENIZER, PreparedData
 from regard.errors import ConfigError
-from regard.features.audio import AudioProcessor
+from regard.features.audio import STRIDE, AudioProcessor
 from regard.features.tokenizer import Tokenizer
 from regard.interop.both_sides import load_both_sides
 from regard.interop.checkpoints import load_model

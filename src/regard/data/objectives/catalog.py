@@ -39,7 +39,9 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
         run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation
     ),
     "transcribe-ctc": lambda run: TranscribeFrames(
-        run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation
+        run.data.max_tokens,
+        hearing(run.data.audio_seconds, run.data.frame_ms, run.data.pad_to_multiple_ms),
+        run.augmentation,
     ),
     "answer": lambda run: AnswerSpans(run.data.max_tokens, run.objective.stride),
 }

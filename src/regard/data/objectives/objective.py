@@ -48,7 +48,7 @@ class Batching(NamedTuple):
     corpora: tuple[int, ...] = ()  # prepared rows of each corpus, one after another
     curriculum: Curriculum | None = None
     varied: bool = False  # whether images and sounds are varied by hashes, as the run file says
-    batch_rows: int = 1  # of images and sounds, which are all of one size
+    batch_rows: int = 1  # of images and sounds
 
     def bucketed(
         self, lengths: NDArray[Any], arrange: Arrange, max_tokens: int, of: Rows | None = None
@@ -75,13 +75,18 @@ class Batching(NamedTuple):
 
     def of_one_size(self, count: int, arrange: Arrange) -> BucketedBatches:
         """Batches of `batch_rows` rows, all of one shape."""
+        return self.of_equal_sizes(np.zeros(count, np.int64), arrange)
+
+    def of_equal_sizes(self, sizes: Rows, arrange: Arrange) -> BucketedBatches:
+        """Batches of `batch_rows` rows of one of the `sizes` (rows,), which are numbered from 0."""
         return BucketedBatches(
-            np.ones((count, 1), np.int32),
+            np.ones((len(sizes), 1), np.int32),
             arrange,
             batch_tokens=self.batch_rows,
             seed=self.seed,
             shuffle=self.shuffle,
             max_tokens=1,
+            kinds=sizes,
         )
 
 

@@ -22,7 +22,7 @@ from regard.data.shards import PreparedData, TokenShards
 from regard.data.sound_augmentation import SoundAugmenter
 from regard.data.sources import DropReport, Located
 from regard.errors import ConfigError, InputError
-from regard.features.audio import AudioProcessor
+from regard.features.audio import STRIDE, AudioProcessor
 from regard.features.mel import LogMel
 from regard.features.samples import Samples
 from regard.features.tokenizer import Tokenizer
@@ -31,7 +31,6 @@ from regard.features.tokenizer_layouts import LayoutName
 MOST_BYTES = 2**26  # of a shard's samples, which are in memory while it is made
 MULTIPLE = 8  # labels are padded to one: each size costs a compilation of the loss
 FULL_SCALE = 2**15
-STRIDE = 2  # frames to a place of the encoder
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ class Transcribe(Objective):
         for located, record, ids in zip(part, records, texts, strict=True):
             objection = self.objection(ids)
             samples = None if objection else self.samples(record.audio, located, reports)
-            if samples is not None and len(samples) > self.sounds.log_mel.window_samples:
-                objection = f"a recording longer than data.audio_seconds = {self.sounds.log_mel.chunk_length}"
+            if samples is not None:
+                objection = self.misfit(ids, len(samples))
             if objection:
                 reports.dropped.add(objection, located.place)
             elif samples is not None:
@@ -95,6 +94,12 @@ class Transcribe(Objective):
     def objection(self, ids: Sequence[int]) -> str | None:
         """Why a text is dropped; None where it is kept."""
         return None if len(ids) <= self.max_tokens else f"a text longer than data.max_tokens = {self.max_tokens}"
+
+    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+        """Why a recording of so many samples is dropped; None where it is kept."""
+        if samples <= self.sounds.log_mel.window_samples:
+            return None
+        return f"a recording longer than data.audio_seconds = {self.sounds.log_mel.chunk_length}"
 
     def samples(self, audio: str, located: Located, reports: Reports) -> Samples | None:
         """Of a recording that can be read; any other is reported."""
@@ -113,12 +118,14 @@ class Transcribe(Objective):
                 "labels": labels_of(shards, planned.rows, self.max_tokens),
             }
 
-        return how.of_one_size(len(shards), arrange)
+        windows = [self.sounds.window(samples) for samples in shards.feature_lengths.tolist()]
+        return how.of_equal_sizes(np.unique(windows, return_inverse=True)[1], arrange)
 
     def features(
         self, shards: TokenShards, rows: Rows, vary: SoundAugmenter | None = None, epoch: int = 0
     ) -> NDArray[np.float32]:
-        """`input_features` of ascending rows (R,): (R, A, M), as the processor makes them, or varied."""
+        """`input_features` of ascending rows (R,), whose windows are of one size: (R, A, M), as the processor makes
+        them, or varied."""
         found = []
         for row, samples in zip(rows.tolist(), recordings(shards, rows), strict=True):
             if vary is None:
@@ -142,27 +149,38 @@ class TranscribeFrames(Transcribe):
         return ids[:-1]
 
     def objection(self, ids: Sequence[int]) -> str | None:
-        places = self.sounds.log_mel.window_frames // STRIDE
-        if not ids:
-            return "a text without a token"
+        return super().objection(ids) if ids else "a text without a token"
+
+    def misfit(self, ids: Sequence[int], samples: int) -> str | None:
+        places = self.sounds.log_mel.frames(self.sounds.window(samples)) // STRIDE
         if len(ids) + sum(one == other for one, other in pairwise(ids)) > places:
-            return f"a text of more tokens than the window's {places} places, a blank between equal ones"
-        return super().objection(ids)
+            return super().misfit(ids, samples) or (
+                f"a text of more tokens than its window's {places} places, a blank between equal ones"
+            )
+        return super().misfit(ids, samples)
 
 
-def hearing(seconds: int | None, frame_ms: int | None = None) -> AudioProcessor:
-    """The processor of recordings of at most so many seconds, a frame every so many milliseconds: Whisper's, but for
-    what is given. Raises ConfigError for one that no model has places for."""
+def hearing(seconds: int | None, frame_ms: int | None = None, pad_to_multiple_ms: int | None = None) -> AudioProcessor:
+    """The processor of recordings of at most so many seconds, a frame every so many milliseconds, and silence behind a
+    shorter one to a multiple of so many: Whisper's, but for what is given. Raises ConfigError for one that no model has
+    places for."""
     log_mel = LogMel() if seconds is None else LogMel(chunk_length=seconds)
     if frame_ms is not None:
         log_mel = replace(log_mel, hop_length=frame_ms * log_mel.sampling_rate // 1000)
-    processor = AudioProcessor(log_mel)
-    if processor.log_mel.window_frames % STRIDE:
+    if log_mel.window_frames % STRIDE:
         raise ConfigError(
             "data.audio_seconds and data.frame_ms must make a window of an even number of frames, but make "
-            f"{processor.log_mel.window_frames}: give another"
+            f"{log_mel.window_frames}: give another"
         )
-    return processor
+    if pad_to_multiple_ms is None:
+        return AudioProcessor(log_mel)
+    multiple, place = pad_to_multiple_ms * log_mel.sampling_rate // 1000, STRIDE * log_mel.hop_length
+    if multiple % place:
+        raise ConfigError(
+            f"data.pad_to_multiple_ms must be a multiple of {1000 * place // log_mel.sampling_rate}, two frames of "
+            f"data.frame_ms, but is {pad_to_multiple_ms}"
+        )
+    return AudioProcessor(log_mel, pad_to_multiple_of=multiple)
 
 
 def recordings(shards: TokenShards, rows: Rows) -> Iterator[Samples]:
