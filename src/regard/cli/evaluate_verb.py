@@ -81,7 +81,7 @@ def evaluate(
     Examples:
       regard evaluate runs/en-de
       regard evaluate runs/classify --split validation
-      regard evaluate minilm --on runs/answer -o minilm.json
+      regard evaluate minilm --on runs/packages -o minilm.json
       regard evaluate --compare runs/small runs/large
       regard evaluate runs/en-de --source test.en --reference test.de --target-lang de --json
       regard evaluate ./nllb --source test.en --reference test.de --source-lang en --target-lang de

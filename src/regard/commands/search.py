@@ -14,7 +14,9 @@ def search_options(sample: bool | None, shape: Mapping[str, float], **others: An
     which turns it off, as other tools have it.
     """
     options = {name: value for name, value in others.items() if value is not None}
-    if shape.get("temperature") == 0:
+    if (temperature := shape.get("temperature")) is not None and temperature < 0:
+        raise ConfigError(f"--temperature must be at least 0, which takes the likeliest token, but is {temperature}")
+    if temperature == 0:
         if sample or len(shape) > 1:
             other = "--sample" if sample else _flag(next(name for name in shape if name != "temperature"))
             raise ConfigError(f"--temperature 0 takes the likeliest token, and {other} is for sampling: leave one out")

@@ -36,7 +36,8 @@ def read_json(directory: Path, name: str, required: bool = False) -> dict[str, A
     except FileNotFoundError:
         if not required:
             return {}
-        raise CheckpointError(f"{directory} is no model directory: it has no {name}") from None
+        hint = f"; this run's model is {directory / 'model'}" if (directory / "model" / name).is_file() else ""
+        raise CheckpointError(f"{directory} is no model directory: it has no {name}{hint}") from None
     except NotADirectoryError:
         raise CheckpointError(f"{directory} is a file: a model directory is needed") from None
     except CheckpointError:

