@@ -2,6 +2,7 @@
 somewhere. Nothing is trained here."""
 
 import re
+import runpy
 import shlex
 import tomllib
 from itertools import pairwise
@@ -66,6 +67,26 @@ def test_a_run_file_on_a_page_is_one(text: str) -> None:
     for table, least in (("data", {"train": [{"jsonl": "a"}]}), ("training", {"steps": 1})):
         values.setdefault(table, least)  # a page shows what it is about
     assert parse_run(values).task == values["task"]
+
+
+def test_the_page_of_keys_is_what_the_classes_say_and_says_something_of_each() -> None:
+    names = runpy.run_path(str(ROOT / "docs" / "keys.py"))
+    written = (ROOT / "docs" / "keys.md").read_text("utf-8")
+    assert names["page"]() == written, "run docs/keys.py"
+    rows = [line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("| `")]
+    keys = [row for row in rows if len(row) >= 4]
+    assert len(keys) > 100
+    assert all(row[3].strip() for row in keys if not row[0].startswith("`vit") and "layers" not in row[3])
+
+
+def test_the_page_on_attention_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "attention.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3
+    names: dict[str, object] = {}
+    for code, printed in blocks:  # one after the other: each knows what those before it made
+        exec(code, names)
+        assert capsys.readouterr().out == printed
 
 
 def test_the_page_on_training_names_what_may_change_and_every_optimizer_schedule_and_exit_code() -> None:

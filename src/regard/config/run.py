@@ -22,16 +22,16 @@ from regard.config.tasks import IMAGE_TASKS, OWNED, SOUND_TASKS, TASKS, TaskName
 class RunConfig(Section):
     """A whole run: data + model + training."""
 
-    task: TaskName = "translate"
+    task: TaskName = "translate"  # what is learned: docs/objectives.md
     size: SizeName | None = None  # sets preset, rates and batch together, where the file is silent: config/sizes.py
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    data: DataConfig
-    objective: ObjectiveConfig = ObjectiveConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    model: ModelConfig = ModelConfig()
-    training: TrainingConfig
-    decoding: DecodingConfig = DecodingConfig()
+    seed: int = Field(default=0, ge=0, lt=2**31)  # of weights, order, dropout and all that is drawn
+    data: DataConfig  # where the examples come from
+    objective: ObjectiveConfig = ObjectiveConfig()  # what is learned from them, where the task leaves a choice
+    augmentation: AugmentationConfig = AugmentationConfig()  # how images and recordings vary
+    tokenizer: TokenizerConfig = TokenizerConfig()  # of all texts
+    model: ModelConfig = ModelConfig()  # the network
+    training: TrainingConfig  # how long, how fast, how careful
+    decoding: DecodingConfig = DecodingConfig()  # how texts are searched
 
     @model_validator(mode="before")
     @classmethod

@@ -13,13 +13,13 @@ class CorpusConfig(Section):
     """One corpus: two aligned files, a TSV, JSON Lines, or plain text; plain or .gz, globs allowed, `-` is stdin."""
 
     source: str | None = None  # with target: aligned files, one sentence a line
-    target: str | None = None
+    target: str | None = None  # line n is the translation, or what else is to be written, of source's line n
     tsv: str | None = None  # source TAB target [TAB source language TAB target language]
     jsonl: str | None = None  # objects with "source" and "target", or what else the task reads: docs/objectives.md
     text: str | None = None  # documents: tasks that learn from text alone
     documents: Literal["blank-line", "line", "file"] | None = None  # what ends one of `text`; absent: a blank line
-    source_lang: str | None = None
-    target_lang: str | None = None
+    source_lang: str | None = None  # of all its pairs
+    target_lang: str | None = None  # with language_tags: which tag the sources begin with
     weight: float = Field(default=1.0, gt=0)  # how often an epoch repeats it: 2.0 twice, 0.5 a fixed half
 
     @model_validator(mode="after")
@@ -58,9 +58,11 @@ class DataConfig(Section):
     """Where the examples come from, and which are kept."""
 
     builder: str | None = None  # a data set of regard.corpora ("demo", "debian-en-de", ...) instead of files
-    train: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # TOML's arrays are lists
+    # Corpora to learn from, [{ tsv = "pairs.tsv" }, ...].
+    train: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
+    # What checkpoints are chosen by; absent: split off the training corpora, by a hash.
     validation: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
-    test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)
+    test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # for `regard evaluate` alone
     # Begin each source with its target language, >>de<<, as Marian does; each caption with its own.
     language_tags: bool = False
     # The most tokens that the model reads at once: pairs with a longer side are dropped, classified texts are cut,
@@ -78,7 +80,7 @@ class DataConfig(Section):
     # An epoch has rows of a corpus, or of a direction of a builder's, in proportion to (weight * examples)**(1 /
     # temperature); absent: each row once.
     temperature: float | None = Field(default=None, ge=1)
-    curriculum: CurriculumConfig | None = None
+    curriculum: CurriculumConfig | None = None  # short examples first
     workers: int | None = Field(default=None, ge=1)  # processes that tokenise; absent: one a core, 8 at most
 
     @model_validator(mode="after")
@@ -131,7 +133,7 @@ class TokenizerConfig(Section):
 
     algorithm: Literal["bpe", "unigram"] = "bpe"  # byte-level BPE, or Unigram
     vocab_size: int = Field(default=8000, ge=300)  # special tokens included
-    normalizer: Literal["none", "nfc", "nfkc"] = "nfc"
+    normalizer: Literal["none", "nfc", "nfkc"] = "nfc"  # Unicode's forms, to which texts are brought first
     coverage: float = Field(default=1.0, gt=0, le=1)  # share of the characters seen that get a token (unigram)
     path: str | None = None  # an existing tokenizer.json instead of training one
 
@@ -150,19 +152,19 @@ class ModelConfig(Section):
 
     preset: str | None = None  # absent: the task's own, unless `from` names a checkpoint
     from_: str | None = Field(default=None, alias="from")  # a model directory, a packaged model, or a hub id
-    norm_order: Literal["pre", "post"] | None = None
-    width: int | None = Field(default=None, ge=2)
-    heads: int | None = Field(default=None, ge=1)
-    ffn_width: int | None = Field(default=None, ge=1)
-    depth: int | None = Field(default=None, ge=1)  # of an encoder or a decoder alone
-    encoder_depth: int | None = Field(default=None, ge=1)
-    decoder_depth: int | None = Field(default=None, ge=1)
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None
-    dropout: float | None = Field(default=None, ge=0, lt=1)
+    norm_order: Literal["pre", "post"] | None = None  # layer norms before the sublayers, or after the residual sums
+    width: int | None = Field(default=None, ge=2)  # of the tokens' vectors
+    heads: int | None = Field(default=None, ge=1)  # of each attention; they share the width
+    ffn_width: int | None = Field(default=None, ge=1)  # of the feed-forward's hidden layer
+    depth: int | None = Field(default=None, ge=1)  # layers of an encoder or a decoder alone
+    encoder_depth: int | None = Field(default=None, ge=1)  # layers, where there are both sides
+    decoder_depth: int | None = Field(default=None, ge=1)  # the same of the decoder
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None  # of the feed-forward
+    dropout: float | None = Field(default=None, ge=0, lt=1)  # of embeddings and of what sublayers add
     patch_size: int | None = Field(default=None, ge=1)  # of images: pixels a side
-    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
-    activation_dropout: float | None = Field(default=None, ge=0, lt=1)
-    max_positions: int | None = Field(default=None, ge=2)
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)  # of attention's weights
+    activation_dropout: float | None = Field(default=None, ge=0, lt=1)  # of the feed-forward's hidden layer
+    max_positions: int | None = Field(default=None, ge=2)  # the longest text, in tokens; data.max_tokens is within it
 
     @model_validator(mode="after")
     def _from_alone(self) -> Self:
@@ -189,19 +191,19 @@ class TrainingConfig(Section):
     """How long, how fast, how careful. A budget is needed: steps, epochs or minutes; the first one met ends the run."""
 
     steps: int | None = Field(default=None, ge=1)  # optimizer updates
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)  # times through the data
     minutes: float | None = Field(default=None, gt=0)  # wall-clock, summed over resumes
     # Of one micro-batch, over all replicas: rows * longest side, padding included; of images and recordings, how many.
     # auto: as many as the memory holds, found once, before the first step.
     batch_tokens: BatchSize = 4096
-    batch_images: BatchSize = 128
-    batch_recordings: BatchSize = 32
+    batch_images: BatchSize = 128  # in place of batch_tokens
+    batch_recordings: BatchSize = 32  # in place of batch_tokens
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()  # how the gradient becomes an update
+    schedule: ScheduleConfig = ScheduleConfig()  # the learning rate by step
     freeze: tuple[str, ...] = Field(default=(), strict=False)  # patterns of weight paths that are not trained
     ema: float | None = Field(default=None, gt=0, lt=1)  # decay by step of an average of the weights, kept beside them
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)  # the share of the target that all tokens get alike
     clip_norm: float | None = Field(default=1.0, gt=0)  # global norm of the gradient of the mean loss
     remat: bool = False  # compute what is inside a layer again in the backward pass: less memory, more time
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where the processor multiplies it
@@ -211,7 +213,7 @@ class TrainingConfig(Section):
     best: str = "loss"  # what the best checkpoint is best at, on validation: loss, or a score of the task
     patience: int | None = Field(default=None, ge=1)  # validations without a new best before the run ends
     keep_last: int = Field(default=3, ge=1)  # checkpoints
-    keep_best: int = Field(default=1, ge=1)
+    keep_best: int = Field(default=1, ge=1)  # checkpoints beside them
     # The model written at the end: the best checkpoint; the mean of these; or the best by its moving average, which is
     # validated then.
     average: Literal["none", "last", "best", "ema"] = "none"
@@ -219,7 +221,7 @@ class TrainingConfig(Section):
     max_rollbacks: int = Field(default=3, ge=0)  # of a run; where one more would be needed, it ends with an error
     spike_deviations: float | None = Field(default=None, gt=0)  # skip steps with a loss so far above the running mean
     deterministic: bool = False  # on a GPU: the operations that give equal bits each time; a CPU's do anyway
-    tensorboard: bool = False
+    tensorboard: bool = False  # write the curves for it too (extra `tensorboard`)
 
     @model_validator(mode="after")
     def _checks(self) -> Self:
@@ -238,7 +240,7 @@ class TrainingConfig(Section):
 class DecodingConfig(Section):
     """How validation, evaluation and `translate` search by default; written to generation_config.json."""
 
-    num_beams: int = Field(default=4, ge=1)
-    length_penalty: float = 0.6
-    length_penalty_form: Literal["transformers", "gnmt"] = "gnmt"
-    max_new_tokens: int = Field(default=128, ge=1)
+    num_beams: int = Field(default=4, ge=1)  # beginnings kept side by side; 1: greedy
+    length_penalty: float = 0.6  # the exponent: 0 prefers short texts, 1 is nearly the mean of a token
+    length_penalty_form: Literal["transformers", "gnmt"] = "gnmt"  # |y|^a, or Wu et al.'s ((5 + |y|) / 6)^a
+    max_new_tokens: int = Field(default=128, ge=1)  # the longest text that is written

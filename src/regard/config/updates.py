@@ -41,14 +41,14 @@ class OptimizerConfig(Section):
     """Kingma and Ba 2015 (adam), Loshchilov and Hutter 2019 (adamw), Shazeer and Stern 2018 (adafactor), Chen et al.
     2023 (lion), Jordan et al. 2024 (muon, with adamw for all but the layers' kernels), or sgd with momentum."""
 
-    name: Literal["adam", "adamw", "adafactor", "lion", "muon", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "adafactor", "lion", "muon", "sgd"] = "adam"  # docs/training.md compares them
     beta_1: float | None = Field(default=None, ge=0, lt=1)  # adam, adamw, muon: 0.9; lion: 0.9
     beta_2: float | None = Field(default=None, ge=0, lt=1)  # adam, adamw, muon: 0.98; lion: 0.99
     epsilon: float | None = Field(default=None, gt=0)  # adam, adamw, muon: 1e-9
     momentum: float | None = Field(default=None, ge=0, lt=1)  # muon: 0.95; sgd: 0.9
     weight_decay: float = Field(default=0.0, ge=0)  # apart from the gradient; not adam; never on norms and biases
     layer_decay: float = Field(default=1.0, gt=0, le=1)  # of the rate, for each layer between a weight and the head
-    groups: tuple[GroupConfig, ...] = Field(default=(), strict=False)
+    groups: tuple[GroupConfig, ...] = Field(default=(), strict=False)  # weights that are treated differently
 
     @model_validator(mode="before")
     @classmethod
@@ -80,8 +80,9 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate by update (Vaswani et al. 2017, section 5.3, is `paper`)."""
 
+    # How it goes after the warm-up: docs/training.md has the formulas.
     name: Literal["paper", "inverse_sqrt", "cosine", "linear", "constant", "restarts", "wsd"] = "paper"
-    warmup_steps: int = Field(default=4000, ge=0)
+    warmup_steps: int = Field(default=4000, ge=0)  # in which the rate rises from 0
     peak: float | None = Field(default=None, gt=0)  # the highest rate; `paper` derives its own: (width * warmup)**-0.5
     scale: float = Field(default=1.0, gt=0)  # multiplies the schedule
     final: float = Field(default=0.0, ge=0)  # cosine, linear and wsd end here, and each cycle of restarts
