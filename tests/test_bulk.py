@@ -24,6 +24,7 @@ class Shout:
     deadly: str | None = field(default=None, compare=False)
     once: str | None = field(default=None, compare=False)
     voice: str = "loud"
+    model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     what: ClassVar[str] = "shouts"
 
@@ -82,10 +83,10 @@ def test_a_block_that_kills_every_process_is_named_and_what_was_before_it_is_kep
     assert (tmp_path / "out").read_text("utf-8") == SHOUTED
 
 
-def half_done(directory: Path) -> Path:
+def half_done(directory: Path, model: str | None = None) -> Path:
     lines = [*LINES[:BLOCK], "bad", *LINES[BLOCK + 1 :]]
     with pytest.raises(InputError, match="in lines 65 to 128 of the input: bad is bad"):
-        answer_lines(Shout(), lines, Bulk(1, directory / "out"))
+        answer_lines(Shout(model=model), lines, Bulk(1, directory / "out"))
     return directory / "out"
 
 
@@ -132,6 +133,23 @@ def test_a_file_is_gone_on_with_by_what_it_was_begun_with(tmp_path: Path) -> Non
             answer_lines(other, LINES, Bulk(1, output, resume=True))
     assert output.read_bytes() == whole
     answer_lines(Shout(settings={"batch_tokens": 7}), LINES, Bulk(1, output, resume=True))
+    assert output.read_text("utf-8") == SHOUTED
+
+
+def test_a_model_that_was_trained_on_meanwhile_is_another_one(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    place.mkdir()
+    (place / "config.json").write_text("{}")
+    weights = bytearray(300_000)
+    (place / "model.safetensors").write_bytes(weights)
+    output = half_done(tmp_path, model=str(place))
+    weights[-7] = 1
+    (place / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match=r"begun with the weights of model = [0-9a-f]{16}, but is to be gone on"):
+        answer_lines(Shout(model=str(place)), LINES, Bulk(1, output, resume=True))
+    weights[-7] = 0
+    (place / "model.safetensors").write_bytes(weights)
+    answer_lines(Shout(model=str(place)), LINES, Bulk(1, output, resume=True))
     assert output.read_text("utf-8") == SHOUTED
 
 

@@ -32,7 +32,7 @@ def bodies(monkeypatch: pytest.MonkeyPatch, *codes: str) -> list[dict[str, str]]
 def test_each_worker_is_told_its_place_and_gets_its_share_of_the_processor(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(launch.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda _: set(range(8)))
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     told = bodies(monkeypatch, "", "print('one')")
@@ -84,11 +84,20 @@ def test_workers_that_stopped_and_saved_are_an_interrupted_training(
         launch.train_here(["run.toml"], tmp_path, 2)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_was_stopped_before_it_could_save_is_not_lost(number: int) -> None:
+    ended = [SimpleNamespace(returncode=code, poll=lambda: 0) for code in (75, -number)]
+    with pytest.raises(TrainingInterrupted, match="not all could save; go on from the last checkpoint with: again"):
+        launch.wait_for_all(ended, Path("place"), "again", launch.Signals(heard=1))
+    with pytest.raises(WorkerLost, match=f"worker 1 of 2 ended by {signal.Signals(number).name}"):
+        launch.wait_for_all(ended, Path("place"), "again", launch.Signals())
+
+
 SIGNALLED = """
 import signal, subprocess, sys, time
 from pathlib import Path
 from regard.commands import launch
-from regard.errors import WorkerLost
+from regard.errors import TrainingInterrupted
 
 stubborn = '''
 import os, signal, time
@@ -106,8 +115,8 @@ launch.start_worker = start
 before = signal.getsignal(signal.SIGINT)
 try:
     launch.train_here(["run.toml"], Path("place"), 1)
-except WorkerLost as lost:
-    print(lost)
+except TrainingInterrupted as stopped:
+    print(stopped)
 print(signal.getsignal(signal.SIGINT) is before)
 """
 
@@ -116,7 +125,7 @@ def test_a_signal_is_passed_on_once_and_the_second_ends_all(tmp_path: Path) -> N
     """In a process of its own: a signal that goes astray must not end that of the tests."""
     done = subprocess.run([sys.executable, "-c", SIGNALLED], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     said, restored = done.stdout.splitlines()
-    assert said.startswith("worker 0 of 1 ended by SIGKILL"), done.stderr
+    assert said.startswith("all 1 workers were stopped, and not all could save; go on from the last"), done.stderr
     assert restored == "True"
 
 

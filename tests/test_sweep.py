@@ -38,12 +38,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that were trained: each comes to its seed as its best loss; seed 13 fails."""
     names: list[str] = []
 
-    def train(run_file: Path, combination: Any) -> int:
+    def train(run_file: Path, combination: Any) -> tuple[int, bool]:
         names.append(combination.directory.name)
         if combination.run.seed == 13:
-            return 2
+            return 2, False
         finish(combination.directory, [99.0, float(combination.run.seed), 50.0], combination)
-        return 0
+        return 0, False
 
     monkeypatch.setattr(sweep, "_train", train)
     return names
@@ -145,9 +145,19 @@ def test_a_run_that_was_cut_short_or_is_of_other_settings_is_not_done(run_file: 
 def test_an_interrupted_run_ends_the_sweep_with_the_code_of_interrupted_training(
     run_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep, "_train", lambda *_: 75)
+    monkeypatch.setattr(sweep, "_train", lambda *_: (75, False))
     assert main(["sweep", str(run_file), "-o", str(run_file.parent / "out"), "--set", "seed=1,2"]) == 75
     assert "the sweep stopped in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [-15, -2, 130, 143, 1])
+def test_a_run_that_a_signal_ended_before_it_could_save_ends_the_sweep_too(
+    code: int, run_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    monkeypatch.setattr(sweep, "_train", lambda _, each: begun.append(each) or (code, True))
+    assert main(["sweep", str(run_file), "-o", str(run_file.parent / "out"), "--set", "seed=1,2"]) == 75
+    assert len(begun) == 1
 
 
 def test_prepared_data_are_shared_by_links(run_file: Path, trained: list[str]) -> None:
@@ -166,15 +176,15 @@ from regard.commands import sweep
 waits = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(1); time.sleep(60)"
 process = subprocess.Popen([sys.executable, "-uc", waits], stdout=subprocess.PIPE, start_new_session=True)
 process.stdout.readline()
-with sweep._forwarding(process):
+with sweep._forwarding(process) as forwarded:
     os.kill(os.getpid(), signal.SIGTERM)
-    print(process.wait(30))
+    print(process.wait(30), *map(int, forwarded))
 """
 
 
 def test_signals_go_on_to_the_training_process(fresh_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     found = fresh_python(FORWARDS)
-    assert (found.returncode, found.stdout.split()) == (0, ["75"]), found.stderr
+    assert (found.returncode, found.stdout.split()) == (0, ["75", "15"]), found.stderr
 
 
 @pytest.mark.full

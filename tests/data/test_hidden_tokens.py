@@ -12,8 +12,9 @@ from regard.config import TokenizerConfig, parse_run
 from regard.data.batching import Position
 from regard.data.noise import noise, shares
 from regard.data.objectives.corruption import SpanCorruption, random_spans, sentinels
-from regard.data.objectives.masked import MaskedLanguageModel, Masker, frame, word_beginnings
+from regard.data.objectives.masked import MaskedLanguageModel, Masker, frame
 from regard.data.objectives.objective import Batching, Reports
+from regard.data.objectives.whole_words import Words
 from regard.data.prepare import prepare
 from regard.data.records import TextRecord
 from regard.data.sources import DropReport, Located, Place
@@ -71,7 +72,6 @@ def test_a_text_of_one_token_hides_it(encoder):
 
 
 def test_whole_words_are_hidden_whole_and_no_more_than_asked(encoder):
-    begins = word_beginnings(encoder)
     unseen = np.random.default_rng(0).choice(["zebra", "quartz", "jazz", "pyjama", "my"], (40, 20))  # of many tokens
     rows = [encoder.encode_plain(" ".join(words)) for words in unseen]
     length = min(map(len, rows))
@@ -80,13 +80,42 @@ def test_whole_words_are_hidden_whole_and_no_more_than_asked(encoder):
     _, labels = masker(ids, np.ones(ids.shape, bool), np.arange(40), 0)
     sizes = []
     for row, hidden in zip(ids, labels >= 0, strict=True):
-        starts = begins[row]
-        starts[0] = True
-        words = np.split(hidden, np.flatnonzero(starts)[1:])
+        words = [hidden[places] for places in Words.of(encoder).split(row, np.arange(length))]
         assert all(word.all() or not word.any() for word in words)
         sizes.append(len(words))
-        assert 0 < hidden.sum() <= max(round(0.3 * length), max(map(len, words)))
+        assert 0 < hidden.sum() <= round(0.3 * length)
     assert max(sizes) < length, "some word has more than one token"
+
+
+def test_a_word_longer_than_what_is_wanted_is_passed_over_and_cut_where_all_are(encoder):
+    long, short = encoder.encode_plain("pyjamapyjamapyjamapyjama"), encoder.encode_plain(" my my")
+    wanted = max(1, round(0.15 * len(long + short)))
+    masker = Masker(encoder, 0.15, True, seed=1)
+    for text, places in ((long + short, range(len(long), len(long + short))), (long, range(len(long)))):
+        ids = np.tile(np.array(text, np.int32), (50, 1))
+        hidden = masker(ids, np.ones(ids.shape, bool), np.arange(50), 0)[1] >= 0
+        assert (hidden.sum(1) > 0).all()
+        assert (hidden.sum(1) <= wanted).all()
+        assert set(np.flatnonzero(hidden.any(0))) <= set(places)
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_words_end_at_white_space_and_each_chinese_character_is_one(algorithm):
+    lines = ["ab cd ab cd", "中文 中国", "ab\ncd\tab 文ab文"]
+    tokenizer = train_tokenizer(lines * 20, TokenizerConfig(vocab_size=304, algorithm=algorithm), "encoder")
+    words = Words.of(tokenizer)
+    both = ["中文"] if algorithm == "bpe" else ["中", "文"]  # BPE has learned them as one token
+    for text, wanted in {
+        "ab cd": ["ab", "cd"],
+        "中文中": [*both, "中"],
+        "cd中文 ab": ["cd", *both, "ab"],
+        "文ab": ["文", "ab"],
+        "ab\ncd": ["ab", "cd"],
+        "ab\tcd": ["ab", "cd"],
+    }.items():
+        ids = np.array(tokenizer.encode_plain(text), np.int32)
+        found = [tokenizer.decode(ids[places].tolist()).strip() for places in words.split(ids, np.arange(len(ids)))]
+        assert [word for word in found if word] == wanted, tokenizer.tokens(ids.tolist())
 
 
 @given(st.integers(1, 40), st.integers(0, 99))

@@ -1,8 +1,11 @@
 import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -73,6 +76,23 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_taken(
     assert len(complaints) == 1
     assert file in complaints[0]
     assert names(store) == ["step-00000001", "step-00000002.damaged"]
+
+
+def test_a_file_that_the_disk_does_not_give_is_damage_too(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (store.write(step, filling("a"), 0) for step in (1, 2))
+    whole = module._fingerprint
+
+    def failing(path: Path) -> dict[str, Any]:
+        if path.parent == second:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return whole(path)
+
+    monkeypatch.setattr(module, "_fingerprint", failing)
+    found, (complaint,) = store.newest_good()
+    assert found == first
+    assert re.search(r"step-00000002/.* cannot be read: Input/output error; set aside", complaint)
 
 
 def test_where_every_checkpoint_is_damaged_none_is_taken(store: CheckpointStore) -> None:
@@ -252,6 +272,27 @@ def test_thinning_out_removes_what_has_no_manifest(store: CheckpointStore) -> No
     (store.write(1, filling("a"), 0) / MANIFEST).unlink()
     store.write(2, filling("a"), 0)
     store.thin_out([1, 2])
+    assert names(store) == ["step-00000002"]
+
+
+def test_a_checkpoint_that_cannot_go_now_is_none_any_more_and_goes_later(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        store.write(step, filling("a"), 0)
+    with monkeypatch.context() as held:
+        real = os.rmdir
+
+        def busy(path: Any, *, dir_fd: int | None = None) -> None:
+            if "step-00000001" in str(path):
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+            real(path, dir_fd=dir_fd)
+
+        held.setattr(os, "rmdir", busy)  # as over NFS, while somebody holds one of its files open
+        store.thin_out([2])
+        assert names(store) == ["step-00000001", "step-00000002"]
+        assert store.complete() == [store.path(2)]
+    store.thin_out([2])
     assert names(store) == ["step-00000002"]
 
 

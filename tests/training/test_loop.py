@@ -12,25 +12,27 @@ from regard.errors import RegardError, TrainingInterrupted
 from regard.training.loop import Loop
 from regard.training.schedule import learning_rate
 from regard.training.state import RunState
-from regard.training.step import APPLIED, NOT_FINITE, SPIKE, Statistics
+from regard.training.step import APPLIED, NO_LABELS, NOT_FINITE, SPIKE, Statistics
 from regard.training.validation import Stopped
 
 EPOCH = 5  # batches
 
 
 class FakeStep:
-    """Counts what it is given; a step is finite unless its number is in `bad`, and no spike unless in `spikes`."""
+    """Counts what it is given; a step is applied unless its number is in one of the sets."""
 
-    def __init__(self, bad: set[int], spikes: set[int]) -> None:
+    def __init__(self, bad: set[int], spikes: set[int], unlabelled: set[int]) -> None:
         stack = SimpleNamespace(layer=SimpleNamespace(width=64))
         self.model = SimpleNamespace(spec=SimpleNamespace(encoder=stack, decoder=stack))
-        self.bad, self.spikes, self.rates, self.batches = bad, spikes, [], []
+        self.outcomes = {**dict.fromkeys(bad, NOT_FINITE), **dict.fromkeys(spikes, SPIKE)}
+        self.outcomes |= dict.fromkeys(unlabelled, NO_LABELS)
+        self.rates: list[float] = []
+        self.batches: list[list[int]] = []
 
     def __call__(self, batches: list[Any], rate: float) -> int:
         self.rates.append(rate)
         self.batches.append([batch["number"] for batch in batches])
-        number = len(self.rates)
-        return NOT_FINITE if number in self.bad else SPIKE if number in self.spikes else APPLIED
+        return self.outcomes.get(len(self.rates), APPLIED)
 
     def read(self) -> Statistics:
         return Statistics(1.5, 0.5)
@@ -107,6 +109,7 @@ def loop_of(
     losses: list[float] | None = None,
     bad: Iterable[int] = (),
     spikes: Iterable[int] = (),
+    unlabelled: Iterable[int] = (),
     spoiled: Iterable[int] = (),
     fails: bool = False,
     **training: Any,
@@ -119,7 +122,7 @@ def loop_of(
     return Loop(
         run,
         RunState(),
-        FakeStep(set(bad), set(spikes)),
+        FakeStep(set(bad), set(spikes), set(unlabelled)),
         FakeBatches(),
         validator,
         FakeSaver(fails, set(spoiled)),
@@ -214,6 +217,14 @@ def test_a_spike_is_counted_among_the_skipped_and_by_its_own_name() -> None:
     assert [record["reason"] for record in loop.report.of("skipped")][1] == "its loss was a spike"
     last = loop.report.of("train")[-1]
     assert (last["skipped"], last["spikes"]) == (2, 1)
+
+
+def test_batches_without_a_label_are_told_and_are_no_reason_to_roll_back() -> None:
+    loop = loop_of(steps=12, max_bad_steps=3, bad={2, 6}, unlabelled={3, 4, 5, 7, 8})
+    loop.train(never)
+    assert loop.report.of("rolled_back") == []
+    assert [record["reason"] for record in loop.report.of("skipped")].count("nothing in it had a label") == 5
+    assert (loop.state.skipped, loop.state.skipped_in_row) == (7, 0)
 
 
 @pytest.mark.parametrize("log_every", [1, 2, 50])

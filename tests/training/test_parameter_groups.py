@@ -67,6 +67,15 @@ def test_frozen_weights_are_absent(settings: dict[str, Any]) -> None:
     assert plan(**settings).keys() == {path for path in SHAPES if not path.startswith("encoder/")}
 
 
+def test_a_later_group_trains_what_an_earlier_one_froze_but_not_what_the_run_freezes() -> None:
+    groups = [{"pattern": "decoder/*", "freeze": True}, {"pattern": "decoder/layer_1/*", "rate": 0.5}]
+    found = plan(groups=groups)
+    assert found["decoder/layer_1/feed_forward/up/kernel"].rate == 0.5
+    assert "decoder/layer_0/feed_forward/up/kernel" not in found
+    assert "decoder/layer_1/feed_forward/up/kernel" not in plan(("decoder/*",), groups=groups)
+    assert "decoder/layer_1/feed_forward/up/kernel" not in plan(groups=groups[::-1])
+
+
 def test_a_pattern_that_matches_nothing_is_an_error_with_near_names() -> None:
     with pytest.raises(ConfigError, match=r"training\.freeze: no weight matches 'encodr/\*': did you mean encoder/\*"):
         plan(freeze=("encodr/*",))
@@ -105,6 +114,18 @@ def test_encoder_and_decoder_count_each_from_its_own_top_and_share_the_deeper_on
         "decoder/layer_2/x/kernel",
     ]
     assert list(layer_shares(paths, 0.5).values()) == [1 / 16, 1 / 4, 1 / 2, 1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+
+
+def test_a_table_that_the_decoder_alone_reads_is_as_deep_as_the_decoder() -> None:
+    captioner = [
+        "encoder/stem/projection/kernel",
+        "encoder/layer_0/x/kernel",
+        "encoder/layer_1/x/kernel",
+        "encoder/layer_2/x/kernel",
+        "decoder/embedding/table",
+        "decoder/layer_0/x/kernel",
+    ]
+    assert list(layer_shares(captioner, 0.5).values()) == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1 / 4, 1 / 2]
 
 
 def test_a_decoder_alone_and_two_encoders_side_by_side_count_for_themselves() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regard.config import OptimizerConfig
 from regard.nn.losses import cross_entropy
 from regard.training.optimizer import build_optimizer
-from regard.training.step import TrainStep
+from regard.training.step import NO_LABELS, TrainStep
 
 KEYS = ("input_ids", "attention_mask", "labels")
 Batch = dict[str, np.ndarray]
@@ -116,7 +116,7 @@ def test_a_step_that_is_not_finite_touches_nothing(
 def test_a_batch_without_labels_is_skipped(toy: Callable[..., Any], random_batch: Callable[..., Batch]) -> None:
     step = step_of(toy())
     before = everything(step)
-    assert not step([random_batch() | {"labels": np.full((4, 5), -100, np.int32)}], 0.1)
+    assert step([random_batch() | {"labels": np.full((4, 5), -100, np.int32)}], 0.1) == NO_LABELS
     assert_same(everything(step), before)
     assert step.read().loss is None
 

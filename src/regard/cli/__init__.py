@@ -38,7 +38,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 INTERRUPTED = 130  # 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}  # those that only writing meets
+_INACCESSIBLE = {*_FULL, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,8 +96,9 @@ def _explain(error: Exception, debug: bool) -> int:
         return _complain(str(error), error.exit_code)
     if isinstance(error, typer.TyperException):
         return _complain(_usage(error), error.exit_code)
-    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-        where = f"cannot write {error.filename}" if error.filename else "cannot write"
+    if isinstance(error, OSError) and error.errno in _INACCESSIBLE:
+        what = "cannot write" if error.errno in _FULL else "cannot read or write"
+        where = f"{what} {error.filename}" if error.filename else what
         return _complain(f"{where}: {error.strerror}", RegardError.exit_code)
     hint = "" if debug else " (run again with --debug for the traceback)"
     return _complain(f"unexpected {type(error).__name__}: {error}{hint}", 1)

@@ -6,8 +6,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from regard.errors import InputError
 from regard.tasks.blocks import blocks
+from regard.tasks.locate import weights_mark
 
 BLOCK = 64  # lines at a time to a process, at first
+_MODELS = {"model", "assistant"}  # under the same path may stand another one by now
 _OF_THE_SPEED = {"batch_tokens"}  # what changes no answer
 LARGEST_BLOCK = 512  # and later: lines of like lengths, which a batch is made of, are found among so many
 
@@ -69,4 +71,6 @@ def asked_of(task: Any) -> dict[str, str]:
             found |= asked_of(value)
         elif name not in _OF_THE_SPEED:
             found[name] = str(value)
+        if name in _MODELS and value is not None:
+            found[f"the weights of {name}"] = weights_mark(value)
     return found

@@ -24,6 +24,7 @@ LOGS = "workers"  # of a run directory
 # Of the others, once one has failed: they notice by themselves within about 15 s, and say so in their logs.
 SECONDS_TO_NOTICE = 40.0
 _INTERRUPTED = TrainingInterrupted.exit_code
+_STOPPED = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL}  # how one ends by what was passed on, if it did not save
 _START = (
     "import sys; from regard.cli import main; from regard.commands.launch import stop_with_parent; "
     "stop_with_parent(); sys.exit(main(sys.argv[1:]))"
@@ -41,7 +42,7 @@ def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
     """Run `regard train ARGUMENTS` in so many processes, and wait for all of them.
 
     Worker 0 writes where this process does, the others to DIRECTORY/workers. Raises TrainingInterrupted where all
-    stopped and saved, WorkerLost where one ended otherwise.
+    stopped as they were asked to, WorkerLost where one ended otherwise.
     """
     if workers < 1:
         raise ConfigError(f"--workers must be at least 1, but is {workers}")
@@ -64,7 +65,7 @@ def contract(hosts: Sequence[str], worker: int) -> dict[str, str]:
 
 def threads(workers: int) -> dict[str, str]:
     """Each worker's share of the processor, unless the environment says otherwise."""
-    share = str(max(1, (os.cpu_count() or 1) // workers))
+    share = str(max(1, len(os.sched_getaffinity(0)) // workers))
     names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
     return {name: share for name in names if name not in os.environ}
 
@@ -131,7 +132,13 @@ def wait_for_all(started: Sequence[Process], directory: Path, command: str, sign
     Where one ends neither well nor by request, the others are ended too, if they do not notice by themselves. Raises as
     `train_here`.
     """
-    _raise_for(_watch(started, signals), len(started), directory, command)
+    ending = _watch(started, signals)
+    if ending is not None and ending.code in _STOPPED and signals.heard:
+        raise TrainingInterrupted(
+            f"all {len(started)} workers were stopped, and not all could save; go on from the last checkpoint with: "
+            f"{command}"
+        )
+    _raise_for(ending, len(started), directory, command)
 
 
 def _watch(started: Sequence[Process], signals: "Signals") -> Ending | None:
@@ -143,14 +150,14 @@ def _watch(started: Sequence[Process], signals: "Signals") -> Ending | None:
             passed_on = signals.heard
             for process in started:
                 process.send_signal(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
-        failed = _failure(started)
+        failed = _failure(started, signals)
         if failed is not None:
             patience = min(patience, time.monotonic() + SECONDS_TO_NOTICE)
         if time.monotonic() > patience:
             _end(started)
             return failed
         time.sleep(0.1)
-    return _failure(started) or _interrupted(started)
+    return _failure(started, signals) or _interrupted(started)
 
 
 def _end(started: Sequence[Process]) -> None:
@@ -160,15 +167,18 @@ def _end(started: Sequence[Process]) -> None:
         time.sleep(0.1)
 
 
-def _failure(started: Sequence[Process]) -> Ending | None:
+def _failure(started: Sequence[Process], signals: "Signals") -> Ending | None:
     endings = [Ending(worker, process.returncode) for worker, process in enumerate(started) if process.returncode]
-    failed = [ending for ending in endings if ending.code != _INTERRUPTED]
+    asked = {_INTERRUPTED, *(_STOPPED if signals.heard else ())}
+    failed = [ending for ending in endings if ending.code not in asked]
     # A worker that lost another is not the one to name.
     return min(failed, key=lambda ending: ending.code == WorkerLost.exit_code, default=None)
 
 
 def _interrupted(started: Sequence[Process]) -> Ending | None:
-    return next((Ending(worker, _INTERRUPTED) for worker, each in enumerate(started) if each.returncode), None)
+    """Of a worker that was asked to stop; of one that did not save, where there is one."""
+    ended = [Ending(worker, each.returncode) for worker, each in enumerate(started) if each.returncode]
+    return max(ended, key=lambda ending: ending.code in _STOPPED, default=None)
 
 
 @dataclass

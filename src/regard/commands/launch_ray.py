@@ -25,7 +25,8 @@ def train_on_ray(arguments: Sequence[str], directory: Path, workers: int) -> Non
     started here, with a processor each and an even share of the GPUs.
 
     What worker 0 says is passed on, the others' logs are in DIRECTORY/workers. Raises TrainingInterrupted where all
-    stopped and saved, WorkerLost where one ended otherwise, ConfigError where the cluster has too few processors.
+    stopped as they were asked to, WorkerLost where one ended otherwise, ConfigError where the cluster has too few
+    processors.
     """
     if find_spec("ray") is None:
         raise MissingDependencyError("Ray is not installed: pip install 'regard[ray]'")

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from rich.table import Table
@@ -60,8 +61,8 @@ def sweep_runs(run_file: Path, output: Path | None, overrides: Sequence[str], *,
             continue
         print(f"run {number} of {len(combinations)}: {each.directory}", file=sys.stderr)
         _share_data(each.directory, combinations)
-        code = _train(run_file, each)
-        if code == TrainingInterrupted.exit_code:
+        code, was_asked_to_stop = _train(run_file, each)
+        if code == TrainingInterrupted.exit_code or (code and was_asked_to_stop):
             raise TrainingInterrupted(f"the sweep stopped in {each.directory}; go on with the same command")
         if code:
             print(f"WARNING: {each.directory} failed with exit code {code}; the sweep goes on", file=sys.stderr)
@@ -188,20 +189,27 @@ def _share_data(directory: Path, combinations: Sequence[Combination]) -> None:
         shutil.rmtree(directory / "data", ignore_errors=True)
 
 
-def _train(run_file: Path, combination: Combination) -> int:
-    """Train in a process of its own, which gets the signals that come here; -> its exit code."""
+def _train(run_file: Path, combination: Combination) -> tuple[int, bool]:
+    """Train in a process of its own, which gets the signals that come here; -> its exit code, and whether one came."""
     settings = [part for override in combination.overrides for part in ("--set", override)]
     command = [*_PROGRAM, "train", str(run_file), "--output", str(combination.directory), *settings]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    with _forwarding(process):
-        return process.wait()
+    with _forwarding(process) as forwarded:
+        return process.wait(), bool(forwarded)
 
 
 @contextmanager
-def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    before = {number: signal.signal(number, lambda received, _: process.send_signal(received)) for number in _FORWARDED}
+def _forwarding(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    """The signals that were passed on, as they come."""
+    forwarded: list[int] = []
+
+    def receive(number: int, _: FrameType | None) -> None:
+        forwarded.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, receive) for number in _FORWARDED}
     try:
-        yield
+        yield forwarded
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

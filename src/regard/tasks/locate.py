@@ -1,5 +1,6 @@
 """Where the model of a path is: a model directory itself, or what a run directory has to offer."""
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ from regard.interop.packaged import PACKAGES, packaged
 log = logging.getLogger(__name__)
 
 ENGINES = ("tensorflow", "openvino")
+_WEIGHTS = {".safetensors", ".bin", ".h5"}
+_BLOCK, _BLOCKS = 2**16, 256  # bytes, and how many of a file are read, to tell it by
 _MODULES = "modules.json"  # of a sentence-transformers directory, whose config.json may stand deeper
 
 
@@ -30,6 +33,21 @@ def model_place(path: str | Path) -> Path:
     if place.suffix == ".gguf" and place.is_file():
         return place
     return place if (place / _MODULES).is_file() else model_directory(place)
+
+
+def weights_mark(path: str | Path) -> str:
+    """What tells the weights of the model that `path` stands for from others under the same path: a hash of the sizes
+    of its files of weights, and of blocks at equal distances through each. Raises as `model_place`."""
+    place, digest = model_place(path), hashlib.sha256()
+    files = [place] if place.is_file() else sorted(each for each in place.iterdir() if each.suffix in _WEIGHTS)
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            for start in range(0, size, max(_BLOCK, size // _BLOCKS)):
+                stream.seek(start)
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()[:16]
 
 
 def engine_of(place: Path, engine: str | None, dtype: str) -> str:

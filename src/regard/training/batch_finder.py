@@ -1,5 +1,6 @@
 """How large a batch the memory bears: single steps at sizes that double, each seen by the most memory it took."""
 
+import gc
 import os
 import resource
 import sys
@@ -9,18 +10,20 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
 from regard.batch import Batch
 from regard.config import RunConfig, load_run
 from regard.config.tasks import batch_key
+from regard.config.tf_config import worker_of
 from regard.data.batching import Batches, Position
 from regard.errors import ConfigError
 from regard.training.assembly import batches_of, past_curriculum, rehearsal
+from regard.training.free_memory import free_memory
 from regard.training.step import TrainStep
 
-SHARE = 0.8  # of the memory that is free, where no bound is given: validation, checkpoints and others want some
 _SEEN = 32  # batches among which the fullest is looked for
 
 
@@ -80,17 +83,6 @@ def find_batch(
     return search(trial, key, memory, SIZES[key].largest if largest is None else largest)
 
 
-def free_memory() -> int:
-    """Bytes that the process may come to hold. Raises ConfigError where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-        own = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except OSError as error:
-        raise ConfigError(f"this system does not say how much memory is free ({error}): give the bound") from error
-    return int(SHARE * 1024 * available) + own * os.sysconf("SC_PAGESIZE")
-
-
 def tried(step: TrainStep, batches: Batches, key: str, size: int, accumulation: int) -> Trial:
     """Two steps on the fullest batch: the first builds what its shape needs."""
     batch, places = _fullest(batches)
@@ -105,7 +97,8 @@ def tried(step: TrainStep, batches: Batches, key: str, size: int, accumulation: 
 
 def _fullest(batches: Batches) -> tuple[Batch, int]:
     feed = islice(batches.iterate(Position()), min(_SEEN, batches.epoch_length(0)))
-    return max(((batch, batches.tally(batch).places) for batch, _ in feed), key=lambda pair: pair[1])
+    found = [(batch, batches.tally(batch).places) for batch, _ in feed]
+    return max(found, key=lambda pair: (np.size(pair[0].get("input_features", ())), pair[1]))
 
 
 def peak_memory() -> int:
@@ -166,13 +159,14 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
     if begun.is_file():
         size = getattr(load_run(begun).training, key)
         return _sized(run, key, size)
-    if os.environ.get("TF_CONFIG"):
+    if worker_of(os.environ.get("TF_CONFIG") or "{}").workers > 1:
         raise ConfigError(
             f'training.{key} = "auto" is for one worker: find the size with `regard find-batch`, and set it'
         )
     memory = free_memory()
     console.print(f"training.{key}: looking for the largest that {memory / 1e9:.1f} GB hold")
     found = find_batch(_sized(run, key, SIZES[key].first), directory, memory=memory, console=console)
+    gc.collect()  # its network is in a circle of references, and would stay beside the one that is trained
     if found.suggested is None:
         raise ConfigError(f"not even training.{key} = {found.trials[0].size} fits {memory / 1e9:.1f} GB of memory")
     console.print(f"training.{key} = {found.suggested}: {found.ended}")

@@ -158,7 +158,10 @@ def verify(path: Path) -> None:
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{path} is damaged: {name} is missing")
-        found = _fingerprint(file)
+        try:
+            found = _fingerprint(file)
+        except OSError as error:  # of the disk: the checkpoint before it may be whole
+            raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
         if found != expected:
             same_size = isinstance(expected, dict) and found["bytes"] == expected.get("bytes")
             what = "SHA-256" if same_size else "size"
@@ -201,11 +204,12 @@ def _recover(path: Path) -> None:
 
 
 def _discard(path: Path) -> None:
-    """The manifest goes first: a kill in between leaves an incomplete checkpoint, not a damaged one."""
+    """The manifest goes first: a kill in between leaves an incomplete checkpoint, not a damaged one. What cannot go now
+    (a file that somebody holds open over a network) goes at the next thinning out."""
     if path.exists():
         (path / MANIFEST).unlink(missing_ok=True)
         sync_directory(path)
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _step(path: Path) -> int | None:

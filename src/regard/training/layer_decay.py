@@ -18,7 +18,7 @@ def layer_shares(paths: Iterable[str], decay: float) -> dict[str, float]:
         if part.startswith(_LAYER):
             depths[stack] = max(depths.get(stack, 0), _number(part) + 1)
     tables = {stack for stack, part in places.values() if part == "embedding"}
-    shared = len(tables) == 1 and depths.keys() == {"encoder", "decoder"}
+    shared = tables == {"encoder"} and depths.keys() == {"encoder", "decoder"}  # a decoder's own is of its side alone
     below = dict.fromkeys(depths, max(depths.values(), default=0)) if shared else depths  # an embedding
     return {
         path: decay ** _distance(part, (below if part == "embedding" else depths).get(stack, 0))

@@ -14,10 +14,14 @@ from regard.training.progress import Report
 from regard.training.saving import Saver
 from regard.training.schedule import learning_rate
 from regard.training.state import Interval, RunState
-from regard.training.step import APPLIED, NOT_FINITE, SPIKE, TrainStep
+from regard.training.step import APPLIED, NO_LABELS, NOT_FINITE, SPIKE, TrainStep
 from regard.training.validation import Score, Stopped, Validator
 
-SKIPPED = {NOT_FINITE: "its loss or gradient was not finite", SPIKE: "its loss was a spike"}
+SKIPPED = {
+    NOT_FINITE: "its loss or gradient was not finite",
+    SPIKE: "its loss was a spike",
+    NO_LABELS: "nothing in it had a label",
+}
 
 
 class Attempt(NamedTuple):
@@ -147,7 +151,7 @@ class Loop:
                 continue
             state.skipped += 1
             state.spikes += outcome == SPIKE
-            state.skipped_in_row += 1
+            state.skipped_in_row += outcome != NO_LABELS  # which no rollback would change
             place = attempt.position._asdict()
             self.report.skipped({"kind": "skipped", "step": attempt.step, **place, "reason": SKIPPED[outcome]})
         self._attempts.clear()

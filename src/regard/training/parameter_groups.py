@@ -41,8 +41,10 @@ def plan_updates(weights: Sequence[Any], config: OptimizerConfig, freeze: Iterab
         found = matching(group.pattern, paths, f"{key}.pattern")
         if group.freeze:
             frozen |= found
-        elif group.weight_decay and not found & decaying:
+            continue
+        if group.weight_decay and not found & decaying:
             raise ConfigError(f"{key}.weight_decay: {group.pattern!r} matches only norms and biases, which never decay")
+        frozen -= found  # the later group decides
         for path in found:
             plan[path] = _changed(plan[path], group, shares[path], path in decaying)
     for pattern in freeze:

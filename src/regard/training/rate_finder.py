@@ -13,7 +13,7 @@ from regard.config import RunConfig
 from regard.data.batching import Position
 from regard.errors import ConfigError
 from regard.training.assembly import batches_of, past_curriculum, rehearsal
-from regard.training.step import APPLIED, TrainStep
+from regard.training.step import APPLIED, NO_LABELS, TrainStep
 
 _SMOOTHING = 0.9  # of the losses, of which each batch has another
 REACH = 10  # steps that a smoothed loss looks back on, about: 1 / (1 - 0.9)
@@ -85,6 +85,8 @@ def search(step: TrainStep, feed: Iterator[tuple[Batch, Position]], rates: list[
     for rate in rates:
         outcome = step([next(feed)[0] for _ in range(accumulation)], rate)
         loss = step.read().loss
+        if int(outcome) == NO_LABELS:
+            continue
         if int(outcome) != APPLIED or loss is None:
             return finding(f"at {rate:.2e} the loss or its gradient was not finite")
         trials.append(Trial(rate, loss, smoothed([*(trial.loss for trial in trials), loss])))

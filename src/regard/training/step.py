@@ -21,7 +21,7 @@ from regard.training.spikes import SpikeGuard
 
 Gradients = list[tf.Tensor]
 
-APPLIED, NOT_FINITE, SPIKE = 1, 0, -1  # what became of a step
+APPLIED, NOT_FINITE, SPIKE, NO_LABELS = 1, 0, -1, -2  # what became of a step
 
 
 class Statistics(NamedTuple):
@@ -71,10 +71,11 @@ class TrainStep:
         self._finish = cluster.compiled(self._finish_step, [rate])
 
     def __call__(self, batches: Sequence[Batch], rate: float) -> tf.Tensor:
-        """One step over `accumulation` batches at this learning rate; an integer scalar: APPLIED, NOT_FINITE, SPIKE.
+        """One step over `accumulation` batches at this learning rate; an integer scalar: APPLIED, NOT_FINITE, SPIKE or
+        NO_LABELS.
 
         A step that is not applied touches neither weights nor optimizer nor statistics: its loss or its gradient was
-        not finite, or its loss was a spike.
+        not finite, or its loss was a spike, or nothing in it was to be learned.
         """
         if self.accumulation == 1:
             return self._whole(batches[0], np.float32(rate))
@@ -141,7 +142,7 @@ class TrainStep:
 
     def _update(self, gradients: Gradients, loss_sum: tf.Tensor, count: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
         *gradients, loss_sum, count = self.cluster.total([*gradients, loss_sum, count])
-        # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0 and is skipped.
+        # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0.
         norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])) / count
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
         spike = tf.constant(False) if self.spikes is None else self.spikes.beyond(loss_sum / count)
@@ -159,7 +160,10 @@ class TrainStep:
                 self.spikes.follow(loss_sum / count)
             return tf.constant(APPLIED)
 
-        return tf.cond(finite & ~spike, apply, lambda: tf.where(finite, SPIKE, NOT_FINITE))
+        def skip() -> tf.Tensor:
+            return tf.where(count > 0, tf.where(finite, SPIKE, NOT_FINITE), NO_LABELS)
+
+        return tf.cond(finite & ~spike, apply, skip)
 
 
 def batch_signature(keys: Iterable[str], labels: Key = KEYS["labels"]) -> dict[str, tf.TensorSpec]:

@@ -13,6 +13,7 @@ from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch
 from regard.data.documents import read_records
 from regard.data.noise import noise, shares
 from regard.data.objectives.objective import Batching, Objective, Reports, Row, fill_id
+from regard.data.objectives.whole_words import Words
 from regard.data.packing import windows
 from regard.data.records import Record, TextRecord, parse_text
 from regard.data.shards import TokenShards
@@ -90,7 +91,7 @@ class Masker:
 
     def __init__(self, tokenizer: Tokenizer, rate: float, whole_words: bool, seed: int) -> None:
         self._rate, self._seed, self._mask = rate, seed, tokenizer.id_of("mask")
-        self._begins = word_beginnings(tokenizer) if whole_words else None
+        self._words = Words.of(tokenizer) if whole_words else None
         self._ordinary = np.array([i for i in range(tokenizer.vocab_size) if tokenizer.is_visible(i)], np.int32)
 
     def __call__(
@@ -99,33 +100,16 @@ class Masker:
         """ids (R, S), and which of them are text -> what the model sees, and the labels, both (R, S)."""
         order, fate, other = (noise(self._seed, epoch, examples, ids.shape[1], stream) for stream in range(3))
         wanted = np.maximum(1, np.round(self._rate * text.sum(1))).astype(np.int64)
-        if self._begins is None:
+        if self._words is None:
             rank = np.argsort(np.argsort(np.where(text, order, np.uint64(2**64 - 1)), axis=1, kind="stable"), axis=1)
             hidden = text & (rank < wanted[:, None])
         else:
-            hidden = np.array([self._words(*row) for row in zip(ids, text, order, wanted, strict=True)])
+            hidden = np.array([self._words.hidden(*row) for row in zip(ids, text, order, wanted, strict=True)])
         share = shares(fate)
         shown = np.where(hidden & (share < MASKED), np.int32(self._mask), ids)
         replaced = hidden & (share >= MASKED) & (share < MASKED + REPLACED)
         shown[replaced] = self._ordinary[other[replaced] % np.uint64(len(self._ordinary))]
         return shown, np.where(hidden, ids, np.int32(IGNORED_LABEL))
-
-    def _words(self, ids: Any, text: Any, order: Any, wanted: int) -> NDArray[np.bool_]:
-        """Words in a drawn order, each taken that does not exceed what is wanted; the first one in any case."""
-        assert self._begins is not None
-        places = np.flatnonzero(text)
-        begins = self._begins[ids[places]]
-        begins[0] = True
-        words = np.split(places, np.flatnonzero(begins)[1:])
-        hidden = np.zeros(len(ids), np.bool_)
-        taken = 0
-        for word in sorted(words, key=lambda word: int(order[word[0]])):
-            if taken == 0 or taken + len(word) <= wanted:
-                hidden[word] = True
-                taken += len(word)
-            if taken >= wanted:
-                break
-        return hidden
 
 
 def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -133,11 +117,3 @@ def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     encoding = tokenizer.encode_text("a")
     inside = [place for place, of in enumerate(encoding.segments) if of is not None] or [len(encoding.ids)]
     return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
-
-
-def word_beginnings(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """For each id whether it begins a word: WordPiece marks what goes on (##), the others what begins (a space)."""
-    pieces = tokenizer.tokens(range(tokenizer.vocab_size))
-    if tokenizer.algorithm == "WordPiece":
-        return np.array([not piece.startswith("##") for piece in pieces])
-    return np.array([piece.startswith("▁") for piece in pieces])
