@@ -253,13 +253,19 @@ def test_prepare_leaves_the_data_of_a_run_that_has_begun(regard, run_file, tmp_p
     begun.mkdir(parents=True)
     saved = load_run(path).model_dump(mode="json")
     (begun / "state.json").write_text(json.dumps({"run": saved}))
-    (begun / "manifest.json").write_text("{}")
+    (begun / "manifest.json").write_text('{"files": {}}')
     before = {file.name: file.read_bytes() for file in (run / "data").iterdir()}
     code, _, err = regard("prepare", path, "-o", run, "--set", "tokenizer.vocab_size=310")
     assert code == 2
     assert "tokenizer.vocab_size cannot change when a run goes on: it was 300" in one_line(err)
     (tmp_path / "corpus.tsv").write_text("another\tcorpus\n")
     assert regard("prepare", path, "-o", run)[0] == 0
+    assert {file.name: file.read_bytes() for file in (run / "data").iterdir()} == before
+    damaged = run / "checkpoints" / "step-00000002"
+    damaged.mkdir()
+    (damaged / "state.json").write_text('{"run": ')
+    (damaged / "manifest.json").write_text('{"files": {"state.json": {"bytes": 9, "sha256": ""}}}')
+    assert regard("prepare", path, "-o", run)[0] == 0, "the one before is whole, as training would find"
     assert {file.name: file.read_bytes() for file in (run / "data").iterdir()} == before
 
 

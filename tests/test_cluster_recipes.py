@@ -108,6 +108,16 @@ def test_a_machine_that_fails_ends_those_that_wait_for_it_forever(tools: Path) -
     assert run(tools, ["bash", str(RECIPES / "ssh.sh"), "run.toml"], HOSTS="n1 n2", GRACE="0.2") == 9
 
 
+def test_a_signal_to_the_script_is_no_failure_of_a_worker(tools: Path) -> None:
+    """Nor does it wait for those that are to notice one, which would take GRACE."""
+    saves = "trap 'sleep 0.3; touch \"$HOME/saved-$2\"; exit 75' TERM"
+    add(tools, "ssh", f'{saves}; touch "$HOME/up-$2"; for ((;;)); do sleep 0.05; done')
+    script = f"bash {RECIPES / 'ssh.sh'} run.toml & "
+    script += 'until [ -e "$HOME/up-n1" ] && [ -e "$HOME/up-n2" ]; do sleep 0.05; done; kill -TERM $!; wait $!'
+    assert run(tools, ["bash", "-c", script], HOSTS="n1 n2", GRACE="600") == 75
+    assert {path.name for path in tools.glob("saved-*")} == {"saved-n1", "saved-n2"}
+
+
 def test_a_hang_up_asks_the_worker_to_save_and_waits_for_it(tools: Path) -> None:
     saves = "trap 'sleep 0.3; touch \"$HOME/saved\"; exit 75' TERM"
     add(tools, "regard", f'{saves}; touch "$HOME/up"; for ((;;)); do sleep 0.05; done')

@@ -169,7 +169,7 @@ def test_an_unknown_key_of_a_corpus_names_the_corpus_by_its_number():
         ("model.norm_order", "middle"),
         ("training.steps", "many"),
         ("training.batch_tokens", 0),
-        ("training.clip_norm", 0.0),
+        ("training.clip_norm", -1.0),
         ("training.dtype", "float16"),
         ("training.steps", True),
         ("training.steps", 2.0),

@@ -1,12 +1,13 @@
 """The one dial: what it sets, and that what the run file says wins."""
 
 import tomllib
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from regard.cli import main
-from regard.config import TaskName, parse_run, to_toml
+from regard.config import TaskName, load_run, parse_run, to_toml
 from regard.config.sizes import SIZES, SizeName
 from regard.errors import ConfigError
 from regard.models.catalog import PRESETS as TRANSLATORS
@@ -55,6 +56,22 @@ def test_another_schedule_brings_its_own_rates() -> None:
     assert (schedule.name, schedule.peak, schedule.warmup_steps) == ("paper", None, 4000)
     with pytest.raises(ConfigError, match=r"schedule.peak is missing, the highest rate, which cosine needs"):
         run_of("translate", "small", training={"steps": 9, "schedule": {"name": "cosine"}})
+
+
+@pytest.mark.parametrize("task", SIZES)
+def test_another_size_sets_its_own_in_a_file_that_spells_the_former_one_out(task: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(run_of(task, "tiny")), "utf-8")
+    assert load_run(file, ["size=big"]) == run_of(task, "big")
+    file.write_text(
+        to_toml(run_of(task, "tiny", model={"width": 64}, training={"steps": 9, "batch_tokens": 77})), "utf-8"
+    )
+    kept = load_run(file, ["size=big"])
+    assert (kept.model.width, kept.training.batch_tokens) == (64, 77)
+    schedule = {"name": "cosine", "peak": 0.5, "warmup_steps": 3}
+    file.write_text(to_toml(run_of(task, "tiny", training={"steps": 9, "schedule": schedule})), "utf-8")
+    found = load_run(file, ["size=big"]).training.schedule
+    assert (found.name, found.peak, found.warmup_steps) == ("cosine", 0.5, 3)
 
 
 def test_without_a_size_nothing_changes() -> None:

@@ -21,11 +21,13 @@ for index in "${!names[@]}"; do
     pids+=($!)
 done
 
-trap 'kill -TERM "${pids[@]}" 2> /dev/null' INT TERM
+stopping=
+trap 'stopping=1; kill -TERM "${pids[@]}" 2> /dev/null' INT TERM
 worst=0
 for _ in "${pids[@]}"; do
     wait -n "${pids[@]}"
     code=$?
+    [ -z "$stopping" ] || break
     if [ "$code" != 0 ] && [ "$worst" = 0 ]; then
         worst=$code
         sleep "${GRACE:-40}" & # the others notice by themselves, and say so
@@ -33,4 +35,12 @@ for _ in "${pids[@]}"; do
         kill "${pids[@]}" 2> /dev/null
     fi
 done
+if [ -n "$stopping" ]; then # an ssh that was ended says so itself (143, 255), and not what the worker there came to
+    worst=75
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+        code=$?
+        [[ " 0 75 127 143 255 " == *" $code "* ]] || worst=$code
+    done
+fi
 exit "$worst"

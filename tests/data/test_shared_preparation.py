@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from regard.config import RunConfig, parse_run, to_toml
-from regard.data import preparation
+from regard.data import heartbeat, preparation
 from regard.data.prepare import prepare, prepare_share
 from regard.data.progress import Narrator
 from regard.errors import DataError
@@ -134,6 +135,28 @@ def test_a_worker_waits_for_the_first_and_says_what_differs(
     prepare(run, tmp_path, pairs_per_shard=50, workers=2)
     helper.join()
     assert contents(tmp_path) == alone
+
+
+def test_a_worker_does_not_wait_for_a_first_one_that_is_gone(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "PATIENCE", 0.5)
+    with pytest.raises(DataError, match=r"worker 0 gave no sign of life in .* start all workers again"):
+        prepare_share(run, tmp_path, 1, 2, pairs_per_shard=50)
+
+
+def test_it_waits_as_long_as_the_first_one_gives_signs(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "PATIENCE", 1.0)
+    monkeypatch.setattr(heartbeat, "SECONDS_BETWEEN", 0.1)
+    with ThreadPoolExecutor(1) as thread, heartbeat.signs_of_life(tmp_path):
+        waiting = thread.submit(prepare_share, run, tmp_path, 1, 2, pairs_per_shard=50)
+        with pytest.raises(TimeoutError):
+            waiting.result(2.5)
+        prepare(run, tmp_path, pairs_per_shard=50, workers=2)
+        waiting.result(60)
+    assert not (tmp_path / heartbeat.SIGN).exists()
 
 
 def test_stdin_reaches_one_process_alone(run: RunConfig, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_wsd_is_level_until_the_last_steps_and_falls_with_their_root() -> None:
 def test_a_run_that_ends_within_its_warm_up_is_told_so() -> None:
     cosine = ScheduleConfig.model_validate({"name": "cosine", "peak": 1.0})
     assert never_at_its_peak(cosine, 500) == (
-        "the learning rate rises to the end: schedule.warmup_steps is 4,000, but training.steps is 500; set it lower, "
+        "the learning rate rises to the end: schedule.warmup_steps is 4,000, but the run has 500 steps; set it lower, "
         "or train for longer"
     )
     assert never_at_its_peak(cosine, 4000) is not None

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from regard.commands.find_rate import _caution
+from regard.commands.find_rate import _advice, _caution
 from regard.config import RunConfig
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
@@ -167,3 +167,14 @@ def test_the_verb_prints_a_table_and_writes_it(
     found = json.loads(capsys.readouterr().out)
     assert found["factor"] == pytest.approx(1000)
     assert [f"{trial['loss']:.4f}" for trial in found["trials"]] == [line.split()[1] for line in lines[1:11]]
+
+
+def test_the_advice_is_a_peak_that_the_scale_makes_the_rate(toy_run: Callable[..., Any]) -> None:
+    for scale, said in (
+        (1.0, "peak = 2.0e-03"),
+        (4.0, r"peak = 5.0e-04, which training.schedule.scale = 4 multiplies"),
+    ):
+        run = toy_run(schedule={"name": "constant", "peak": 1.0, "scale": scale})
+        assert _advice(2e-3, run).endswith(f"set training.schedule.{said}")
+    assert "scale, so that the highest rate is 2.0e-03" in _advice(2e-3, toy_run(schedule={"name": "paper"}))
+    assert _advice(None, toy_run()).startswith("no rate is suggested")

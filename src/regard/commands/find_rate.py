@@ -61,8 +61,11 @@ def find_run_rate(
 def _advice(suggested: float | None, config: RunConfig) -> str:
     if suggested is None:
         return "no rate is suggested: the loss did not fall; try a higher --to, a lower --from, or more --steps"
-    key = "scale, so that the highest rate is" if config.training.schedule.name == "paper" else "peak ="
-    return f"the loss fell fastest at {suggested:.2e}: set training.schedule.{key} {suggested:.1e}"
+    fell, schedule = f"the loss fell fastest at {suggested:.2e}: set training.schedule.", config.training.schedule
+    if schedule.name == "paper":
+        return f"{fell}scale, so that the highest rate is {suggested:.1e}"
+    by_scale = "" if schedule.scale == 1 else f", which training.schedule.scale = {schedule.scale:g} multiplies"
+    return f"{fell}peak = {suggested / schedule.scale:.1e}{by_scale}"
 
 
 def _caution(factor: float, low: float, high: float) -> str:

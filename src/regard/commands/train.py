@@ -17,7 +17,7 @@ from regard.data.prepare import open_or_prepare, prepare, prepare_share
 from regard.data.shards import MANIFEST
 from regard.errors import ConfigError
 from regard.interop.directory import read_json
-from regard.training.checkpoint import STATE, CheckpointStore
+from regard.training.checkpoint import STATE, CheckpointStore, is_whole
 from regard.training.lock import locked
 from regard.training.resume import refuse_another_run
 
@@ -36,9 +36,9 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
         print(f"{directory / 'data'}: worker {place.worker} of {place.workers} wrote {written} shards of it")
         return
     with locked(directory):
-        checkpoints = CheckpointStore(directory / "checkpoints").complete()
-        if checkpoints:
-            refuse_another_run(read_json(checkpoints[-1], STATE, required=True)["run"], run, checkpoints[-1])
+        newest = next(filter(is_whole, reversed(CheckpointStore(directory / "checkpoints").complete())), None)
+        if newest is not None:
+            refuse_another_run(read_json(newest, STATE, required=True)["run"], run, newest)
             prepared = open_or_prepare(run, directory / "data", begun=True, given=given, progress=True)
         else:
             prepared = prepare(run, directory / "data", given=given, progress=True, workers=place.workers)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from regard.config.run import RunConfig
+from regard.config.sizes import forget_size
 from regard.config.updates import SETTINGS
 from regard.errors import ConfigError
 
@@ -27,8 +28,11 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    if any(override.partition("=")[0].strip() == "training.optimizer.name" for override in overrides):
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    if "training.optimizer.name" in keys:
         _forget_what_the_optimizer_has_by_itself(values)
+    if "size" in keys:
+        forget_size(str(values.get("task", "translate")), values)
     for override in overrides:
         _apply_override(values, override)
     return parse_run(values, origin=str(path))

@@ -204,7 +204,7 @@ class TrainingConfig(Section):
     freeze: tuple[str, ...] = Field(default=(), strict=False)  # patterns of weight paths that are not trained
     ema: float | None = Field(default=None, gt=0, lt=1)  # decay by step of an average of the weights, kept beside them
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)  # the share of the target that all tokens get alike
-    clip_norm: float | None = Field(default=1.0, gt=0)  # global norm of the gradient of the mean loss
+    clip_norm: float = Field(default=1.0, ge=0)  # the greatest global norm of the mean loss's gradient; 0: any
     remat: bool = False  # compute what is inside a layer again in the backward pass: less memory, more time
     dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where the processor multiplies it
     log_every: int = Field(default=50, ge=1)  # steps

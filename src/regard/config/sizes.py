@@ -62,6 +62,29 @@ SIZES: Mapping[str, Mapping[str, Size]] = {
 }
 
 
+def forget_size(task: str, values: Mapping[str, Any]) -> None:
+    """Remove what the named size set from a file that spells it out, as a run's own does: another size sets its own."""
+    size = SIZES.get(task, {}).get(str(values.get("size")))
+    if size is None:
+        return
+    training = values.get("training", {})
+    tables: list[tuple[Any, dict[str, Any]]] = [
+        (values.get("model"), {"preset": size.preset}),
+        (training, {"batch_tokens": size.batch_tokens, "accumulation": size.accumulation}),
+    ]
+    schedule = training.get("schedule") if isinstance(training, Mapping) else None
+    if isinstance(schedule, Mapping) and schedule.get("name", _SCHEDULE) == _SCHEDULE:
+        tables.append((schedule, _rates(size)))
+    for table, settings in tables:
+        for key, value in settings.items():
+            if isinstance(table, dict) and table.get(key) == value:
+                del table[key]
+
+
+def _rates(size: Size) -> dict[str, Any]:
+    return {"name": _SCHEDULE, "peak": size.peak, "warmup_steps": size.warmup_steps}
+
+
 def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What the size that a run file names sets, by table; nothing where it names none that is known.
 
@@ -70,10 +93,9 @@ def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     size = SIZES.get(task, {}).get(str(values.get("size")))
     if size is None:
         return {}
-    rates = {"name": _SCHEDULE, "peak": size.peak, "warmup_steps": size.warmup_steps}
     training = values.get("training")
     given = training.get("schedule", {}) if isinstance(training, Mapping) else {}
     own = not isinstance(given, Mapping) or given.get("name", _SCHEDULE) != _SCHEDULE
-    schedule = given if own else {**rates, **given}
+    schedule = given if own else {**_rates(size), **given}
     batch = {"batch_tokens": size.batch_tokens, "accumulation": size.accumulation}
     return {"model": {"preset": size.preset}, "training": {**batch, "schedule": schedule}}

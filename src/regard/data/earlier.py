@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.fingerprint import differences
+from regard.data.heartbeat import Watch
 from regard.data.progress import SECONDS_BETWEEN_LINES, Narrator
 from regard.data.shards import MANIFEST, SPLITS, damaged_files, read_manifest, write_file
 from regard.errors import DataError
@@ -65,9 +66,10 @@ def clear_cut_short(directory: Path) -> None:
 
 
 def await_survey(directory: Path, origin: dict[str, Any], narrator: Narrator) -> bool:
-    """Wait until worker 0 has read the corpus and begun to write; False where all is prepared already."""
+    """Wait until worker 0 has read the corpus and begun to write; False where all is prepared already. Raises DataError
+    where worker 0 gives no sign of life."""
     begun = json.dumps(origin, sort_keys=True).encode()
-    said = 0.0
+    said, watch = 0.0, Watch(directory)
     while True:
         manifest, unfinished = _read(directory / MANIFEST), _read(directory / UNFINISHED)
         if manifest and not differences(json.loads(manifest)["made_of"], origin):
@@ -79,6 +81,7 @@ def await_survey(directory: Path, origin: dict[str, Any], narrator: Narrator) ->
             odd = differences(json.loads(unfinished), origin) if unfinished else []
             last = f"; what is begun there has another {', '.join(odd)}" if odd else ""
             narrator.say(f"{directory}: waiting until worker 0 has read the corpus{last}")
+        watch.look()
         time.sleep(0.1)
 
 

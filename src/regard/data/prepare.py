@@ -5,11 +5,13 @@ writes shards. A finished shard leaves a record; the manifest comes last and mak
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from regard.config import DataConfig, RunConfig
 from regard.data.earlier import await_survey, begin, current_manifest
 from regard.data.fingerprint import Given, changed_settings, made_of, reads_stdin, stdin_copied
+from regard.data.heartbeat import signs_of_life
 from regard.data.preparation import Preparation, Share
 from regard.data.progress import Narrator
 from regard.data.shards import MANIFEST, PreparedData
@@ -49,7 +51,8 @@ def prepare(
         _refuse_shared_stdin(run.data)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with stdin_copied(run.data, directory) as data:
+        alive = signs_of_life(directory) if workers > 1 else nullcontext()
+        with alive, stdin_copied(run.data, directory) as data:
             brought = None if given is None else given()
             origin = made_of(run, data, brought, pairs_per_shard)
             manifest = current_manifest(directory, origin, narrator)
@@ -80,7 +83,7 @@ def prepare_share(
     Waits until worker 0 has read the corpus. It completes the data, so that nothing is lost with a worker.
 
     Raises:
-        DataError: as `prepare`; or the corpus comes through stdin.
+        DataError: as `prepare`; or the corpus comes through stdin; or worker 0 gives no sign of life.
     """
     directory, narrator = Path(directory), Narrator(progress)
     _refuse_shared_stdin(run.data)

@@ -68,7 +68,7 @@ def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster
         labels=objective.labels,
         label_smoothing=run.training.label_smoothing,
         temperature=run.objective.temperature,
-        clip_norm=run.training.clip_norm,
+        clip_norm=run.training.clip_norm or None,
         accumulation=run.training.accumulation,
         spike_deviations=run.training.spike_deviations,
         cluster=cluster,

@@ -168,6 +168,15 @@ def verify(path: Path) -> None:
             raise CheckpointError(f"{file} is damaged: its {what} is not what {MANIFEST} says")
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint's files are what its manifest says."""
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
+
+
 def _fingerprint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")

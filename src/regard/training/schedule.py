@@ -24,12 +24,12 @@ def learning_rate(step: int, schedule: ScheduleConfig, *, width: int, total_step
 
 
 def never_at_its_peak(schedule: ScheduleConfig, total_steps: int | None) -> str | None:
-    """What to tell of a run that ends while its rate still rises; None where it does not."""
+    """What to tell of a run that ends while its rate still rises; None where it does not, or nobody knows."""
     if total_steps is None or schedule.warmup_steps < total_steps or schedule.warmup_steps == 0:
         return None
     return (
-        f"the learning rate rises to the end: schedule.warmup_steps is {schedule.warmup_steps:,}, but training.steps "
-        f"is {total_steps:,}; set it lower, or train for longer"
+        f"the learning rate rises to the end: schedule.warmup_steps is {schedule.warmup_steps:,}, but the run has "
+        f"{total_steps:,} steps; set it lower, or train for longer"
     )
 
 

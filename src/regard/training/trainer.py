@@ -14,6 +14,7 @@ from rich.console import Console
 
 from regard.config import RunConfig, to_toml
 from regard.config.tasks import learnt_from
+from regard.data.batching import Batches
 from regard.data.fingerprint import reads_stdin
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
@@ -154,9 +155,6 @@ def _train(
         for line in (cluster.describe(), describe_training(step.optimizer, step.model)):
             if line:
                 report.say(line)
-        rising = never_at_its_peak(run.training.schedule, run.training.steps)
-        if rising is not None:
-            report.warn(rising)
         saver.thin_out()
         validator = _validator(run, prepared, objective, step)
         batches = batches_of(run, prepared, objective, step.model, "train", shuffle=True)
@@ -164,6 +162,9 @@ def _train(
             report.say(batches.describe())
         if batches.mixture is not None:
             report.say(batches.mixture.describe(corpus_names(run, prepared)))
+        rising = never_at_its_peak(run.training.schedule, _steps_to_take(run, batches))
+        if rising is not None:
+            report.warn(rising)
         loop = Loop(run, state, step, batches, validator, saver, report, command, cluster)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
@@ -216,6 +217,13 @@ def _say_where_it_starts(report: Report, checkpoint: Path | None, complaints: li
         report.say(f"going on from {checkpoint}")
     elif complaints:
         report.warn("no good checkpoint is left: training begins anew")
+
+
+def _steps_to_take(run: RunConfig, batches: Batches) -> int | None:
+    """By the steps and the epochs of a run, as long as its first epoch each; None where it has minutes alone."""
+    by_epochs = None if run.training.epochs is None else run.training.epochs * batches.epoch_length()
+    bounds = [run.training.steps, by_epochs and max(1, by_epochs // run.training.accumulation)]
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _say_stopping(report: Report, name: str) -> None:
