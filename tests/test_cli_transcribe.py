@@ -101,9 +101,12 @@ def test_subtitles_ask_for_timestamps_by_themselves(run):
 
 
 def test_the_options_reach_the_task(run):
+    run("a.wav", "--alpha", "0.7", "--beta", "-1")
+    assert (run.task.settings["alpha"], run.task.settings["beta"]) == (0.7, -1.0)
     run("a.wav", "--language", "de", "--task", "translate", "--num-beams", "5", "--independent", "--batch-size", "2")
     expected = {"language": "de", "task": "translate", "num_beams": 5, "condition_on_prev_tokens": False}
-    assert run.task.settings == {**expected, "batch_size": 2, "max_new_tokens": None, "timestamps": False}
+    absent = dict.fromkeys(("max_new_tokens", "alpha", "beta"))
+    assert run.task.settings == {**expected, **absent, "batch_size": 2, "timestamps": False}
 
 
 def test_each_recording_has_a_file_in_the_directory(run, tmp_path):

@@ -14,7 +14,7 @@ from regard.cli import app
 from regard.config import parse_run
 from regard.data.objectives.catalog import objective_of
 from regard.data.shards import PreparedData
-from regard.errors import ConfigError, TrainingInterrupted
+from regard.errors import ConfigError, InputError, TrainingInterrupted
 from regard.interop.directory import read_json
 from regard.metrics.transcripts import error_rates
 from regard.tasks.loading import load
@@ -27,6 +27,7 @@ sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "featur
 import tiny_tokenizers as vocabularies
 from whole_runs import bits, quiet, validations
 
+NGRAMS = {"order": 2, "num_beams": 4, "alpha": 0.25, "beta": 0.5}
 RATE, LETTER = 16_000, 0.2  # samples a second; seconds
 TONES = {"a": 300, "b": 700, "c": 1500, "d": 3000}  # hz
 SIZES = {"width": 32, "heads": 2, "ffn_width": 64, "encoder_depth": 1, "dropout": 0.0}
@@ -67,7 +68,7 @@ def run_of(tape, task, **sections):
             "augmentation": {"level": 6.0, "frequency_masks": 1, "frequency_mask": 4, "time_masks": 1, "time_mask": 3},
             "tokenizer": {"vocab_size": 300},
             "model": {**SIZES, **({"decoder_depth": 1, "max_positions": 32} if written else {})},
-            **({"decoding": {"num_beams": 1, "max_new_tokens": 16}} if written else {}),
+            **({"decoding": {"num_beams": 1, "max_new_tokens": 16}} if written else {"ngrams": NGRAMS}),
             "training": {
                 "steps": STEPS[task],
                 "batch_recordings": 16,
@@ -144,9 +145,33 @@ def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undistu
     directory = undisturbed["transcribe-ctc"]
     best = min(validations(directory), key=lambda score: score["wer"])
     paths, transcribe = [str(tape / f"{number}.flac") for number in range(200, 216)], load(directory)
-    texts = [each.text for each in transcribe(paths)]
-    assert [each.text for each in transcribe(paths, batch_size=5)] == texts, "each is padded by its own length"
+    texts = [each.text for each in transcribe(paths, num_beams=1)]
+    again = [each.text for each in transcribe(paths, num_beams=1, batch_size=5)]
+    assert again == texts, "each is padded by its own length"
     assert error_rates(texts, [said(number)[0] for number in range(200, 216)])["wer"] == pytest.approx(best["wer"])
+
+
+def test_the_words_of_the_training_texts_stand_beside_the_model_and_are_searched_with(tape, undisturbed):
+    transcribe = load(undisturbed["transcribe-ctc"])
+    assert (transcribe.words.num_beams, transcribe.words.alpha, transcribe.words.beta) == (4, 0.25, 0.5)
+    assert transcribe.words.ngrams.order == 2
+    assert {gram[0] for gram in transcribe.words.ngrams.entries if len(gram) == 1} >= set(TONES)
+    paths = [str(tape / f"{number}.flac") for number in range(200, 216)]
+    first = transcribe(paths[0])
+    assert transcribe(paths[0], num_beams=4, alpha=0.25, beta=0.5) == first
+    assert transcribe(paths[0], alpha=0.0, beta=40.0).text.split() != first.text.split(), (
+        "each letter a word of its own"
+    )
+    record = json.loads((undisturbed["transcribe-ctc"] / "evaluation-validation.json").read_text("utf-8"))
+    assert record["settings"] == {"num_beams": 4, "alpha": 0.25, "beta": 0.5}
+    with pytest.raises(InputError, match="this model has no decoder and no max_new_tokens"):
+        transcribe(paths[0], max_new_tokens=3)
+    with pytest.raises(InputError, match="are for models without a decoder that have n-grams"):
+        load(undisturbed["transcribe"])(paths[0], alpha=0.5)
+    transcribe.words = None
+    with pytest.raises(InputError, match="has no n-grams of words, which alpha and beta are for"):
+        transcribe(paths[0], beta=0.5)
+    assert isinstance(transcribe(paths[0], num_beams=4).text, str)
 
 
 def test_the_two_kinds_are_compared_on_one_test_set(undisturbed, tmp_path):

@@ -28,6 +28,10 @@ def transcribe(
     ] = None,
     num_beams: NumBeams = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Of a window of 30 s.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="What the n-grams of a model without a decoder count; 0: nothing.")
+    ] = None,
+    beta: Annotated[float | None, typer.Option("--beta", help="What each word adds there, in nats.")] = None,
     independent: Annotated[
         bool, typer.Option("--independent", help="Do not tell a window the text of the one before it.")
     ] = False,
@@ -64,5 +68,7 @@ def transcribe(
         task=task,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
+        alpha=alpha,
+        beta=beta,
         batch_size=batch_size,
     )

@@ -11,6 +11,7 @@ from regard.config.sections import (
     DataConfig,
     DecodingConfig,
     ModelConfig,
+    NgramsConfig,
     ObjectiveConfig,
     TokenizerConfig,
     TrainingConfig,
@@ -32,6 +33,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()  # the network
     training: TrainingConfig  # how long, how fast, how careful
     decoding: DecodingConfig = DecodingConfig()  # how texts are searched
+    ngrams: NgramsConfig = NgramsConfig()  # how frames are
 
     @model_validator(mode="before")
     @classmethod

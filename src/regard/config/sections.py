@@ -237,6 +237,15 @@ class TrainingConfig(Section):
         return self
 
 
+class NgramsConfig(Section):
+    """Which words follow which, counted in the training texts: what frames are searched with (docs/speech.md)."""
+
+    order: int = Field(default=0, ge=0, le=6)  # words of an n-gram; 0: none are counted, the likeliest path is the text
+    num_beams: int = Field(default=16, ge=1)  # beginnings kept side by side
+    alpha: float = Field(default=0.5, ge=0)  # what a word's log-probability counts, beside that of its sound
+    beta: float = 1.0  # nats that each word adds: without them few long words win over many short ones
+
+
 class DecodingConfig(Section):
     """How validation, evaluation and `translate` search by default; written to generation_config.json."""
 

@@ -63,7 +63,7 @@ OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
-    "data.pad_to_multiple_ms",
+    *("data.pad_to_multiple_ms", "ngrams"),
     *_OF_IMAGES,
     *_OF_SOUNDS,
 )
@@ -156,7 +156,7 @@ TASKS: dict[str, TaskRules] = {
     "transcribe-ctc": TaskRules(
         ("jsonl",),
         ("loss", "wer", "cer"),
-        ("data.pad_to_multiple_ms", *_OF_SOUNDS),
+        ("data.pad_to_multiple_ms", "ngrams", *_OF_SOUNDS),
         {"model": {"preset": "whisper-mini"}, "training": _PLAIN},
         ("training.batch_tokens",),
     ),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from regard.features.audio import AudioProcessor
+from regard.interop.word_search import read_word_search
 from regard.specs import AudioSpec, ModelSpec
 from regard.tasks.answer import Answerer
 from regard.tasks.caption import Captioner
@@ -57,7 +58,8 @@ def _matcher(found: Found) -> Matcher:
 
 def _transcriber(found: Found) -> Hearer:
     if found.spec.output.kind == "ctc":
-        return FrameTranscriber(found.model, found.tokenizer, AudioProcessor.from_config(found.processor))
+        processor, words = AudioProcessor.from_config(found.processor), read_word_search(found.place)
+        return FrameTranscriber(found.model, found.tokenizer, processor, words)
     return transcriber(found)
 
 

@@ -204,6 +204,8 @@ class Transcriber(Hearer):
         `refused`, that one has no transcription: its number, from 1, and the error are passed to that.
         """
         asked = TranscribeOptions.of(settings)
+        if asked.alpha is not None or asked.beta is not None:
+            raise InputError("alpha and beta are for models without a decoder that have n-grams: leave them out")
         language, task = self._spoken(asked)
         if asked.timestamps:
             self.tokens.rule()

@@ -25,6 +25,8 @@ class TranscribeOptions:
     no_speech_threshold: float | None = 0.6  # above it a window whose text is no good holds no speech at all
     num_beams: int | None = None  # at temperature 0; None: as the checkpoint says
     max_new_tokens: int | None = None  # of a window; None: as many as the model has places for
+    alpha: float | None = None  # of a model with n-grams: what their log-probability counts; None: as it says
+    beta: float | None = None  # and what each word adds, in nats
     seed: int = 0
     batch_size: int = 8  # windows, of as many recordings, that are decoded together
 
@@ -44,6 +46,10 @@ class TranscribeOptions:
             value = getattr(self, name)
             if value is not None and math.isnan(value):
                 raise ConfigError(f"{name} must be a number or None, but is {value}")
+        if self.alpha is not None and not 0 <= self.alpha < math.inf:
+            raise ConfigError(f"alpha must be a number from 0, but is {self.alpha}")
+        if self.beta is not None and not math.isfinite(self.beta):
+            raise ConfigError(f"beta must be a number, but is {self.beta}")
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> Self:

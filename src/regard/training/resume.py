@@ -31,6 +31,7 @@ CHANGEABLE = frozenset(
         "decoding.length_penalty",
         "decoding.length_penalty_form",
         "decoding.max_new_tokens",
+        *("ngrams.order", "ngrams.num_beams", "ngrams.alpha", "ngrams.beta"),
     }
 )
 _BRINGS_OTHERS = ("task", "size", "training.optimizer.name", "training.schedule.name")  # their defaults, say

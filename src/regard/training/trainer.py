@@ -45,6 +45,7 @@ from regard.training.starting import brought_by
 from regard.training.state import TENSORS, RunState, restore
 from regard.training.step import TrainStep
 from regard.training.validation import Score, Validator
+from regard.training.word_files import WordFiles
 
 
 class TrainingResult(NamedTuple):
@@ -252,7 +253,8 @@ def _finish(
     target = directory / "model"
     for leftover in directory.glob(".model-*"):  # of a process that was killed while it wrote the model
         shutil.rmtree(leftover, ignore_errors=True)
-    save_model(model, target, tokenizer=saver.companions, regard=facts)
+    beside = WordFiles(saver.prepared, saver.run.ngrams) if saver.run.ngrams.order else saver.companions
+    save_model(model, target, tokenizer=beside, regard=facts)
     ending = {"step": state.step, "model_step": model_step, "checkpoints": made_of, "reason": reason}
     report.final({"kind": "final", **ending, **(score or {})})
     return TrainingResult(target, state.step, state.tokens, state.seconds, score, reason)

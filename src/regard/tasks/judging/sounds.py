@@ -24,6 +24,14 @@ def _searched(transcriber: Any, held: HeldOut, settings: Settings) -> Settings:
     return {"temperature": 0.0, **settings}
 
 
+def _with_words(transcriber: Any, held: HeldOut, settings: Settings) -> Settings:
+    """As the model says, where nobody says otherwise."""
+    if transcriber.words is None:
+        return settings
+    said = {name: getattr(transcriber.words, name) for name in ("num_beams", "alpha", "beta")}
+    return {**said, **settings}
+
+
 def _judged(
     examples: Sequence[SpeechExample], predictions: Sequence[Transcription], settings: Settings
 ) -> list[Judgement]:
@@ -64,5 +72,11 @@ TRANSCRIPTS = Evaluation(
     pooled=False,
 )
 FRAME_TRANSCRIPTS = Evaluation(
-    "transcribe", _transcripts, _judged, signatures=_signatures, options=frozenset(), pooled=False
+    "transcribe",
+    _transcripts,
+    _judged,
+    prepared=_with_words,
+    signatures=_signatures,
+    options=frozenset({"num_beams"}),
+    pooled=False,
 )
