@@ -13,6 +13,7 @@ import soundfile
 from regard.corpora import espeak, speech
 from regard.corpora.descriptions import Description
 from regard.corpora.espeak import RATE, Synthesiser
+from regard.corpora.near_copies import near_copies
 from regard.corpora.speech import (
     ACCENTS,
     HUMAN,
@@ -201,3 +202,20 @@ def test_without_packages_an_installed_program_of_the_right_version_speaks_and_a
     said["version"] = "eSpeak NG text-to-speech: 1.50  Data at: /x"
     with pytest.raises(FetchError, match=r"must be 1\.51, for others speak otherwise, but is: eSpeak NG"):
         Synthesiser(Offline())
+
+
+def test_nothing_is_trained_on_that_nearly_equals_what_is_held_out(monkeypatch):
+    stem = "a small {} that shows the state of the network"
+    words = [chr(97 + one) + chr(97 + other) for one in range(20) for other in range(20)]
+    texts = [stem.format(word) for word in words] + [f"{word} reads {word}{word} files" for word in words]
+    monkeypatch.setattr(speech, "clauses_of", lambda description: [description])
+    monkeypatch.setattr(speech, "WORDS", dict.fromkeys(speech.TEXTS, 10_000))
+    counts = Counter()
+    found = chosen_texts(texts, set(), counts)
+    assert found["test"]
+    assert found["train"]
+    for split, held in (("train", [*found["validation"], *found["test"]]), ("validation", found["test"])):
+        assert not near_copies(found[split], held)
+    assert any("small" in text for text in found["test"]), "of the likes of which training has none then"
+    assert not any("small" in text for text in found["train"])
+    assert counts["dropped: train clause that nearly equals a held-out one"] > 100
