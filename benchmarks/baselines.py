@@ -1,17 +1,20 @@
 """Baselines of the text applications, on the corpora that the recipes use: what a model must be better than.
 
-    python benchmarks/baselines.py summaries            # first sentence: ROUGE; how much is copied
+    python benchmarks/baselines.py summaries            # first sentence: ROUGE
     python benchmarks/baselines.py sections             # majority; TF-IDF with a linear classifier (needs scikit-learn)
     python benchmarks/baselines.py sections --limit 500 # the same, of the 500 texts that data.limit = 500 keeps
     python benchmarks/baselines.py retrieval            # BM25; --minilm adds MiniLM as it is
-    python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question
-    python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte
+    python benchmarks/baselines.py questions NAME       # no answer; the line that shares most words with the question;
+                                                        # and what the form of the questions alone is worth
+    python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte;
+                                                        # --beside RUN: a model on what xz has of single documents
     python benchmarks/baselines.py captions             # the most frequent, the nearest picture's, the references'
 
 Each prints a table, and writes JSON with --json FILE. Scores are on the test split.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import lzma
@@ -35,6 +38,8 @@ from regard.metrics.resampling import bootstrap, ratio
 from regard.metrics.retrieval import ranks
 from regard.tasks.judging.images import captions_by_image
 
+_ASKED_FOR = re.compile(r"What (?:does (\S+) mean in .*|is (\S+)\?)$")
+SAMPLED = 150  # documents
 Table = dict[str, dict[str, float]]  # baseline -> score -> value
 
 
@@ -133,11 +138,29 @@ def retrieval(arguments: argparse.Namespace) -> Table:
 
 
 def nearest_line(question: str, context: str) -> str:
-    """What the line says, after its term, that shares most words with the question: its first sentence."""
+    """What the line says, after its term, that shares most words with the question: its first sentence. Of a context
+    without terms it is the sentence, and what follows its first "is"."""
     asked = set(words(question))
     lines = [line for line in context.split("\n") if line]
-    best = max(lines, key=lambda line: len(asked & set(words(line))))
-    return first_sentence(best.partition(": ")[2] or best)
+    if all(re.match(r"\S+: ", line) for line in lines):
+        best = max(lines, key=lambda line: len(asked & set(words(line))))
+        return first_sentence(best.partition(": ")[2])
+    sentences = re.split(r"(?<=[.!?]) ", context)
+    best = max(sentences, key=lambda sentence: len(asked & set(words(sentence))))
+    return best.partition(" is ")[2] or best
+
+
+def look_up(question: str, context: str) -> str:
+    """By the form that the builders give questions and contexts: the first sentence after the term that is asked for,
+    where a line begins with it, or the description says what it is; else none. It is no baseline to beat, for it knows
+    how the questions were made: it says what they are worth to whoever has learned that."""
+    found = _ASKED_FOR.match(question)
+    term = found[1] or found[2] if found else ""
+    for line in context.split("\n"):
+        if term and line.startswith(f"{term}: "):
+            return first_sentence(line.removeprefix(f"{term}: "))
+    said = re.search(rf"(?:^|(?<=[.!?] )){re.escape(term)} is ((?:an?|the) [^.!?]{{20,}}?[.!?])(?=\s|$)", context)
+    return said[1] if said else ""
 
 
 def questions(arguments: argparse.Namespace) -> Table:
@@ -145,6 +168,7 @@ def questions(arguments: argparse.Namespace) -> Table:
     answerers: dict[str, Callable[[dict[str, Any]], str]] = {
         "no answer": lambda item: "",
         "nearest line": lambda item: nearest_line(item["question"], item["context"]),
+        "look-up": lambda item: look_up(item["question"], item["context"]),
     }
     table = {}
     for name, answer in answerers.items():
@@ -157,13 +181,17 @@ def questions(arguments: argparse.Namespace) -> Table:
 class KneserNey:
     """Interpolated Kneser-Ney over tokens (Kneser and Ney 1995; Chen and Goodman 1999), one discount for all orders.
 
-    A token that training does not have is spelled: the unknown token's probability times 1 / 256 a byte and once more
-    for its end, so that every text has a probability and bits per byte can be compared with any model's.
+    A token that training does not have is spelled: the unknown token's probability times that of its bytes and its end,
+    by `spelled` (the like model of the training tokens' bytes), or 1 / 256 each without one. So every text has a
+    probability, and bits per byte can be compared with any model's.
     """
 
     discount = 0.75
 
-    def __init__(self, texts: Sequence[Sequence[str]], order: int, least: int = 2) -> None:
+    def __init__(
+        self, texts: Sequence[Sequence[str]], order: int, least: int = 2, spelled: "KneserNey | None" = None
+    ) -> None:
+        self.spelled = spelled
         seen = Counter(token for text in texts for token in text)
         self.order, self.known = order, {token for token, count in seen.items() if count >= least}
         self.counts: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
@@ -182,10 +210,14 @@ class KneserNey:
 
     def bits(self, text: Sequence[str]) -> float:
         padded = self._padded(text)
-        total = sum(8.0 * (len(token.encode()) + 1) for token in text if token not in self.known)
+        total = sum(map(self._spelling, (token for token in text if token not in self.known)))
         for end in range(self.order - 1, len(padded)):
             total -= math.log2(self._probability(tuple(padded[end - self.order + 1 : end + 1])))
         return total
+
+    def _spelling(self, token: str) -> float:
+        """In bits."""
+        return 8.0 * (len(token.encode()) + 1) if self.spelled is None else self.spelled.bits(as_bytes(token))
 
     def _padded(self, text: Sequence[str]) -> list[str]:
         inside = [token if token in self.known else "<unk>" for token in text]
@@ -202,6 +234,11 @@ class KneserNey:
         return probability
 
 
+def as_bytes(token: str) -> list[str]:
+    """Each as a character."""
+    return list(token.encode().decode("latin-1"))
+
+
 def tokens(text: str) -> list[str]:
     """Words with the white space before them, and single marks: they join to the text again."""
     return re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text)
@@ -213,13 +250,31 @@ def language(arguments: argparse.Namespace) -> Table:
     size = sum(len(text.encode()) for text in test)
     history, future = ("\n\n".join(texts).encode() for texts in (train, test))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 26}]
-    alone, after = (len(lzma.compress(data, filters=filters)) for data in (history, history + future))
-    model = KneserNey([tokens(text) for text in train], arguments.order)
+    # Of documents that nearly all stand alone: of all, one is foretold by another of its source package.
+    apart = sorted(test, key=lambda text: hashlib.sha256(text.encode()).digest())[:SAMPLED]
+    sample = "\n\n".join(apart).encode()
+    alone, after, with_sample = (
+        len(lzma.compress(data, filters=filters)) for data in (history, history + future, history + b"\n\n" + sample)
+    )
+    parted = [tokens(text) for text in train]
+    spelled = KneserNey([as_bytes(token) for token in {each for text in parted for each in text}], arguments.order)
+    model = KneserNey(parted, arguments.order, spelled=spelled)
     bits = sum(model.bits(tokens(text)) for text in test)
-    return {
+    table = {
         "xz, after the training text": {"bits per byte": 8 * (after - alone) / size},
+        f"xz, {len(apart)} documents after it": {"bits per byte": 8 * (with_sample - alone) / len(sample)},
         f"Kneser-Ney, {arguments.order}-grams": {"bits per byte": bits / size},
     }
+    if arguments.beside is not None:
+        table[f"{arguments.beside}, these {len(apart)}"] = {"bits per byte": bits_of_run(arguments.beside, set(apart))}
+    return table
+
+
+def bits_of_run(run: Path, texts: set[str]) -> float:
+    """A language model's bits per byte on some documents of its test split, by its own evaluation."""
+    lines = map(json.loads, (run / "evaluation-test.jsonl").read_text("utf-8").splitlines())
+    found = [line["statistics"]["bits_per_byte"] for line in lines if line["inputs"]["text"] in texts]
+    return sum(bits for bits, _ in found) / sum(size for _, size in found)
 
 
 def thumbnails(images: Sequence[str]) -> np.ndarray:
@@ -297,6 +352,7 @@ def main() -> None:
     verb.set_defaults(run=questions)
     verb = verbs.add_parser("language")
     verb.add_argument("--order", type=int, default=5)
+    verb.add_argument("--beside", type=Path, metavar="RUN", help="of a language model: its evaluation beside xz's")
     verb.set_defaults(run=language)
     verbs.add_parser("captions").set_defaults(run=captions)
     arguments = parser.parse_args()

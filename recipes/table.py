@@ -68,7 +68,7 @@ def take(directory: Path, recipe: Path) -> None:
     if changed:
         raise ConfigError(f"{directory} is no run of {recipe}: it differs in {', '.join(changed)}")
     if "test" not in facts.evaluations:
-        raise ConfigError(f"{directory} has not been evaluated: regard evaluate {directory}")
+        raise ConfigError(f"{directory} has not been evaluated as it is: regard evaluate {directory}")
     evaluation = facts.evaluations["test"]
     record = {
         "task": facts.run.task,

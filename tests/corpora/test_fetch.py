@@ -25,6 +25,9 @@ case "$*" in
   *" download "*) [ -n "$OFFER" ] || { echo "E: Version '1:2.0-1' for 'some-docs' was not found" >&2; exit 100; }
      printf '%s' "$OFFER" > some-docs_1%3a2.0-1_all.deb;;
   *indextargets*) printf '/lists/updates_Translation-de\\n/lists/main_Translation-de\\n';;
+  *cat-file*) [ -z "$UNREADABLE" ] || { echo "E: $UNREADABLE" >&2; exit 100; };;
+esac
+case "$*" in
   *updates_Translation-de*) printf 'Package: other\\n';;
   *main_Translation-de*) printf 'Package: a\\n';;
 esac
@@ -138,3 +141,10 @@ def test_a_package_index_is_asked_for_by_its_architecture(apt: Path, tmp_path: P
     index = Index("amd64", INDEX.sha256, "Packages")
     assert Fetcher(tmp_path / "cache").index(index).name.startswith("Packages-amd64-")
     assert "Created-By: Packages Architecture: amd64" in apt.read_text()
+
+
+def test_an_index_that_apt_cannot_read_says_why(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Fetcher(tmp_path / "cache").index(INDEX).read_bytes() == b"Package: a\n"
+    monkeypatch.setenv("UNREADABLE", "liblz4 is missing")
+    with pytest.raises(FetchError, match=r"cannot read the .* index: E: liblz4 is missing"):
+        Fetcher(tmp_path / "other").index(INDEX)

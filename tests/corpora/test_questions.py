@@ -83,7 +83,9 @@ def test_splits_share_no_page_and_no_answer() -> None:
     rng = random.Random(0)
     pages = [page_of(rng, number, 5) for number in range(200)]
     repeated = "one sentence that many pages repeat word for word and that nobody should be asked about again."
-    pages += [Page(f"copy{number}", f"copy{number}(1)", (Entry("SAME", repeated),)) for number in range(60)]
+    for number in range(60):
+        other = repeated.replace("many", rng.choice(("some", "most", "few", "many")))
+        pages.append(Page(f"copy{number}", f"copy{number}(1)", (Entry("SAME", other),)))
     counts: Counter[str] = Counter()
     splits = split_questions(((page.key, list(questions_of(page, ask))) for page in pages), counts, 200, 300)
     titles = [{each["title"] for each in found} for found in splits.values()]
@@ -92,7 +94,7 @@ def test_splits_share_no_page_and_no_answer() -> None:
     assert not titles[0] & titles[2]
     assert not titles[1] & titles[2]
     held_out: list[dict[str, Any]] = [*splits["validation"], *splits["test"]]
-    assert not any(each["answers"]["text"] == [repeated] for each in held_out)
+    assert not any("nobody should be asked" in "".join(each["answers"]["text"]) for each in held_out)
     assert counts["dropped: test answer in training"] > 0
 
 
@@ -111,6 +113,21 @@ def test_python_s_documentation_explains_its_objects_in_plain_words() -> None:
         ("sort", "Put the books into the order of their names."),
     ]
     assert plain_rst("a :class:`~shelf.Shelf` of **bold** :ref:`books <all-books>`") == "a shelf.Shelf of bold books"
+
+
+def test_a_source_is_asked_once_for_an_answer_and_no_pronoun_is_a_name() -> None:
+    tool = "Tool is a program that opens boxes of any kind. "
+    bodies = [
+        tool,  # which every package of the source says
+        f"{tool}Tool is the best of all that have ever been written. Plug is a part that goes into the program Tool.",
+        "This is a package that nobody should be asked about by that name. It is the last one of its kind here.",
+    ]
+    texts = [Description(f"p{n}", "tools", "games", "x", (body,)) for n, body in enumerate(bodies)]
+    asked = [(each["question"], each["answers"]["text"]) for _, own in definition_questions(texts) for each in own]
+    assert [each for each in asked if each[1]] == [
+        ("What is Tool?", ["a program that opens boxes of any kind."]),
+        ("What is Plug?", ["a part that goes into the program Tool."]),
+    ]
 
 
 def test_descriptions_are_asked_for_what_they_define_and_for_what_they_do_not() -> None:

@@ -14,7 +14,7 @@ from regard.commands.evaluate import _refuse
 from regard.data.records import AnswerRecord, ClassRecord, PairRecord, TagRecord
 from regard.errors import ConfigError, DataError, InputError
 from regard.explain.run_page import unselected, worst
-from regard.metrics.answering import answer_f1
+from regard.metrics.answering import answer_f1, exact_match
 from regard.tasks.answer import Answer
 from regard.tasks.classify import Classification, LabelScore
 from regard.tasks.generate import GeneratedText
@@ -273,6 +273,11 @@ def test_other_test_sets_other_tasks_and_tokens_of_another_tokenizer_are_not_com
     assert main(["evaluate", "--compare", str(place / "t.json"), str(place / "t.json")]) == 0
     assert main(["evaluate", "--compare", str(place / "t.json"), str(place / "u.json")]) == 2
     assert "no metric in common" in capsys.readouterr().err
+    for seed in (1, 2):  # of what a masked language model's evaluation hides
+        settings = {"rate": 0.15, "whole_words": False, "seed": seed}
+        hidden = dataclasses.replace(record_of(costs, tokenizer="t"), settings=settings)
+        write_record(place / f"seed{seed}.json", hidden)
+    assert main(["evaluate", "--compare", str(place / "seed1.json"), str(place / "seed2.json")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -344,3 +349,6 @@ def test_wrong_usage_is_one_line(arguments, message, capsys):
 def test_f1_of_nothing_said_is_what_answering_gains_over():
     assert answer_f1("", []) == 1
     assert answer_f1("", ["x"]) == 0
+    for reference in ("The", "..."):  # of which nothing is left, SQuAD 2.0's script drops it
+        assert (exact_match("", [reference, "Foo"]), answer_f1("", [reference, "Foo"])) == (0, 0)
+        assert (exact_match("", [reference]), exact_match("foo", [reference, "Foo"])) == (1, 1)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from regard.config import parse_run
 from regard.data.objectives.catalog import objective_of
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, InputError, TrainingInterrupted
+from regard.explain.card import write_card
+from regard.explain.run_facts import facts_of
 from regard.interop.directory import read_json
 from regard.metrics.transcripts import error_rates
 from regard.tasks.loading import load
@@ -139,6 +142,21 @@ def test_an_evaluation_has_both_rates_of_each_group_and_they_are_those_of_the_tr
         else:
             assert one["target"][-1] == "(blank)"
             assert np.count_nonzero(one["weights"][-1][0]) == one["drawn"], "each place says one token, or none"
+
+
+def test_scores_are_those_of_the_weights_that_they_are_shown_with(undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed["transcribe-ctc"], run)
+    arguments = ["evaluate", str(run), "--split", "validation", "--num-beams", "1"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert facts_of(run).evaluations.keys() == {"validation"}
+    weights = run / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # as if training had gone on
+    weights.write_bytes(content)
+    assert facts_of(run).evaluations == {}
+    write_card(run)
+    assert "word error rate" not in (run / "model" / "README.md").read_text("utf-8")
 
 
 def test_without_a_decoder_the_validation_rate_is_that_of_the_task(tape, undisturbed):

@@ -42,8 +42,10 @@ def _refuse_others(first: str, one: EvaluationRecord, second: str, other: Evalua
 
 
 def _of_tokens(one: EvaluationRecord, other: EvaluationRecord) -> list[str]:
-    """What a token costs says nothing of models whose tokens differ."""
-    alike = one.tokenizer == other.tokenizer
+    """What a token costs says nothing of models whose tokens differ, or where others were hidden."""
+    alike = one.tokenizer == other.tokenizer and all(
+        one.settings.get(name) == other.settings.get(name) for name in ("rate", "whole_words", "seed")
+    )
     return [] if alike else [name for name, metric in METRICS.items() if metric.of_tokens]
 
 

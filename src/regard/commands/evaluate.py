@@ -27,6 +27,7 @@ from regard.tasks.judging.judgement import Evaluation, HeldOut, Settings
 from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, records_of, write_record
 from regard.tasks.judging.scoring import scores_by_group
 from regard.tasks.judging.translation import TRANSLATION
+from regard.tasks.locate import weights_mark
 from regard.tasks.translate import Translator
 
 
@@ -105,6 +106,7 @@ def evaluated(
         signatures=evaluation.signatures(judgements),
         pooled=evaluation.pooled,
         seconds=round(time.monotonic() - began, 1),
+        weights=weights_mark(model),
         judgements=judgements,
     )
 

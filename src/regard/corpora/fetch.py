@@ -115,9 +115,11 @@ class Fetcher:
         """The pinned one of the machine's indexes, or else any, for the complaint about its hash."""
         self._update()
         result = self._apt("apt-get", "indextargets", "--format", "$(FILENAME)", *index.filters)
-        contents = [
-            self._apt(_APT_HELPER, "cat-file", name).stdout for name in result.stdout.decode().split("\n") if name
-        ]
+        read = [self._apt(_APT_HELPER, "cat-file", name) for name in result.stdout.decode().split("\n") if name]
+        failed = next((each for each in (result, *read) if each.returncode), None)
+        if failed is not None:
+            raise FetchError(f"cannot read the {index.name} index: {_complaint(failed)}; {_NEEDS}")
+        contents = [each.stdout for each in read]
         if not contents:
             raise FetchError(f"no apt source of this machine has a {index.name} index; {_NEEDS}")
         return next((content for content in contents if _sha256(content) == index.sha256), contents[0])

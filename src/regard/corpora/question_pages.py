@@ -3,6 +3,7 @@ package descriptions what their program is."""
 
 import gzip
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import dropwhile, takewhile
 from pathlib import PurePosixPath
@@ -26,6 +27,9 @@ _MODULE = re.compile(r"^\.\. (?:currentmodule|module):: +(\S+)", re.MULTILINE)
 _ROLE = re.compile(r":[\w:+-]+:`[!~]?([^`<]*?)(?: *<[^`>]*>)?`")
 _MARKUP = re.compile(r"``([^`]*)``|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*")
 _NAME = re.compile(r"[\w.]+")
+_NO_NAMES = frozenset(
+    "This That These Those It Its He She They We You One What Which Here There Such Each Note".split()
+)
 _DEFINITION = re.compile(r"(?:^|(?<=[.!?] ))([A-Z][\w.+-]*) is ((?:an?|the) [^.!?]{20,}?[.!?])(?=\s|$)")
 
 
@@ -101,12 +105,22 @@ def python_pages(fetcher: Fetcher) -> Iterator[Page]:
 
 def definition_questions(descriptions: Iterable[Description]) -> Iterator[tuple[str, list[Question]]]:
     """By source package: what something is, from descriptions that say "NAME is a ..."; and every third time, what the
-    thing is that the description before was about, which this one does not say."""
+    thing is that the description before was about, which this one does not say.
+
+    The packages of a source repeat one another, so each answer is asked for once a source; and of a name that a
+    description defines twice the first time, for which one is right?
+    """
     before = ""
+    told: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for number, text in enumerate(descriptions):
-        found = [(match.group(1), match.group(2), match.start(2)) for match in _DEFINITION.finditer(text.body)]
+        defined: dict[str, tuple[str, int]] = {}
+        for match in _DEFINITION.finditer(text.body):
+            if match.group(1) not in _NO_NAMES:
+                defined.setdefault(match.group(1), (match.group(2), match.start(2)))
+        found = [(name, *said) for name, said in defined.items() if (name, said[0]) not in told[text.source]]
         if not found:
             continue
+        told[text.source] |= {(name, what) for name, what, _ in found}
         asked = [question(text.package, text.body, f"What is {name}?", what, place) for name, what, place in found]
         if before and before not in text.body and number % 3 == 0:
             asked.append(question(text.package, text.body, f"What is {before}?"))

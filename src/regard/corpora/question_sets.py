@@ -16,13 +16,12 @@ from regard.corpora.question_pages import definition_questions, man_pages, pytho
 from regard.corpora.questions import Page, Question, questions_of, split_questions
 
 NO_ANSWER = "unanswerable"
-SMALL_SPLITS = (100, 150)  # test and validation, of a thousand pages, where there are few
-LARGE_SPLITS = (30, 45)
+SPLITS_BELOW = (100, 150)  # test and validation, of a thousand pages or source packages
 
 PINNED = {
-    "questions-manpages": Pinned(4_896, 149, 659, "9f9fbc65d59bc09c5be59ddf9e25135de7d7a6ee583bddb49df2a1e5a3b7d092"),
-    "questions-packages": Pinned(16_628, 254, 582, "cdbbcdd63c60fce16def4a37123854e7ad64f76df67cdc18ec6a24e11e7531c3"),
-    "questions-python": Pinned(8_684, 361, 1_159, "d0361dd565dc9465abc5e6e2b57f335ad2749fb952d4bf090c1f4b970c935d5e"),
+    "questions-manpages": Pinned(4_896, 133, 606, "6729640f40575091f1958e32cd19195b4d06b6621f9ead21771249361a11020e"),
+    "questions-packages": Pinned(6_680, 394, 721, "ec3b445e8c084fc48ad36496b2fdde3c4335ce3aae4f9d2798c0987a864881cb"),
+    "questions-python": Pinned(8_684, 346, 1_151, "24498a9e0bd6ba7a3e62d3aa5e8fa422a24faf76a01efc59fe75e9affc6e89a0"),
 }
 
 _MAN_ORIGIN = "Debian 12.15: manpages 6.03, licences by page (GPL, BSD, verbatim and more)"
@@ -33,17 +32,17 @@ Keyed = Iterator[tuple[str, list[Question]]]  # the key of a page, and its quest
 
 def build_man_questions(cache: Path, report: Report) -> Corpora:
     """What a constant, an error or an option means in a page of the Linux manual."""
-    return _build("questions-manpages", _man_questions, _MAN_ORIGIN, SMALL_SPLITS, cache, report)
+    return _build("questions-manpages", _man_questions, _MAN_ORIGIN, cache, report)
 
 
 def build_python_questions(cache: Path, report: Report) -> Corpora:
     """What a function or a class of Python does."""
-    return _build("questions-python", _python_questions, _PYTHON_ORIGIN, SMALL_SPLITS, cache, report)
+    return _build("questions-python", _python_questions, _PYTHON_ORIGIN, cache, report)
 
 
 def build_package_questions(cache: Path, report: Report) -> Corpora:
     """What something is that a package's description defines."""
-    return _build("questions-packages", _package_questions, DESCRIPTIONS_ORIGIN, LARGE_SPLITS, cache, report)
+    return _build("questions-packages", _package_questions, DESCRIPTIONS_ORIGIN, cache, report)
 
 
 def build_all_questions(cache: Path, report: Report) -> Corpora:
@@ -94,12 +93,11 @@ def _build(
     name: str,
     read: Callable[[Fetcher], Iterable[tuple[str, list[Question]]]],
     origin: str,
-    below: tuple[int, int],
     cache: Path,
     report: Report,
 ) -> Corpora:
     counts: Counter[str] = Counter()
-    splits = split_questions(read(Fetcher(cache)), counts, *below)
+    splits = split_questions(read(Fetcher(cache)), counts, *SPLITS_BELOW)
     for reason, count in counts.items():
         report(f"{name}: {reason}: {count:,}")
     corpora = Corpora(splits["train"], splits["validation"], splits["test"], dict(counts), origin)

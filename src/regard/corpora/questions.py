@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from regard.corpora.near_copies import near_copies
 from regard.corpora.shared_grams import sharing
 from regard.corpora.splits import Split, bucket, split_of
 
@@ -93,8 +94,8 @@ def question(title: str, context: str, asked: str, answer: str | None = None, pl
 def split_questions(
     pages: Iterable[tuple[str, Iterable[Question]]], counts: Counter[str], test_below: int, validation_below: int
 ) -> dict[Split, list[Question]]:
-    """Questions with the keys of their pages, by split: a page in one alone, and no held-out answer that a training
-    context has, as a whole or 13 words of it.
+    """Questions with the keys of their pages, by split: a page in one alone, and no held-out answer that nearly equals
+    one of training, or of which a training context has 13 words.
 
     Pages of the same system repeat each other's sentences, so a split by page alone would leave answers to remember.
     """
@@ -103,11 +104,16 @@ def split_questions(
         counts["pages"] += 1
         splits[split_of(key, test_below, validation_below)] += asked
     contexts = list(dict.fromkeys(each["context"] for each in splits["train"]))
-    trained = {first_sentence(line.partition(": ")[2]) for context in contexts for line in context.split("\n")} - {""}
+    trained = {first_sentence(line.partition(": ")[2]) for context in contexts for line in context.split("\n")}
+    trained |= {answer for each in splits["train"] for answer in each["answers"]["text"]}
+    known = {answer.casefold() for answer in trained} - {""}
     for name in ("validation", "test"):
         found = splits[name]
         answers = ["".join(each["answers"]["text"]) for each in found]
-        copied = sharing(answers, contexts) | {place for place, answer in enumerate(answers) if answer in trained}
+        near = near_copies([answer.casefold() for answer in answers if answer], known)
+        copied = sharing(answers, contexts) | {
+            place for place, answer in enumerate(answers) if answer.casefold() in near
+        }
         counts[f"dropped: {name} answer in training"] += len(copied)
         splits[name] = [each for place, each in enumerate(found) if place not in copied]
     for name, found in splits.items():

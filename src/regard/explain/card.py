@@ -260,7 +260,7 @@ def _limits(facts: RunFacts) -> Iterator[str]:
         if (threshold := threshold_note(record.settings)) is not None:
             yield f"On the {split} split {threshold[0].lower()}{threshold[1:]}"
     if facts.evaluations:
-        yield f"It was scored on the {' and '.join(facts.evaluations)} split named above, and on nothing else."
+        yield f"It was scored on the {' and '.join(facts.evaluations)} split named above, and on no other data."
     else:
         yield "It has not been scored on a test split."
 

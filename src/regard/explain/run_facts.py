@@ -1,7 +1,8 @@
 """What a run recorded of itself, in one place: for its page, its model card, and the table of the recipes."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from regard.interop.opening import open_checkpoint
 from regard.models.catalog import family
 from regard.specs import ModelSpec
 from regard.tasks.judging.records import EvaluationRecord, path_in, read_scores
-from regard.tasks.locate import model_directory
+from regard.tasks.locate import model_directory, weights_mark
+
+log = logging.getLogger(__name__)
 
 
 class RunFacts(NamedTuple):
@@ -65,11 +68,22 @@ def facts_of(directory: Path) -> RunFacts:
         data_hash=said.get("data_hash"),
         versions=said.get("versions", {}),
         scores=said.get("score") or {},
-        evaluations={
-            split: read_scores(path_in(directory, split)) for split in SPLITS if path_in(directory, split).is_file()
-        },
+        evaluations=dict(_evaluations(directory)),
         mask=_mask(read_json(place, "tokenizer_config.json")),
     )
+
+
+def _evaluations(directory: Path) -> Iterator[tuple[str, EvaluationRecord]]:
+    """By split, those of the model as it is now: training may have gone on since."""
+    for split in SPLITS:
+        path = path_in(directory, split)
+        if not path.is_file():
+            continue
+        record = read_scores(path)
+        if record.weights in (None, weights_mark(directory)):
+            yield split, record
+        else:
+            log.warning("%s is of other weights than the model's: left out; evaluate again", path)
 
 
 def _mask(said: Mapping[str, Any]) -> str:

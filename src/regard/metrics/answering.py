@@ -15,13 +15,18 @@ def normalised(answer: str) -> str:
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1 where a reference is the same when both are normalised, else 0. No reference: the right answer is ""."""
-    return float(any(normalised(answer) == normalised(reference) for reference in references or [""]))
+    """1 where a reference is the same when both are normalised, else 0. No reference of which something is left then:
+    the right answer is ""."""
+    return float(normalised(answer) in _right(references))
 
 
 def answer_f1(answer: str, references: Sequence[str]) -> float:
     """The best over the references of 2 P R / (P + R) of the words that both have, 0..1."""
-    return max(_f1(normalised(answer).split(), normalised(reference).split()) for reference in references or [""])
+    return max(_f1(normalised(answer).split(), reference.split()) for reference in _right(references))
+
+
+def _right(references: Sequence[str]) -> list[str]:
+    return list(filter(None, map(normalised, references))) or [""]
 
 
 def _f1(ours: Sequence[str], theirs: Sequence[str]) -> float:

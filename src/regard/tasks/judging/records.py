@@ -20,7 +20,8 @@ FORMAT = 1
 @dataclass(frozen=True)
 class EvaluationRecord:
     """What an evaluation says of itself. data: the content hash of the prepared data, None for other examples;
-    examples: SHA-256 of what went in and what should come out; tokenizer: the content hash of the model's."""
+    examples: SHA-256 of what went in and what should come out; tokenizer: the content hash of the model's; weights:
+    what tells the model's from others (`tasks.locate.weights_mark`), which earlier records do not say."""
 
     task: str
     split: str
@@ -35,6 +36,7 @@ class EvaluationRecord:
     seconds: float
     resamples: int = RESAMPLES
     seed: int = SEED
+    weights: str | None = None
     regard: str = __version__
     format: int = FORMAT
     judgements: list[Judgement] = field(default_factory=list, repr=False)
