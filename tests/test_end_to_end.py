@@ -160,6 +160,8 @@ def test_a_shortlist_counted_in_the_training_pairs_gives_the_same_translations(c
     assert json.loads(out)["directions"]
     settings = json.loads(Path("short.json").read_text("utf-8"))["settings"]
     assert {"engine": "openvino", "shortlist": "capitals.safetensors"}.items() <= settings.items()
+    said = {"num_beams": 2, "length_penalty": 0.6, "length_penalty_form": "gnmt"}
+    assert said.items() <= settings.items(), "what the checkpoint searches with is said, too"
 
 
 @pytest.mark.parametrize(

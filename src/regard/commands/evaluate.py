@@ -23,7 +23,7 @@ from regard.explain.card import write_card
 from regard.explain.run_page import write_run_page
 from regard.tasks.evaluate import DirectionScore, evaluate
 from regard.tasks.judging.catalog import evaluation_of
-from regard.tasks.judging.judgement import Evaluation, HeldOut, Settings
+from regard.tasks.judging.judgement import SEARCH, Evaluation, HeldOut, Settings, searched_with
 from regard.tasks.judging.records import EvaluationRecord, hash_of, path_in, records_of, write_record
 from regard.tasks.judging.scoring import scores_by_group
 from regard.tasks.judging.translation import TRANSLATION
@@ -101,7 +101,7 @@ def evaluated(
         examples=hash_of(judgements),
         data=held.data.content_hash if held else None,
         tokenizer=tokenizer and tokenizer.content_hash,
-        settings=settings,
+        settings=searched_with(task, settings) if evaluation.options >= SEARCH else settings,
         groups=records_of(groups),
         signatures=evaluation.signatures(judgements),
         pooled=evaluation.pooled,

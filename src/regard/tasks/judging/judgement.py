@@ -63,6 +63,16 @@ def _as_they_are(task: Any, held: HeldOut, settings: Settings) -> Settings:
     return settings
 
 
+def searched_with(task: Any, settings: Settings) -> Settings:
+    """The settings, and what the checkpoint's search does where they are silent; of a task that writes."""
+    defaults = task.defaults
+    beams = settings.get("num_beams", defaults.num_beams)
+    said = {"num_beams": beams, "max_new_tokens": defaults.max_new_tokens}
+    if beams > 1:
+        said |= {"length_penalty": defaults.length_penalty, "length_penalty_form": defaults.length_penalty_form}
+    return {**said, **settings}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How a run's task is evaluated.
