@@ -66,6 +66,7 @@ def evaluate_model(
     whole = source_lang is None and target_lang is None
     own = held is not None and on is None and whole
     if output is not None or own:
+        record = replace(record, weights=weights_mark(model))
         write_record(output or path_in(Path(model), split), record)
     if own and output is None:
         write_card(Path(model))
@@ -106,7 +107,6 @@ def evaluated(
         signatures=evaluation.signatures(judgements),
         pooled=evaluation.pooled,
         seconds=round(time.monotonic() - began, 1),
-        weights=weights_mark(model),
         judgements=judgements,
     )
 
