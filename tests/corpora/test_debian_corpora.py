@@ -104,6 +104,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(debian, "INDEXES", indexes)
     monkeypatch.setattr(debian, "EXPECTED", {})
     monkeypatch.setattr(debian, "EXPECTED_SPLITS", {})
+    monkeypatch.setattr(debian, "PINNED", {})
     monkeypatch.setattr(four_ways, "PINNED", {})
     monkeypatch.setenv("PATH", "")
     return tmp_path
@@ -191,6 +192,16 @@ def test_every_pinned_file_has_a_whole_hash_and_every_source_a_pinned_count() ->
     for code, sources in debian._SOURCES.items():
         assert list(EXPECTED[f"debian-en-{code}"]) == [source.name for source in sources]
     assert set(EXPECTED_SPLITS) == set(EXPECTED)
+
+
+def test_other_pairs_of_the_same_number_are_not_what_is_pinned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = build("debian-en-de", cache)
+    sizes = (len(found.train), len(found.validation), len(found.test))
+    monkeypatch.setattr(debian, "PINNED", {"debian-en-de": Pinned(*sizes, found.sha256)})
+    assert build("debian-en-de", cache) == found
+    monkeypatch.setattr(debian, "PINNED", {"debian-en-de": Pinned(*sizes, 64 * "0")})
+    with pytest.raises(DataError, match=r"debian-en-de has the SHA-256 .*, but 0000"):
+        build("debian-en-de", cache)
 
 
 def test_four_ways_are_the_pairs_of_both_languages_in_both_directions(cache: Path) -> None:

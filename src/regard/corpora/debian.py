@@ -14,8 +14,8 @@ from regard.batch import Example
 from regard.corpora.archives import package_files
 from regard.corpora.catalogs import TextPair, catalog_pairs, description_pairs
 from regard.corpora.cleaning import cleaned
-from regard.corpora.corpus import Corpora, Report, check_counts
-from regard.corpora.debian_pins import EXPECTED, EXPECTED_SPLITS, INDEXES, PACKAGES
+from regard.corpora.corpus import Corpora, Report, check_counts, check_pinned
+from regard.corpora.debian_pins import EXPECTED, EXPECTED_SPLITS, INDEXES, PACKAGES, PINNED
 from regard.corpora.fetch import Fetcher
 from regard.corpora.manpages import man_pairs
 from regard.corpora.markup import aligned_blocks, handbook_blocks, html_pairs_by_id, mallard_blocks
@@ -70,7 +70,9 @@ def build_english_chinese(cache: Path, report: Report) -> Corpora:
 def _one_way(language: Language, cache: Path, report: Report) -> Corpora:
     splits, counts = read_splits(language, cache, report)
     train, validation, test = (_examples(splits[split], language) for split in ("train", "validation", "test"))
-    return Corpora(train, validation, test, dict(counts), ORIGIN)
+    name = f"debian-en-{language.code}"
+    corpora = Corpora(train, validation, test, dict(counts), ORIGIN)
+    return check_pinned(name, corpora, PINNED.get(name), "pairs")
 
 
 def read_splits(language: Language, cache: Path, report: Report) -> tuple[Splits, Counter[str]]:

@@ -1,5 +1,6 @@
 """The files that the Debian corpora are made of, pinned: bookworm's main archive at its last point release, 12.15."""
 
+from regard.corpora.corpus import Pinned
 from regard.corpora.fetch import Index, Package
 
 _LIBREOFFICE = "4:7.4.7-1+deb12u14"
@@ -73,3 +74,8 @@ EXPECTED_SPLITS = {  # corpus -> training, validation, test
     "debian-en-de": (109_826, 805, 803),
     "debian-en-zh": (46_543, 268, 710),
 }
+_HASHES = {
+    "debian-en-de": "725eb58aef7c2510ac68557c77b38e493ae305447981c1d81c5a166a1ad5de00",
+    "debian-en-zh": "1a0ef7ab6a0470f441de4e889e2d63e7b14a16a9115f0d40abed11439c01f0c3",
+}
+PINNED = {name: Pinned(*sizes, _HASHES[name]) for name, sizes in EXPECTED_SPLITS.items()}
