@@ -70,5 +70,6 @@ def test_a_file_of_kenlm_is_read_and_a_damaged_one_named_by_its_line():
     for number, wrong in ((6, "-1.0 <unk>"), (8, "half\tcat\t0"), (12, "-0.2\tcat")):
         with pytest.raises(CheckpointError, match=f"line {number} "):
             NGrams.from_arpa([wrong if place == number else line for place, line in enumerate(lines, 1)])
-    with pytest.raises(CheckpointError, match="no ARPA file of a language model"):
-        NGrams.from_arpa(["<html>"])
+    for other in (["<html>"], ["\\odd-grams:", "-1.0\t<unk>\t0"]):
+        with pytest.raises(CheckpointError, match="no ARPA file of a language model"):
+            NGrams.from_arpa(other)

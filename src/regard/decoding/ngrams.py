@@ -1,6 +1,7 @@
 """How likely a word is after those before it, by counts: n-grams with back-off, as an ARPA file holds them."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
@@ -8,6 +9,7 @@ from typing import NamedTuple, Self
 from regard.errors import CheckpointError
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+_HEADING = re.compile(r"\\(\d{1,2})-grams:")
 _LN10 = math.log(10)
 _NEVER = -99.0  # of <s>, which stands before every text and is never predicted
 
@@ -85,8 +87,8 @@ class NGrams:
         size = 0
         for number, line in enumerate(lines, 1):
             text = line.strip()
-            if text.endswith("-grams:") and text.startswith("\\"):
-                size = int(text[1:].split("-")[0])
+            if heading := _HEADING.fullmatch(text):
+                size = int(heading[1])
             elif size and text and not text.startswith("\\"):
                 try:
                     probability, words, *back_off = text.split("\t")

@@ -68,19 +68,19 @@ def facts_of(directory: Path) -> RunFacts:
         data_hash=said.get("data_hash"),
         versions=said.get("versions", {}),
         scores=said.get("score") or {},
-        evaluations=dict(_evaluations(directory)),
+        evaluations=dict(_evaluations(directory, weights_mark(place))),
         mask=_mask(read_json(place, "tokenizer_config.json")),
     )
 
 
-def _evaluations(directory: Path) -> Iterator[tuple[str, EvaluationRecord]]:
-    """By split, those of the model as it is now: training may have gone on since."""
+def _evaluations(directory: Path, mark: str) -> Iterator[tuple[str, EvaluationRecord]]:
+    """By split, those of the weights of this mark: training may have gone on since."""
     for split in SPLITS:
         path = path_in(directory, split)
         if not path.is_file():
             continue
         record = read_scores(path)
-        if record.weights in (None, weights_mark(directory)):
+        if record.weights in (None, mark):
             yield split, record
         else:
             log.warning("%s is of other weights than the model's: left out; evaluate again", path)

@@ -153,11 +153,9 @@ class TranscribeFrames(Transcribe):
 
     def misfit(self, ids: Sequence[int], samples: int) -> str | None:
         places = self.sounds.log_mel.frames(self.sounds.window(samples)) // STRIDE
-        if len(ids) + sum(one == other for one, other in pairwise(ids)) > places:
-            return super().misfit(ids, samples) or (
-                f"a text of more tokens than its window's {places} places, a blank between equal ones"
-            )
-        return super().misfit(ids, samples)
+        needed = len(ids) + sum(one == other for one, other in pairwise(ids))
+        crowded = f"a text of more tokens than its window's {places} places, a blank between equal ones"
+        return super().misfit(ids, samples) or (crowded if needed > places else None)
 
 
 def hearing(seconds: int | None, frame_ms: int | None = None, pad_to_multiple_ms: int | None = None) -> AudioProcessor:
