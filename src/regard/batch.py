@@ -42,6 +42,7 @@ class Example(NamedTuple):
     target: str
     source_lang: str | None = None
     target_lang: str | None = None
+    group: str = ""  # what is scored by itself
 
     @property
     def texts(self) -> tuple[str, ...]:

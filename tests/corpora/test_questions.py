@@ -142,3 +142,4 @@ def test_descriptions_are_asked_for_what_they_define_and_for_what_they_do_not() 
     assert none[0]["answers"] == {"text": [], "answer_start": []}
     assert as_text(none[0]).target == NO_ANSWER
     assert as_text(answer).source.startswith("question: What is Tool3? context: Well. Tool3 is a program")
+    assert as_text({**answer, "group": "man pages"}).group == "man pages"

@@ -101,14 +101,16 @@ def test_each_bad_line_is_counted_by_reason_with_its_place(tmp_path):
 def test_each_bad_json_line_is_counted_by_reason(tmp_path):
     lines = ["{", "[1]", '{"source": "a"}', '{"source": "a", "target": 1}', '{"source": "\\ud800", "target": "b"}']
     lines += ["[" * 100_000, '{"source": "a", "target": "b", "target_lang": 7}', '{"source": "a", "target": "b"}']
+    lines += ['{"source": "a", "target": "b", "group": "g"}', '{"source": "a", "target": "b", "group": "all"}']
     examples, report = read(CorpusConfig(jsonl=write(tmp_path / "a", "\n".join(lines).encode())))
-    assert examples == [Example("a", "b")]
+    assert examples == [Example("a", "b"), Example("a", "b", group="g")]
     assert report.counts == {
         "invalid JSON": 2,
         "no JSON object": 1,
         'no texts "source" and "target"': 2,
         "invalid UTF-8": 1,
         '"source_lang" or "target_lang" is no text': 1,
+        '"group" is "all", the name of all groups together': 1,
     }
 
 

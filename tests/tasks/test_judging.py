@@ -116,9 +116,12 @@ def test_a_group_is_scored_by_itself_and_with_all_and_says_where_it_has_nothing_
         (LABELS, ClassRecord("x", None, (), 1.0, "g"), ranking(a=0.9), {"problem": "regression"}),
         (TAGS, TagRecord(["x"], ["O"], "g"), ["O"], {}),
         (IMAGE_LABELS, ImageExample("x.png", "a", "g"), ranking(a=0.9), {}),
+        (TEXTS, Example("x", "a", group="g"), GeneratedText("a"), {}),
+        (SUMMARIES, Example("x", "a", group="g"), Summary("a"), {}),
+        (TRANSLATION, Example("x", "a", group="g"), Translation("a"), {}),
     ],
 )
-def test_labels_tags_and_numbers_have_groups_as_answers_have(evaluation, record, prediction, settings):
+def test_every_task_has_groups_as_answers_have(evaluation, record, prediction, settings):
     assert [judged.group for judged in evaluation.judge([record], [prediction], settings)] == ["g"]
     (alone,) = evaluation.judge([record._replace(group="")], [prediction], settings)
     assert alone.group == "all"
@@ -191,6 +194,19 @@ def test_tags_are_scored_by_word_and_by_entity():
     judged = TAGS.judge([TagRecord(["Anna", "ran"], ["B-PER", "O"])], [["B-PER", "B-LOC"]], {})
     assert values(judged) == {"accuracy": 0.5, "entity_f1": round(2 / 3, 4)}
     assert (judged[0].reference, judged[0].output) == ("Anna/B-PER", "Anna/B-PER ran/B-LOC")
+
+
+def test_groups_of_translations_are_scored_in_each_direction():
+    directions = [("en", "de"), ("de", "en")]
+    records = [Example("x", group, *way, group) for way in directions for group in ("manuals", "news")]
+    judged = TRANSLATION.judge(records, [Translation("manuals")] * 4, {})
+    groups = scores_by_group(judged, pooled=TRANSLATION.pooled, resamples=5)
+    assert {group.name: group.scores["exact_match"].value for group in groups} == {
+        "manuals, en → de": 1,
+        "news, en → de": 0,
+        "manuals, de → en": 1,
+        "news, de → en": 0,
+    }
 
 
 def test_directions_are_scored_apart_and_never_together():

@@ -73,9 +73,10 @@ def build_written_answers(cache: Path, report: Report) -> Corpora:
 
 
 def as_text(question: Question) -> Example:
-    """Question and context as the source, the answer as the target."""
+    """Question and context as the source, the answer as the target, the family as the group."""
     answer = "".join(question["answers"]["text"][:1]) or NO_ANSWER
-    return Example(f"question: {question['question']} context: {question['context']}", answer)
+    source = f"question: {question['question']} context: {question['context']}"
+    return Example(source, answer, group=question.get("group", ""))
 
 
 def joined(corpora: list[Corpora]) -> Corpora:

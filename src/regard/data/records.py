@@ -148,19 +148,19 @@ def json_object(line: str) -> Mapping[str, Any]:
 
 def parse_image(values: Mapping[str, Any]) -> ImageExample:
     """ "image", a path or a data: URI, "label", and optionally "group", as all that labels, tags or answers have."""
-    return ImageExample(_text(values, "image"), _name(values.get("label"), '"label"'), _group(values))
+    return ImageExample(_text(values, "image"), _name(values.get("label"), '"label"'), group_of(values))
 
 
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
     """ "image", a path or a data: URI, "caption", and optionally "language" and "group"."""
     language = values.get("language")
     named = None if language is None else _name(language, '"language"')
-    return CaptionExample(_text(values, "image"), _text(values, "caption").strip(), named, _group(values))
+    return CaptionExample(_text(values, "image"), _text(values, "caption").strip(), named, group_of(values))
 
 
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
     """ "audio", a path or a data: URI, "text", and optionally "group"."""
-    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), _group(values))
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), group_of(values))
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:
@@ -171,14 +171,14 @@ def parse_text(values: Mapping[str, Any]) -> TextRecord:
 def parse_labelled(values: Mapping[str, Any]) -> ClassRecord:
     """ "text", optionally "pair", and "label"."""
     labels = (_name(values.get("label"), '"label"'),)
-    return ClassRecord(_text(values, "text"), _pair(values), labels, group=_group(values))
+    return ClassRecord(_text(values, "text"), _pair(values), labels, group=group_of(values))
 
 
 def parse_multi_labelled(values: Mapping[str, Any]) -> ClassRecord:
     """ "text", optionally "pair", and "labels", of which there may be none."""
     labels = _list(values, "labels")
     names = sorted({_name(label, 'an entry of "labels"') for label in labels})
-    return ClassRecord(_text(values, "text"), _pair(values), names, group=_group(values))
+    return ClassRecord(_text(values, "text"), _pair(values), names, group=group_of(values))
 
 
 def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
@@ -186,7 +186,7 @@ def parse_valued(values: Mapping[str, Any]) -> ClassRecord:
     value = values.get("label")
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
         raise UnusableError('"label" is no number')
-    return ClassRecord(_text(values, "text"), _pair(values), (), float(value), _group(values))
+    return ClassRecord(_text(values, "text"), _pair(values), (), float(value), group_of(values))
 
 
 def parse_pair(values: Mapping[str, Any]) -> PairRecord:
@@ -205,7 +205,7 @@ def parse_tagged(values: Mapping[str, Any]) -> TagRecord:
         raise UnusableError("empty text")
     if len(words) != len(tags):
         raise UnusableError("another number of tags than of words")
-    return TagRecord(words, tags, _group(values))
+    return TagRecord(words, tags, group_of(values))
 
 
 def parse_answered(values: Mapping[str, Any]) -> AnswerRecord:
@@ -216,7 +216,7 @@ def parse_answered(values: Mapping[str, Any]) -> AnswerRecord:
     for text, start in zip(texts, starts, strict=True):
         if context[start : start + len(text)] != text:
             raise UnusableError('an answer does not stand at its "answer_start"')
-    return AnswerRecord(question, context, texts, starts, _group(values))
+    return AnswerRecord(question, context, texts, starts, group_of(values))
 
 
 def _answers(given: Any) -> tuple[list[str], list[int]]:
@@ -243,7 +243,7 @@ def _pair(values: Mapping[str, Any]) -> str | None:
     return None if values.get("pair") is None else _text(values, "pair")
 
 
-def _group(values: Mapping[str, Any]) -> str:
+def group_of(values: Mapping[str, Any]) -> str:
     """ "group", optional: what the example is scored with; not "all", for that is every group together."""
     group = "" if values.get("group") is None else _name(values["group"], '"group"')
     if group == "all":

@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, cast
 
 from regard.batch import Example
 from regard.config import CorpusConfig
-from regard.data.records import Record, UnusableError, json_object
+from regard.data.records import Record, UnusableError, group_of, json_object
 from regard.errors import DataError
 
 MAX_LINE_BYTES = 1 << 20  # a longer line is dropped unread, so that no line fills the memory
@@ -185,8 +185,7 @@ def _unequal(source: str, source_count: int, target: str, target_count: int) -> 
     )
 
 
-_Fields = tuple[str, str, str | None, str | None]  # source, target, source language, target language
-_Parse = Callable[..., _Fields]  # takes the text of a line, or of two aligned ones
+_Parse = Callable[..., Example]  # takes the text of a line, or of two aligned ones
 
 
 def _usable(parse: _Parse, raw: _RawLines, languages: tuple[str | None, str | None]) -> Example | str:
@@ -194,31 +193,32 @@ def _usable(parse: _Parse, raw: _RawLines, languages: tuple[str | None, str | No
     if None in raw:
         return f"line longer than {MAX_LINE_BYTES:,} bytes"
     try:
-        source, target, source_lang, target_lang = parse(*(line.decode("utf-8") for line in raw if line is not None))
+        example = parse(*(line.decode("utf-8") for line in raw if line is not None))
     except UnicodeError:
         return "invalid UTF-8"
     except UnusableError as reason:
         return str(reason)
-    source, target = source.strip(), target.strip()
+    source, target = example.source.strip(), example.target.strip()
     if not source or not target:
         return "empty side"
-    return Example(source, target, source_lang or languages[0], target_lang or languages[1])
+    source_lang, target_lang = example.source_lang or languages[0], example.target_lang or languages[1]
+    return Example(source, target, source_lang, target_lang, example.group)
 
 
-def _parse_aligned(source: str, target: str) -> _Fields:
-    return source, target, None, None
+def _parse_aligned(source: str, target: str) -> Example:
+    return Example(source, target)
 
 
-def _parse_tsv(line: str) -> _Fields:
+def _parse_tsv(line: str) -> Example:
     columns = line.split("\t")
     if len(columns) == 2:
-        return columns[0], columns[1], None, None
+        return Example(columns[0], columns[1])
     if len(columns) == 4:
-        return columns[0], columns[1], columns[2].strip(), columns[3].strip()
+        return Example(columns[0], columns[1], columns[2].strip(), columns[3].strip())
     raise UnusableError("wrong number of columns, a TSV has 2 or 4")
 
 
-def _parse_json(line: str) -> _Fields:
+def _parse_json(line: str) -> Example:
     record = json_object(line)
     source, target = record.get("source"), record.get("target")
     languages = record.get("source_lang"), record.get("target_lang")
@@ -227,7 +227,7 @@ def _parse_json(line: str) -> _Fields:
     if not all(language is None or isinstance(language, str) for language in languages):
         raise UnusableError('"source_lang" or "target_lang" is no text')
     (source + target).encode("utf-8")  # JSON can spell lone surrogates; UnicodeEncodeError then
-    return source, target, *languages
+    return Example(source, target, *languages, group_of(record))
 
 
 def _matches(pattern: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from regard.batch import Batch
+from regard.batch import Batch, Example
 from regard.data.batching import batches_by_length
 from regard.metrics.answering import answer_f1, exact_match
 from regard.metrics.language import perplexity
@@ -62,8 +62,8 @@ class TranslationScores(WritingScores):
         """By target language, each under its own BLEU tokenizer, then the mean weighted by the examples of each."""
         pairs: dict[str | None, list[tuple[str, str]]] = defaultdict(list)
         for index, text in enumerate(texts):
-            _, reference, _, target_lang = self.shards.text(index)
-            pairs[target_lang].append((text, reference))
+            example = Example(*self.shards.text(index))
+            pairs[example.target_lang].append((text, example.target))
         totals = {"bleu": 0.0, "chrf": 0.0}
         for language, group in pairs.items():
             result = score([ours for ours, _ in group], [theirs for _, theirs in group], language)

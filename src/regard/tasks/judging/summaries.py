@@ -5,7 +5,7 @@ from itertools import chain
 
 from regard.batch import Example
 from regard.metrics.summaries import copied, rouge, rouge_signature
-from regard.tasks.judging.judgement import SEARCH, Evaluation, HeldOut, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import ALL, SEARCH, Evaluation, HeldOut, Judgement, Settings, in_blocks
 from regard.tasks.summarise import Summariser, Summary
 
 
@@ -34,6 +34,7 @@ def _judgement(example: Example, summary: Summary) -> Judgement:
         },
         quality=scores.rouge1,
         right=right,
+        group=example.group or ALL,
         remark=f"ROUGE-1 {100 * scores.rouge1:.0f}" + (f", {summary.cut} tokens not read" if summary.cut else ""),
         finished=summary.finished,
         languages=(example.source_lang, example.target_lang),

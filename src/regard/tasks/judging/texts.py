@@ -6,7 +6,7 @@ from itertools import chain
 from regard.batch import Example
 from regard.metrics.answering import answer_f1, exact_match
 from regard.tasks.generate import GeneratedText, TextGenerator
-from regard.tasks.judging.judgement import SEARCH, Evaluation, Judgement, Settings, in_blocks
+from regard.tasks.judging.judgement import ALL, SEARCH, Evaluation, Judgement, Settings, in_blocks
 
 
 def _texts(generator: TextGenerator, examples: Sequence[Example], settings: Settings) -> Iterator[GeneratedText]:
@@ -27,6 +27,7 @@ def _judgement(example: Example, text: GeneratedText) -> Judgement:
         statistics={"exact_match": [match, 1], "f1": [overlap, 1]},
         quality=overlap,
         right=bool(match),
+        group=example.group or ALL,
         remark="" if match else f"F1 {100 * overlap:.0f}",
         finished=text.finished,
     )

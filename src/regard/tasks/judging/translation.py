@@ -20,6 +20,14 @@ def direction_name(source_lang: str | None, target_lang: str | None) -> str:
     return ALL if not source_lang and not target_lang else f"{source_lang or '?'} → {target_lang or '?'}"
 
 
+def scored_with(example: Example) -> str:
+    """ "en → de"; "manuals, en → de" where the data has groups of its own."""
+    direction = direction_name(*direction_of(example))
+    if not example.group:
+        return direction
+    return example.group if direction == ALL else f"{example.group}, {direction}"
+
+
 def translated(translator: Translator, examples: Sequence[Example], settings: Settings) -> Iterator[Translation]:
     """The translations of examples that are sorted by direction."""
     for (source_lang, target_lang), own in groupby(examples, direction_of):
@@ -59,7 +67,7 @@ def _of_direction(pairs: Sequence[tuple[Example, Translation]]) -> list[Judgemen
                 },
                 quality=sentence_chrf(translation.text, example.target) / 100,
                 right=right,
-                group=direction_name(example.source_lang, example.target_lang),
+                group=scored_with(example),
                 remark="" if right else f"chrF {sentence_chrf(translation.text, example.target):.0f}",
                 finished=translation.finished,
                 languages=(example.source_lang, example.target_lang),
