@@ -32,6 +32,7 @@ from regard.corpora.questions import first_sentence
 from regard.data.records import parse_labelled
 from regard.data.sampling import limited
 from regard.data.sources import DropReport, Located, Place
+from regard.decoding.ngrams import BEGIN, END, UNKNOWN, NGrams
 from regard.metrics.answering import answer_f1, exact_match
 from regard.metrics.classification import macro_f1
 from regard.metrics.resampling import bootstrap, ratio
@@ -178,60 +179,33 @@ def questions(arguments: argparse.Namespace) -> Table:
     return table
 
 
-class KneserNey:
-    """Interpolated Kneser-Ney over tokens (Kneser and Ney 1995; Chen and Goodman 1999), one discount for all orders.
+class Compressor:
+    """Bits of a text by Kneser-Ney n-grams over its tokens: every text has some, so they compare with any model's.
 
-    A token that training does not have is spelled: the unknown token's probability times that of its bytes and its end,
-    by `spelled` (the like model of the training tokens' bytes), or 1 / 256 each without one. So every text has a
-    probability, and bits per byte can be compared with any model's.
+    A token that training has less than twice is spelled: the unknown token's probability times that of its bytes and
+    its end, by `spelled`, the like model of the training tokens' bytes; None: by no more than eight bits a byte.
     """
 
-    discount = 0.75
-
     def __init__(
-        self, texts: Sequence[Sequence[str]], order: int, least: int = 2, spelled: "KneserNey | None" = None
+        self, texts: Sequence[Sequence[str]], order: int, least: int = 2, spelled: "Compressor | None" = None
     ) -> None:
-        self.spelled = spelled
         seen = Counter(token for text in texts for token in text)
-        self.order, self.known = order, {token for token, count in seen.items() if count >= least}
-        self.counts: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
-        for text in texts:
-            padded = self._padded(text)
-            for end in range(order - 1, len(padded)):
-                self.counts[order][tuple(padded[end - order + 1 : end + 1])] += 1
-        for length in range(order - 1, 0, -1):  # how many different tokens stand before each
-            self.counts[length].update(gram[1:] for gram in self.counts[length + 1])
-        self.totals: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
-        self.kinds: list[Counter[tuple[str, ...]]] = [Counter() for _ in range(order + 1)]
-        for length in range(1, order + 1):
-            for gram, count in self.counts[length].items():
-                self.totals[length][gram[:-1]] += count
-                self.kinds[length][gram[:-1]] += 1
+        self.spelled, self.known = spelled, {token for token, count in seen.items() if count >= least}
+        self.ngrams = NGrams.of_texts(map(self._known, texts), order)
 
     def bits(self, text: Sequence[str]) -> float:
-        padded = self._padded(text)
-        total = sum(map(self._spelling, (token for token in text if token not in self.known)))
-        for end in range(self.order - 1, len(padded)):
-            total -= math.log2(self._probability(tuple(padded[end - self.order + 1 : end + 1])))
-        return total
+        padded = (BEGIN, *self._known(text), END)
+        told = sum(
+            self.ngrams.score(padded[max(0, place - self.ngrams.order) : place], padded[place])
+            for place in range(1, len(padded))
+        )
+        return sum(self._spelling(token) for token in text if token not in self.known) - told / math.log(2)
 
     def _spelling(self, token: str) -> float:
-        """In bits."""
         return 8.0 * (len(token.encode()) + 1) if self.spelled is None else self.spelled.bits(as_bytes(token))
 
-    def _padded(self, text: Sequence[str]) -> list[str]:
-        inside = [token if token in self.known else "<unk>" for token in text]
-        return ["<s>"] * (self.order - 1) + inside + ["</s>"]
-
-    def _probability(self, gram: tuple[str, ...]) -> float:
-        probability = 1 / (len(self.known) + 2)
-        for length in range(1, self.order + 1):
-            part = gram[self.order - length :]
-            total = self.totals[length][part[:-1]]
-            if total:
-                rest = self.discount * self.kinds[length][part[:-1]] / total
-                probability = max(self.counts[length][part] - self.discount, 0) / total + rest * probability
-        return probability
+    def _known(self, text: Sequence[str]) -> tuple[str, ...]:
+        return tuple(token if token in self.known else UNKNOWN for token in text)
 
 
 def as_bytes(token: str) -> list[str]:
@@ -257,8 +231,8 @@ def language(arguments: argparse.Namespace) -> Table:
         len(lzma.compress(data, filters=filters)) for data in (history, history + future, history + b"\n\n" + sample)
     )
     parted = [tokens(text) for text in train]
-    spelled = KneserNey([as_bytes(token) for token in {each for text in parted for each in text}], arguments.order)
-    model = KneserNey(parted, arguments.order, spelled=spelled)
+    spelled = Compressor([as_bytes(token) for token in {each for text in parted for each in text}], arguments.order)
+    model = Compressor(parted, arguments.order, spelled=spelled)
     bits = sum(model.bits(tokens(text)) for text in test)
     table = {
         "xz, after the training text": {"bits per byte": 8 * (after - alone) / size},

@@ -77,6 +77,18 @@ def test_each_pod_of_the_jobset_is_the_worker_that_its_index_says(tools: Path) -
     assert seen(tools)[0]["asked"] == "train run.toml -o run"
 
 
+def test_a_jobset_ends_by_a_code_that_no_other_start_would_change() -> None:
+    manifest = yaml.safe_load((RECIPES / "jobset.yaml").read_text("utf-8"))
+    (policy,) = manifest["spec"]["failurePolicy"]["rules"]
+    assert (policy["action"], policy["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # without which a job may have no such rule
+
+
 SRUN = 'shift; for i in 0 1; do SLURM_PROCID=$i "$@" || code=$?; done; exit ${code:-0}'
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from regard.decoding.ngrams import BEGIN, END, UNKNOWN, NGrams
 from regard.errors import CheckpointError
 
-TEXTS = st.lists(st.lists(st.sampled_from("a b c d".split()), min_size=1, max_size=5), min_size=1, max_size=8)
+TEXTS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "c", "d", UNKNOWN]), min_size=1, max_size=5), min_size=1, max_size=8
+)
 WORDS = ["a", "b", "c", "d", END, UNKNOWN]
 
 

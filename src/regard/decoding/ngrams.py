@@ -115,7 +115,7 @@ def _interpolated(counts: Sequence[Counter[Gram]]) -> dict[Gram, Entry]:
             kinds[gram[:-1]] += 1
         shares = {context: discount * kinds[context] / total for context, total in totals.items()}
         if size == 1:
-            uniform = shares[()] / (len(of_size) + 1)  # <unk> is one of them
+            uniform = shares[()] / len({*of_size, (UNKNOWN,)})
             probabilities[UNKNOWN,] = uniform
             for gram, count in of_size.items():
                 probabilities[gram] = (count - discount) / totals[()] + uniform
