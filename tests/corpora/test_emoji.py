@@ -304,3 +304,7 @@ def test_a_whole_run_of_three_languages_captions_in_each_and_scores_each_by_itse
     said = [(each["languages"][1], each["output"]) for each in map(json.loads, record.splitlines())]
     spoken = {"en": r"hand .*|.* ball", "de": r"die hand .*|.* Ball", "zh": r"手 .*|.球"}
     assert not [text for language, text in said if not re.fullmatch(spoken[language], text)]
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    looked = [json.loads(text) for text in re.findall(r'json">({"source".*?)</script>', page)]
+    assert len(looked) == 3
+    assert all(one["source"][0] == "row 1, column 1" for one in looked)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from regard.errors import InputError
 from regard.explain.attention import CELL, GAMMA, AttentionExample, attention_svg, cross_attention
+from regard.explain.run_attention import _apart
+from regard.tasks.judging.judgement import Judgement
 
 SVG = "{http://www.w3.org/2000/svg}"
 PAD = 9
@@ -139,3 +141,14 @@ def test_markup_and_characters_that_xml_forbids_stay_text() -> None:
 def test_a_layer_or_head_that_does_not_exist_is_refused(layer: int, head: Any) -> None:
     with pytest.raises(InputError, match="layer must be below 2 and head below 3"):
         attention_svg(example_of(2, 3, ("a",), ("b",)), layer, head)
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=12))
+def test_the_first_of_every_group_come_before_others_and_nothing_is_lost(groups):
+    items = [Judgement({"text": str(place)}, "", "", {}, 0.0, group=group) for place, group in enumerate(groups)]
+    found = [item.group for item in _apart(items)]
+    assert sorted(found) == sorted(groups)
+    first = found[: min(3, len(set(groups)))]
+    assert len(set(first)) == len(first)
+    if groups:
+        assert first[0] == groups[0]

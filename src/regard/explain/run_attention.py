@@ -1,12 +1,12 @@
 """Where the model of a run looked in some of its held-out examples, by the run's task."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regard.data.objectives.files import opened
-from regard.errors import InputError
+from regard.data.objectives.files import INLINE, opened
 from regard.explain.attention import AttentionExample, cross_attention, self_attention
 from regard.explain.maps import Mapped
 from regard.explain.patches import PatchAttention, caption_attention, class_attention
@@ -24,14 +24,14 @@ Draw = Callable[[Any, Judgement], Mapped | None]  # a loaded task and an example
 
 
 def attention_of(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[Mapped]:
-    """Where the model looked in three of the items, chosen without regard to what it made of them; of texts and
-    recordings those that are read at a glance, or the shortest ones. Nothing for a task without a picture of its
-    attention, and for an engine that shows no weights."""
-    if not callable(task.engine):  # an exported one
+    """Where the model looked in three of the items, chosen without regard to what it made of them: of different groups
+    where there are several; of texts and recordings those that are read at a glance, or the shortest ones. Nothing for
+    a task without a picture of its attention, and for an engine that shows no weights."""
+    if name not in _DRAW or not callable(task.engine):  # an exported one
         return
     found = 0
-    for item in _readable(name, task, items):
-        drawn = _drawn(name, task, item)
+    for item in _apart(_readable(name, task, [item for item in items if _is_there(item)])):
+        drawn = _DRAW[name](task, item)
         if drawn is not None:
             yield drawn
             found += 1
@@ -39,21 +39,23 @@ def attention_of(name: str, task: Any, items: Sequence[Judgement]) -> Iterator[M
             return
 
 
-def _drawn(name: str, task: Any, item: Judgement) -> Mapped | None:
-    """None also where a file that the data name is no longer there."""
-    if name not in _DRAW:
-        return None
-    try:
-        return _DRAW[name](task, item)
-    except InputError:
-        if item.inputs.keys() & {IMAGE, SOUND}:
-            return None
-        raise
+def _is_there(item: Judgement) -> bool:
+    """Whether the file that the data name can still be looked at, where they name one."""
+    files = [item.inputs[name] for name in (IMAGE, SOUND) if name in item.inputs]
+    return all(file.startswith(INLINE) or Path(file).is_file() for file in files)
+
+
+def _apart(items: Sequence[Judgement]) -> list[Judgement]:
+    """The first of every group before all others; of more groups than are drawn, those at equal distances."""
+    firsts = sorted({items[place].group: place for place in reversed(range(len(items)))}.values())
+    count = min(_MAPS, len(firsts))
+    chosen = [firsts[number * len(firsts) // count] for number in range(count)]
+    return [items[place] for place in dict.fromkeys([*chosen, *range(len(items))])]
 
 
 def _readable(name: str, task: Any, items: Sequence[Judgement]) -> Sequence[Judgement]:
     measure, most = _LENGTH.get(name, (lambda task, item: 1.0, 1.0))
-    measured = [(length, item) for item in items if (length := measure(task, item))]
+    measured = [(measure(task, item), item) for item in items]
     short = [item for length, item in measured if length <= most]
     return short if len(short) >= _MAPS else [item for _, item in sorted(measured, key=lambda pair: pair[0])]
 
@@ -132,7 +134,7 @@ def _class(task: Any, item: Judgement) -> PatchAttention:
 
 def _caption(task: Any, item: Judgement) -> PatchAttention | None:
     image = opened(item.inputs[IMAGE])
-    written = task(image).token_ids
+    written = task(image, language=item.languages[1]).token_ids
     return caption_attention(task.engine, task.batches.processor, task.tokenizer, image, written) if written else None
 
 
@@ -161,11 +163,7 @@ def _pair_tokens(task: Any, item: Judgement) -> float:
 
 
 def _seconds(task: Any, item: Judgement) -> float:
-    """0 where the recording is no longer there."""
-    try:
-        return len(task.processor.samples(opened(item.inputs[SOUND]))) / float(task.processor.log_mel.sampling_rate)
-    except InputError:
-        return 0.0
+    return len(task.processor.samples(opened(item.inputs[SOUND]))) / float(task.processor.log_mel.sampling_rate)
 
 
 _DRAW: dict[str, Draw] = {
