@@ -9,15 +9,20 @@ import pytest
 from regard.cli import main
 from regard.config import TaskName, load_run, parse_run, to_toml
 from regard.config.sizes import SIZES, SizeName
+from regard.config.tasks import batch_key
 from regard.errors import ConfigError
 from regard.models.catalog import PRESETS as TRANSLATORS
 from regard.models.presets import PRESETS
 
 KINDS = {"translate": "tsv", "language-model": "text", "masked-language-model": "text", "span-corruption": "text"}
 
+MEASURES = {"classify-image": {"image_size": 64}, "caption": {"image_size": 64}, "transcribe": {"audio_seconds": 4}}
+MEASURES["transcribe-ctc"] = MEASURES["transcribe"]
+
 
 def run_of(task: str, size: str | None, **tables: Any) -> Any:
-    values = {"data": {"train": [{KINDS.get(task, "jsonl"): "a"}]}, "training": {"steps": 9}, **tables}
+    data = {"train": [{KINDS.get(task, "jsonl"): "a"}], **MEASURES.get(task, {})}
+    values = {"data": data, "training": {"steps": 9}, **tables}
     return parse_run({"task": task, **({} if size is None else {"size": size}), **values})
 
 
@@ -27,7 +32,8 @@ def test_a_size_sets_network_rates_and_batch_together_and_survives_its_own_toml(
     run, wanted = run_of(task, size), SIZES[task][size]
     assert wanted.preset in {*PRESETS, *TRANSLATORS}
     assert run.model.preset == wanted.preset
-    assert (run.training.batch_tokens, run.training.accumulation) == (wanted.batch_tokens, wanted.accumulation)
+    assert wanted.unit == batch_key(task)
+    assert (getattr(run.training, wanted.unit), run.training.accumulation) == (wanted.batch, wanted.accumulation)
     schedule = run.training.schedule
     assert (schedule.name, schedule.peak, schedule.warmup_steps) == ("inverse_sqrt", wanted.peak, wanted.warmup_steps)
     assert parse_run(tomllib.loads(to_toml(run))) == run
@@ -38,7 +44,7 @@ def test_larger_sizes_have_lower_rates_longer_warm_up_and_no_smaller_batches(tas
     sizes = [SIZES[task][name] for name in get_args(SizeName)]
     assert [size.peak for size in sizes] == sorted((size.peak for size in sizes), reverse=True)
     assert [size.warmup_steps for size in sizes] == sorted(size.warmup_steps for size in sizes)
-    batches = [size.batch_tokens * size.accumulation for size in sizes]
+    batches = [size.batch * size.accumulation for size in sizes]
     assert batches == sorted(batches)
 
 
@@ -64,10 +70,10 @@ def test_another_size_sets_its_own_in_a_file_that_spells_the_former_one_out(task
     file.write_text(to_toml(run_of(task, "tiny")), "utf-8")
     assert load_run(file, ["size=big"]) == run_of(task, "big")
     file.write_text(
-        to_toml(run_of(task, "tiny", model={"width": 64}, training={"steps": 9, "batch_tokens": 77})), "utf-8"
+        to_toml(run_of(task, "tiny", model={"width": 64}, training={"steps": 9, batch_key(task): 77})), "utf-8"
     )
     kept = load_run(file, ["size=big"])
-    assert (kept.model.width, kept.training.batch_tokens) == (64, 77)
+    assert (kept.model.width, getattr(kept.training, batch_key(task))) == (64, 77)
     schedule = {"name": "cosine", "peak": 0.5, "warmup_steps": 3}
     file.write_text(to_toml(run_of(task, "tiny", training={"steps": 9, "schedule": schedule})), "utf-8")
     found = load_run(file, ["size=big"]).training.schedule
@@ -92,8 +98,8 @@ def test_a_task_without_sizes_says_which_have_them(monkeypatch: pytest.MonkeyPat
         run_of("classify", "small")
 
 
-def test_every_task_of_texts_has_sizes() -> None:
-    assert set(SIZES) <= set(get_args(TaskName))
+def test_every_task_has_sizes() -> None:
+    assert set(SIZES) == set(get_args(TaskName))
 
 
 def test_inspect_shows_what_a_size_sets(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

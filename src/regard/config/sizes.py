@@ -14,13 +14,20 @@ class Size(NamedTuple):
     preset: str  # width and depth
     peak: float  # the highest rate of adam
     warmup_steps: int
-    batch_tokens: int
+    batch: int
     accumulation: int = 1
+    unit: str = "batch_tokens"  # the key of [training] that `batch` is of
+
+    @property
+    def batches(self) -> dict[str, Any]:
+        """Of [training]."""
+        return {self.unit: self.batch, "accumulation": self.accumulation}
 
 
 # Rates fall with the width, and warm-up and batch grow with the depth, towards the settings of the papers: Vaswani et
 # al. 2017 (base, big: 25,000 tokens a step) at the rates of Ott et al. 2018, Brown et al. 2020 (6e-4 at width 768),
-# Devlin et al. 2019 (1e-4), Raffel et al. 2020. Tiny and small are for a few cores.
+# Devlin et al. 2019 (1e-4), Raffel et al. 2020, Touvron et al. 2021 (1,024 images), Radford et al. 2022 (table 17: 256
+# recordings, 1.5e-3 to 5e-4). Tiny and small are for a few cores.
 _ENCODERS = {
     "tiny": Size("bert-tiny", 5e-4, 200, 2048),
     "small": Size("bert-mini", 3e-4, 300, 4096),
@@ -32,6 +39,12 @@ _WRITERS = {
     "small": Size("small", 1.5e-3, 500, 4096),
     "base": Size("base", 7e-4, 4000, 4096, 6),
     "big": Size("big", 5e-4, 4000, 4096, 6),
+}
+_HEARERS = {
+    "tiny": Size("whisper-mini", 1.5e-3, 300, 32, unit="batch_recordings"),
+    "small": Size("whisper-tiny", 1.5e-3, 1000, 32, 2, "batch_recordings"),
+    "base": Size("whisper-base", 1e-3, 2048, 32, 8, "batch_recordings"),
+    "big": Size("whisper-small", 5e-4, 2048, 32, 8, "batch_recordings"),
 }
 SIZES: Mapping[str, Mapping[str, Size]] = {
     "translate": _WRITERS,
@@ -59,6 +72,20 @@ SIZES: Mapping[str, Mapping[str, Size]] = {
     "tag": _ENCODERS,
     "answer": _ENCODERS,
     "embed": _ENCODERS,
+    "classify-image": {
+        "tiny": Size("vit-mini", 1e-3, 300, 128, unit="batch_images"),
+        "small": Size("vit-tiny", 1e-3, 1000, 128, 2, "batch_images"),
+        "base": Size("vit-small", 1e-3, 3000, 128, 8, "batch_images"),
+        "big": Size("vit-base", 1e-3, 5000, 128, 8, "batch_images"),
+    },
+    "caption": {
+        "tiny": Size("vit-gpt2-tiny", 1e-3, 300, 48, unit="batch_images"),
+        "small": Size("vit-gpt2-mini", 7e-4, 1000, 64, unit="batch_images"),
+        "base": Size("vit-gpt2-small", 5e-4, 2000, 64, 4, "batch_images"),
+        "big": Size("vit-gpt2", 3e-4, 5000, 64, 8, "batch_images"),
+    },
+    "transcribe": _HEARERS,
+    "transcribe-ctc": _HEARERS,
 }
 
 
@@ -70,7 +97,7 @@ def forget_size(task: str, values: Mapping[str, Any]) -> None:
     training = values.get("training", {})
     tables: list[tuple[Any, dict[str, Any]]] = [
         (values.get("model"), {"preset": size.preset}),
-        (training, {"batch_tokens": size.batch_tokens, "accumulation": size.accumulation}),
+        (training, size.batches),
     ]
     schedule = training.get("schedule") if isinstance(training, Mapping) else None
     if isinstance(schedule, Mapping) and schedule.get("name", _SCHEDULE) == _SCHEDULE:
@@ -97,5 +124,4 @@ def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     given = training.get("schedule", {}) if isinstance(training, Mapping) else {}
     own = not isinstance(given, Mapping) or given.get("name", _SCHEDULE) != _SCHEDULE
     schedule = given if own else {**_rates(size), **given}
-    batch = {"batch_tokens": size.batch_tokens, "accumulation": size.accumulation}
-    return {"model": {"preset": size.preset}, "training": {**batch, "schedule": schedule}}
+    return {"model": {"preset": size.preset}, "training": {**size.batches, "schedule": schedule}}

@@ -101,6 +101,7 @@ PRESETS: dict[str, Preset] = {
     "vit-base": _vit(768, 12, 12),
     "vit-gpt2-tiny": _vit_gpt2(_vit(128, 4, 4), _gpt2(128, 4, 2)),
     "vit-gpt2-mini": _vit_gpt2(_vit(256, 4, 6), _gpt2(256, 4, 4)),
+    "vit-gpt2-small": _vit_gpt2(_vit(384, 6, 12), _gpt2(384, 6, 6)),
     "vit-gpt2": _vit_gpt2(_vit(768, 12, 12), _gpt2(768, 12, 12)),
     "whisper-mini": _whisper(192, 4, 6, 2, dropout=0.1),
     "whisper-tiny": _whisper(384, 6, 4, 4),
