@@ -2,17 +2,21 @@
 
 import io
 import json
+import shutil
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import regard.commands.caption
 import regard.commands.classify_image
 import regard.commands.similarity  # noqa: F401
 from regard.cli import main
 from regard.errors import InputError
+from regard.features.rgb import FORMATS
 from regard.tasks.caption import Caption
 from regard.tasks.classify import LabelScore, Ranking
 from regard.tasks.embed import Embedding
@@ -21,7 +25,8 @@ from regard.tasks.similarity import Match
 
 
 class Scripted:
-    """Answers by the path of an image, in batches; one that begins with "bad" cannot be read. Keeps its settings."""
+    """Answers by the path of an image, or how many bytes it is, in batches; one that begins with "bad" cannot be read.
+    Keeps its settings."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -48,6 +53,7 @@ class Scripted:
     @staticmethod
     def _readable(images, refused):
         for number, image in enumerate(images, 1):
+            image = f"{len(image)} bytes" if isinstance(image, bytes) else image
             if not image.startswith("bad") and "blank" not in image:
                 yield image
             elif refused is None:
@@ -90,7 +96,7 @@ def run(monkeypatch, capsys):
     tasks = {"caption": Scripted(captioned), "classify-image": Scripted(classed), "similarity": Scripted(matched)}
 
     def command(verb, *arguments, stdin=b"", stream=io.TextIOWrapper):
-        monkeypatch.setattr(sys, "stdin", stream(io.BytesIO(stdin)))
+        monkeypatch.setattr(sys, "stdin", stream(io.BufferedReader(io.BytesIO(stdin))))
         module = f"regard.commands.{verb.replace('-', '_')}"
         monkeypatch.setattr(f"{module}.load_task", lambda model, task: tasks[task])
         return main([verb, *arguments]), *capsys.readouterr()
@@ -112,6 +118,95 @@ def test_caption_prints_a_line_an_image_from_arguments_a_file_or_stdin(run, tmp_
     assert run("caption", "m", "x.png", "--names")[1] == "x.png\ta x.png\n"
 
 
+def picture(form, size=(30, 20)):
+    """The bytes of a file."""
+    content = io.BytesIO()
+    Image.effect_noise(size, 99).convert("RGB").save(content, form)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("asked", [["-"], [], ["--file", "-"]])
+def test_stdin_that_begins_as_an_image_does_is_one_image(run, form, asked):
+    content = picture(form)
+    assert run("caption", "m", *asked, "--names", stdin=content) == (0, f"-\ta {len(content)} bytes\n", "")
+    record = json.loads(run("classify-image", "m", *asked, "--json", stdin=content)[1])
+    assert (record["image"], record["scores"][0]["label"]) == ("-", f"{len(content)} bytes\tor so")
+
+
+def test_a_line_feed_within_an_images_first_bytes_ends_no_line(run):
+    """The width of a GIF, the length of a BMP and of a WEBP."""
+    for form, place in (("GIF", 6), ("BMP", 2), ("WEBP", 4)):
+        content = bytearray(picture(form))
+        content[place] = ord("\n")
+        assert run("caption", "m", "-", stdin=bytes(content))[1] == f"a {len(content)} bytes\n"
+
+
+def test_a_list_on_stdin_is_one_whatever_its_first_path_begins_with(run):
+    names = ["BMW.png", "RIFF.png", "II.png", "GIF.gif", "MM*.png", "-", "\x89.png"]
+    for first in range(len(names)):
+        ordered = [*names[first:], *names[:first]]
+        out = run("caption", "m", "-", stdin="\n".join(ordered).encode())[1]
+        assert out.splitlines() == [f"a {name}" for name in ordered]
+
+
+def test_stdin_that_is_neither_an_image_nor_a_list_is_refused_and_an_empty_one_is_a_list_of_none(run):
+    for content in (b"a.png\0b.png\0", b"\0\0\0\x18ftypheic\n"):
+        code, out, err = run("caption", "m", "-", stdin=content)
+        assert (code, out) == (2, "")
+        assert err.startswith("regard: stdin is none of PNG, JPEG, WEBP, GIF, BMP, TIFF, and no list of paths, one a l")
+    assert run("caption", "m", stdin=b"") == (0, "", "")
+
+
+def test_an_image_on_stdin_may_stand_among_others_once(run):
+    content = picture("PNG")
+    out = run("caption", "m", "x.png", "-", "bad", "y.png", "--names", stdin=content)[1]
+    assert out == f"x.png\ta x.png\n-\ta {len(content)} bytes\ny.png\ta y.png\n"
+    assert run("similarity", "m", "a", "-i", "-", stdin=content)[1].startswith("-\ta\t1.0000\t")
+    assert run("caption", "m", "-", "-", stdin=content)[::2] == (2, "regard: stdin holds one image: give - once\n")
+
+
+@pytest.fixture(scope="module")
+def seer(tmp_path_factory):
+    """A directory of a tiny random ViT, which reads 12 x 12 pixels."""
+    directory = tmp_path_factory.mktemp("seer") / "vit"
+    shutil.copytree(Path(__file__).parent / "parity" / "cases" / "vit-image-class", directory)
+    (directory / "preprocessor_config.json").write_text('{"size": 12}')
+    return directory
+
+
+def test_a_truncated_file_among_a_thousand_costs_itself_alone(seer, tmp_path, capsys):
+    album = tmp_path / "album"
+    album.mkdir()
+    shades = np.random.default_rng(0).integers(0, 256, (1000, 8, 8, 3), np.uint8)
+    for number, pixels in enumerate(shades):
+        Image.fromarray(pixels).save(album / f"{number:04}.png")
+    broken = album / "0500.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code = main(["classify-image", str(seer), str(album), "--names", "--batch-size", "64"])
+    out, err = capsys.readouterr()
+    found = [line.split("\t") for line in out.splitlines()]
+    assert [Path(path).name for path, *_ in found] == [f"{number:04}.png" for number in range(1000) if number != 500]
+    assert len({label for _, label, _ in found}) > 1
+    first, last = err.splitlines()
+    assert first.startswith(f"regard: cannot read {broken}: ")
+    assert (code, last) == (1, f"regard: 1 of 1,000 images could not be read: {broken}")
+
+
+def test_an_image_on_stdin_has_the_class_of_its_file_and_a_truncated_one_is_one_line(
+    seer, tmp_path, capsys, monkeypatch
+):
+    content = picture("PNG")
+    (tmp_path / "x.png").write_bytes(content)
+    assert main(["classify-image", str(seer), str(tmp_path / "x.png")]) == 0
+    expected = capsys.readouterr().out
+    for sent, code in ((content, 0), (content[:60], 1)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(sent))))
+        assert main(["classify-image", str(seer), "-"]) == code
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ((expected, 0) if code == 0 else ("", 1))
+
+
 def test_a_directory_stands_for_the_images_in_it_and_below_it(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("album/b.PNG", "album/2/a.jpg", "album/notes.txt", "album/.thumbs/b.png", "none/notes.txt"):
@@ -120,6 +215,7 @@ def test_a_directory_stands_for_the_images_in_it_and_below_it(run, tmp_path, mon
     (tmp_path / "album" / "lost.png").symlink_to("nowhere.png")  # is read as any other, and so is named as missing
     images = ["album/2/a.jpg", "album/b.PNG", "album/lost.png"]
     assert run("caption", "m", "album", "x.png")[1].splitlines() == [f"a {image}" for image in (*images, "x.png")]
+    assert run("caption", "m", "n" * 300)[1] == f"a {'n' * 300}\n"  # which no file system looks up
     out = run("classify-image", "m", "album/", "--names")[1]
     assert [line.split("\t")[0] for line in out.splitlines()] == images
     out = run("similarity", "m", "a cat", "--image", "album")[1]

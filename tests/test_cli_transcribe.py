@@ -6,11 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
+from safetensors.numpy import save_file
 
 import regard.commands.transcribe
 from regard.cli import main
 from regard.errors import InputError
 from regard.tasks.transcribe import Segment, Transcription
+
+sys.path.append(str(Path(__file__).parent / "tasks" / "speech"))
+
+import whispers
 
 
 class Scripted:
@@ -19,7 +25,7 @@ class Scripted:
     def each(self, sources, *, timestamps, progress, refused, **settings):
         self.settings = {**settings, "timestamps": timestamps}
         for number, source in enumerate(sources, 1):
-            if isinstance(source, str) and source.startswith("bad"):
+            if isinstance(source, str) and (source.startswith("bad") or "blank" in source):
                 if refused is None:
                     raise InputError(f"cannot read {source}: it is damaged")
                 refused(number, InputError(f"cannot read {source}: it is damaged"))
@@ -79,6 +85,28 @@ def test_a_minus_is_the_bytes_of_stdin(run):
     assert run("-", "-", stdin=b"RIFF\0")[::2] == (2, "regard: stdin holds one recording: give - once\n")
 
 
+def test_a_list_names_recordings_one_a_line_and_a_minus_in_it_is_a_files_name(run, tmp_path):
+    run("a.wav", "b/c.wav")
+    (tmp_path / "list").write_text("a.wav\nb/c.wav\n")
+    expected = "a.wav\tI am a.wav\nb/c.wav\tI am b/c.wav\n"
+    assert run("--file", "list") == (0, expected, "")
+    assert run("-f", "-", stdin=b"a.wav\nb/c.wav") == (0, expected, "")
+    assert run("-f", "-", stdin=b"a.wav\n-\n")[1].splitlines()[1] == "-\tI am -"
+    assert run("-f", "list", "--output", "texts") == (0, "", "")
+    assert sorted(path.name for path in (tmp_path / "texts").iterdir()) == ["a.txt", "c.txt"]
+    assert run("-f", "-", "-o", "texts", stdin=b"") == (0, "", "")
+
+
+def test_each_line_of_a_list_that_is_no_file_costs_itself_alone(run, tmp_path):
+    run("a.wav", "b.wav")
+    (tmp_path / "bad folder").mkdir()
+    listed = b"a.wav\n\nbad.wav\nbad folder\nb.wav\n"
+    code, out, err = run("-f", "-", stdin=listed)
+    assert (code, out) == (1, "a.wav\tI am a.wav\nb.wav\tI am b.wav\n")
+    named = "line 2 of the list, which is blank, bad.wav, bad folder"
+    assert err.endswith(f"regard: 3 of 5 recordings could not be read: {named}\n")
+
+
 @pytest.mark.parametrize("how", [["--json"], ["--format", "json"]])
 def test_json_is_an_object_a_line_for_each_recording(run, how):
     first, second = run("a.wav", "b.wav", "--timestamps", *how)[1].splitlines()
@@ -134,11 +162,54 @@ def test_a_recording_that_cannot_be_read_costs_itself_alone_and_is_named_at_the_
     assert run("bad.wav") == (1, "", "regard: cannot read bad.wav: it is damaged\n")
 
 
+def test_recordings_that_are_all_missing_are_all_named_and_no_model_is_loaded(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "list").write_text("one.wav\nfolder\n\n")
+    assert main(["transcribe", "nowhere", "one.wav", "two.wav"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "regard: cannot read one.wav: it is no file",
+        "regard: cannot read two.wav: it is no file",
+        "regard: 2 of 2 recordings could not be read: one.wav, two.wav",
+    ]
+    assert main(["transcribe", "nowhere", "--file", "list"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "regard: cannot read one.wav: it is no file",
+        "regard: cannot read folder: it is a directory: name the files in it",
+        "regard: cannot read line 3 of the list, which is blank: it is no file",
+        "regard: 3 of 3 recordings could not be read: one.wav, folder, line 3 of the list, which is blank",
+    ]
+
+
+def test_a_truncated_file_among_dozens_costs_itself_alone(tmp_path, capsys):
+    model, tape = whispers.write(tmp_path / "model", 8), tmp_path / "tape"
+    tensors = whispers.weights(8)
+    tensors["model.decoder.embed_tokens.weight"] *= 9  # so sure of itself that no text is tried again
+    save_file(tensors, model / "model.safetensors")
+    tape.mkdir()
+    for number in range(40):
+        soundfile.write(tape / f"{number:02}.wav", whispers.sound(number, 0.5), whispers.RATE)
+    broken = tape / "20.wav"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    code = main(["transcribe", str(model), str(tape), "--json", "--language", "en", "--max-new-tokens", "4"])
+    out, err = capsys.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [Path(each["file"]).name for each in found] == [f"{number:02}.wav" for number in range(40) if number != 20]
+    assert len({each["text"] for each in found}) > 1
+    told = [line for line in err.splitlines() if str(broken) in line]
+    assert told[0].startswith(f"regard: {broken} is cut: ")
+    assert (code, told[1:]) == (1, [f"regard: 1 of 40 recordings could not be read: {broken}"])
+    assert err.endswith(f"{told[1]}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["a.wav", "--format", "doc"], "--format must be one of txt, srt, vtt, json, but is 'doc'"),
         (["a.wav", "--format", "srt", "--json"], "give either --json or --format srt, and not both"),
+        (["a.wav", "--file", "list"], "give either recordings or --file, and not both"),
+        ([], "there is nothing to transcribe: give recordings, directories of them, - or --file"),
+        (["--file", "nowhere"], "cannot read nowhere: No such file or directory"),
         (["a.wav", "b.wav", "--format", "srt"], "srt is a file for each recording: name a directory for them"),
     ],
 )

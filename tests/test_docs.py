@@ -53,6 +53,27 @@ def test_commands_are_found_on_the_pages_and_a_wrong_one_is_seen() -> None:
         test_a_command_on_a_page_has_its_verb_its_options_and_a_run_that_is_one(["regard", "train", "x", "--nonsense"])
 
 
+PAGE_OF = {  # a directory of recipes -> the page that walks through one of them
+    "answer": "answering",
+    "caption": "captions",
+    "classify": "classification",
+    "classify-image": "images",
+    "embed": "embeddings",
+    "language-model": "language-model",
+    "summarise": "summaries",
+    "transcribe": "speech",
+    "translate": "translation",
+}
+
+
+@pytest.mark.parametrize("directory", sorted({recipe.parent.name for recipe in (ROOT / "recipes").glob("*/*.toml")}))
+def test_the_page_of_each_task_trains_a_recipe_of_it_and_evaluates_the_run(directory: str) -> None:
+    commands = commands_of(ROOT / "docs" / f"{PAGE_OF[directory]}.md")
+    trainings = [given for _, verb, *given in commands if verb == "train" and f"recipes/{directory}/" in given[0]]
+    trained = {given[given.index("-o") + 1] for given in trainings}
+    assert trained & {given[0] for _, verb, *given in commands if verb == "evaluate"}
+
+
 RUN_FILES = [
     pytest.param(text, id=f"{page.stem}: {number}")
     for page in PAGES

@@ -106,7 +106,7 @@ def test_an_array_that_is_no_recording_is_refused(array, rate, told):
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
-    for path in (tmp_path / "missing.wav", "a\0b", "\ud800"):
+    for path in (tmp_path / "missing.wav", "a\0b", "\ud800", "n" * 300):
         with pytest.raises(InputError, match="it is no file"):
             read_audio(path, 16_000)
     with pytest.raises(InputError, match="it is a directory: name the files in it"):

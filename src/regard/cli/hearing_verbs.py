@@ -14,9 +14,13 @@ verbs = typer.Typer()
 def transcribe(
     model: Model,
     files: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="FILE", help="Recordings: WAV, FLAC, OGG or MP3; or directories of them; -: stdin."),
-    ],
+    ] = None,
+    listing: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="LIST", help="Paths of recordings, one a line; -: stdin."),
+    ] = None,
     language: Annotated[
         str | None, typer.Option("--language", help="That is spoken: de, german. Default: each recording tells.")
     ] = None,
@@ -27,7 +31,10 @@ def transcribe(
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="A file for each recording goes here.")
     ] = None,
     num_beams: NumBeams = None,
-    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Of a window of 30 s.")] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", help="Of a window: Whisper's 30 s, or as long as the model's run file says."),
+    ] = None,
     alpha: Annotated[
         float | None, typer.Option("--alpha", help="What the n-grams of a model without a decoder count; 0: nothing.")
     ] = None,
@@ -50,6 +57,7 @@ def transcribe(
       regard transcribe ./whisper-tiny talk.mp3 --language german --task translate --format srt > talk.srt
       regard transcribe ./whisper-tiny *.wav --format vtt --output subtitles/
       regard transcribe ./whisper-tiny meetings/ --json > meetings.jsonl
+      find meetings -name '*.ogg' | regard transcribe ./whisper-tiny --file - --output texts/
       cat talk.wav | regard transcribe ./whisper-tiny - --timestamps --json
     """
     from regard.commands.transcribe import transcribe_files
@@ -59,7 +67,8 @@ def transcribe(
         raise InputError(f"give either --json or --format {form}, and not both")
     transcribe_files(
         model,
-        files,
+        files or [],
+        listing,
         form="json" if as_json else form,
         timestamps=timestamps,
         output=output,

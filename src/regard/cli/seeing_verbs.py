@@ -22,7 +22,9 @@ verbs = typer.Typer()
 
 Images = Annotated[
     list[str] | None,
-    typer.Argument(metavar="IMAGE", help="Images, or directories of them; - or none: stdin, a path a line."),
+    typer.Argument(
+        metavar="IMAGE", help="Images, or directories of them; - or none: stdin, an image or a path a line."
+    ),
 ]
 File = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Paths of images, one a line.")]
 Names = Annotated[bool, typer.Option("--names", help="Begin each line with the path of its image.")]
@@ -60,6 +62,7 @@ def caption(
       regard caption ./vit-gpt2 *.jpg --names --num-beams 4
       regard caption ./vit-gpt2 album/ --names
       regard caption runs/emoji photo.jpg --language de
+      cat photo.jpg | regard caption ./vit-gpt2 -
       find album -name '*.png' | regard caption ./vit-gpt2 - --json > captions.jsonl
     """
     from regard.commands.caption import caption_images
@@ -102,6 +105,7 @@ def classify_image(
     Examples:
       regard classify-image ./vit photo.jpg
       regard classify-image ./vit album/ --names --top-k 3
+      cat photo.jpg | regard classify-image ./vit -
       find album -name '*.png' | regard classify-image ./vit - --json
     """
     from regard.commands.classify_image import classify_images
@@ -120,7 +124,12 @@ def similarity(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="Paths of images, one a line; - or no image: stdin."),
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Paths of images, one a line; - or no image: stdin, which may be an image.",
+        ),
     ] = None,
     vectors: Annotated[
         bool, typer.Option("--vectors", help="The vectors of the images, then of the texts; either may be left out.")

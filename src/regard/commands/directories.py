@@ -1,5 +1,6 @@
 """A directory among the files of a command: those in it, and below it, whose names end as such files' do."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def with_contents(paths: Sequence[str], endings: Sequence[str], what: str) -> li
     """
     found: list[str] = []
     for path in paths:
-        found += _files_in(Path(path), endings, what) if Path(path).is_dir() else [path]
+        found += _files_in(Path(path), endings, what) if os.path.isdir(path) else [path]
     return found
 
 

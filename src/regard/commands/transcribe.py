@@ -1,6 +1,7 @@
 """`regard transcribe`: recordings in, text or subtitles out, each as soon as it is done."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from regard.commands.directories import RECORDINGS, with_contents
+from regard.commands.images import paths_in
 from regard.commands.lines import load_task
 from regard.commands.refusals import Refusals
-from regard.errors import InputError, PartlyDone, no_file
+from regard.commands.text import open_lines
+from regard.errors import InputError, no_file
 
 STDIN = "-"
 TIMED = ("srt", "vtt")  # that are nothing without segments
@@ -18,24 +21,31 @@ FORMS = ("txt", *TIMED, "json")
 
 
 def transcribe_files(
-    model: str, files: Sequence[str], *, form: str, timestamps: bool, output: Path | None, **settings: Any
+    model: str,
+    files: Sequence[str],
+    listing: Path | None,
+    *,
+    form: str,
+    timestamps: bool,
+    output: Path | None,
+    **settings: Any,
 ) -> None:
-    """Print the transcription of each recording, or write it to `output`, a directory. Raises PartlyDone, at the end,
-    where some could not be read."""
+    """Print the transcription of each recording, or write it to `output`, a directory. listing: their paths, one a
+    line, in place of `files`. Raises PartlyDone, at the end, where some could not be read."""
     if form not in FORMS:
         raise InputError(f"--format must be one of {', '.join(FORMS)}, but is {form!r}")
-    if files.count(STDIN) > 1:
-        raise InputError("stdin holds one recording: give - once")
-    files = with_contents(files, RECORDINGS, "recordings")
+    files = _files_of(files, listing)
     if form in TIMED and len(files) > 1 and output is None:
         raise InputError(f"{form} is a file for each recording: name a directory for them with --output")
-    if not any(file == STDIN or Path(file).is_file() for file in files):  # told before a model is loaded
-        raise PartlyDone(f"cannot read {files[0]}: {no_file(files[0])}")
+    refusals = Refusals("recordings", files)
+    if not any(file == STDIN or os.path.isfile(file) for file in files):  # told before a model is loaded
+        _refuse_all(files, refusals)
+        return
     places = None if output is None else _places(files, output, form)
     transcriber = load_task(model, "transcribe")
-    sources = [sys.stdin.buffer.read() if file == STDIN else file for file in files]
+    from_stdin = listing is None  # in a list - is a file's name
+    sources = [sys.stdin.buffer.read() if from_stdin and file == STDIN else file for file in files]
     progress = _Progress(files) if sys.stderr.isatty() else None
-    refusals = Refusals("recordings", files)
     settings["refused"] = refusals
     found = transcriber.each(sources, timestamps=timestamps or form in TIMED, progress=progress, **settings)
     for number, file, transcription in refusals.beside(files, found):
@@ -49,6 +59,26 @@ def transcribe_files(
             print(_named(text, file, form) if len(files) > 1 else text, end="", flush=True)
         _warn_of(file, transcription.cut, "came to max_new_tokens before its end")
         _warn_of(file, transcription.doubtful, "repeats itself or is unlikely at every temperature, so it is a guess,")
+    refusals.check()
+
+
+def _files_of(files: Sequence[str], listing: Path | None) -> list[str]:
+    """Those that are given, with the recordings in those that are directories; or those of the list."""
+    if listing is not None and files:
+        raise InputError("give either recordings or --file, and not both")
+    if listing is not None:
+        return list(paths_in(open_lines(listing, "surrogateescape")))
+    if not files:
+        raise InputError("there is nothing to transcribe: give recordings, directories of them, - or --file")
+    if files.count(STDIN) > 1:
+        raise InputError("stdin holds one recording: give - once")
+    return with_contents(files, RECORDINGS, "recordings")
+
+
+def _refuse_all(files: Sequence[str], refusals: Refusals) -> None:
+    for number, file in enumerate(files, 1):
+        refusals(number, InputError(f"cannot read {file}: {no_file(file)}"))
+    list(refusals.beside(files, ()))  # their names are kept
     refusals.check()
 
 

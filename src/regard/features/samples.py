@@ -52,7 +52,7 @@ def read_audio(source: Audio, sampling_rate: int, max_seconds: float = MAX_SECON
     if isinstance(source, bytes):
         return _read(io.BytesIO(source), f"a recording of {len(source):,} bytes", sampling_rate, max_seconds)
     name = os.fspath(source)
-    if not Path(source).is_file():
+    if not os.path.isfile(source):  # which asks of a name that is too long, too
         raise InputError(f"cannot read {name}: {no_file(source)}")
     try:
         with Path(source).open("rb") as file:
