@@ -46,6 +46,24 @@ def test_each_worker_is_told_its_place_and_gets_its_share_of_the_processor(
     assert (tmp_path / "workers" / "worker-1.log").read_text() == "one\n"
 
 
+def test_gpus_are_shared_out_and_no_two_workers_have_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("0000:17:00.0", "0000:2a:00.0", "0000:3b:00.0"):
+        (tmp_path / name).mkdir()
+    shares = launch.gpus(2, tmp_path)
+    assert sorted(",".join(share["CUDA_VISIBLE_DEVICES"] for share in shares).split(",")) == ["0", "1", "2"]
+    assert all(share["CUDA_VISIBLE_DEVICES"] for share in shares)
+    with pytest.raises(ConfigError, match="--workers must be at most 3, for each needs a GPU of its own, but is 4"):
+        launch.gpus(4, tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert launch.gpus(2, tmp_path) == [{"CUDA_VISIBLE_DEVICES": "5"}, {"CUDA_VISIBLE_DEVICES": "7"}]
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert launch.gpus(2, tmp_path) == [{}, {}]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert launch.gpus(2, tmp_path / "none") == [{}, {}]
+
+
 def test_the_first_that_fails_is_named_and_the_others_are_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

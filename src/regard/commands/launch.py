@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import IO, NamedTuple, Protocol
@@ -47,12 +48,13 @@ def train_here(arguments: Sequence[str], directory: Path, workers: int) -> None:
     if workers < 1:
         raise ConfigError(f"--workers must be at least 1, but is {workers}")
     command = shlex.join([program(), "train", str(directory), "--workers", str(workers)])
+    own = gpus(workers)
     hosts = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     (directory / LOGS).mkdir(parents=True, exist_ok=True)
     with signals_counted() as signals, ExitStack() as files:
         started = []
         for worker in range(workers):
-            environment = os.environ | threads(workers) | contract(hosts, worker) | {COMMAND: command}
+            environment = os.environ | threads(workers) | own[worker] | contract(hosts, worker) | {COMMAND: command}
             log = None if worker == 0 else files.enter_context(log_of(directory, worker).open("wb"))
             started.append(start_worker(arguments, environment, log))
         wait_for_all(started, directory, command, signals)
@@ -68,6 +70,24 @@ def threads(workers: int) -> dict[str, str]:
     share = str(max(1, len(os.sched_getaffinity(0)) // workers))
     names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
     return {name: share for name in names if name not in os.environ}
+
+
+def gpus(workers: int, drivers: Path = Path("/proc/driver/nvidia/gpus")) -> list[dict[str, str]]:
+    """Each worker's share of the GPUs that can be seen: no two may have one. drivers: where NVIDIA's driver lists them.
+
+    Raises ConfigError where there are some, and fewer than workers.
+    """
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = [str(number) for number, _ in enumerate(drivers.glob("*"))] if said is None else said.split(",")
+    found = [name for name in seen if name.strip() and not name.strip().startswith("-")]
+    if 0 < len(found) < workers:
+        raise ConfigError(
+            f"--workers must be at most {len(found)}, for each needs a GPU of its own, but is {workers}; "
+            "CUDA_VISIBLE_DEVICES= trains on the processor"
+        )
+    cuts = [len(found) * worker // workers for worker in range(workers + 1)]
+    shares = [found[first:last] for first, last in pairwise(cuts)]
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {} for share in shares]
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,7 +15,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from regard.commands.launch import COMMAND, contract, free_ports, log_of, signals_counted, start_worker, wait_for_all
+from regard.commands.launch import (
+    COMMAND,
+    contract,
+    free_ports,
+    log_of,
+    signals_counted,
+    start_worker,
+    threads,
+    wait_for_all,
+)
 from regard.commands.text import program
 from regard.errors import ConfigError, MissingDependencyError
 
@@ -61,9 +70,11 @@ def _start(
 ) -> "list[RayProcess]":
     actors = [actor.remote() for _ in range(workers)]
     hosts = ray.get([each.address.remote() for each in actors])
+    machines = [host.rpartition(":")[0] for host in hosts]
     for worker, each in enumerate(actors):
         environment = {**contract(hosts, worker), COMMAND: command}
-        ray.get(each.start.remote(list(arguments), environment, str(Path.cwd()), str(log_of(directory, worker))))
+        place, log = str(Path.cwd()), str(log_of(directory, worker))
+        ray.get(each.start.remote(list(arguments), environment, place, log, machines.count(machines[worker])))
     return [RayProcess(ray, each, shown=worker == 0) for worker, each in enumerate(actors)]
 
 
@@ -76,12 +87,12 @@ class RayWorker:
 
         return f"{ray.util.get_node_ip_address()}:{free_ports(1)[0]}"
 
-    def start(self, arguments: list[str], environment: Mapping[str, str], place: str, log: str) -> None:
-        """place: the directory that paths in the run file are relative to."""
+    def start(self, arguments: list[str], environment: Mapping[str, str], place: str, log: str, workers: int) -> None:
+        """place: the directory that paths in the run file are relative to. workers: so many share this machine."""
         os.chdir(place)
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         with Path(log).open("wb") as file:
-            self.process = start_worker(arguments, os.environ | dict(environment), file)
+            self.process = start_worker(arguments, os.environ | threads(workers) | dict(environment), file)
         self.log, self.read = Path(log), 0
 
     def look(self) -> tuple[int | None, bytes]:
