@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regard.batch import Example
+from regard.corpora import Corpora
 from regard.corpora.debian import SCORED_WORDS, split_pairs
 from regard.corpora.near_copies import BOUND, grams, jaccard, near_copies
 from regard.corpora.splits import Split, bucket, split_of, text_key
@@ -105,3 +107,12 @@ def test_splitting_keeps_or_counts_every_pair(pairs: list[tuple[str, str]]) -> N
     assert set(kept) <= set(pairs)
     assert len(kept) == len(set(kept))
     assert len(kept) + sum(count for reason, count in counts.items() if reason.startswith("dropped")) == len(pairs)
+
+
+def test_the_hash_of_pairs_without_a_group_is_that_of_their_texts_and_languages_alone():
+    """What is pinned for the translation corpora was so before pairs had groups."""
+    lines = '["a", "b", "en", "de"]\n["c", "d", null, null]\n'
+    found = Corpora([Example("a", "b", "en", "de")], [], [Example("c", "d")], {}, "")
+    assert found.sha256 == hashlib.sha256(lines.encode()).hexdigest()
+    grouped = Corpora([Example("a", "b", "en", "de", "g")], [], [Example("c", "d")], {}, "")
+    assert grouped.sha256 != found.sha256

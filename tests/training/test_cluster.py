@@ -16,6 +16,7 @@ from regard.training.cluster import ALONE, Cluster
 from regard.training.trainer import _refuse_shared_batches
 
 TWO = {"worker": ["a:1", "b:1"]}
+TWO_HOSTS = ("a:1", "b:1")
 
 
 def two_replicas(*arguments: str) -> dict[str, Any]:
@@ -66,9 +67,9 @@ def test_each_replica_has_dropout_noise_of_its_own_and_draws_as_often(found: dic
 @pytest.mark.parametrize(
     ("cluster", "task", "place"),
     [
-        (TWO, {"type": "worker", "index": 1}, Place(1, 2, (("worker", 2),))),
-        ({"chief": ["c:1"], **TWO}, {"type": "worker", "index": 1}, Place(2, 3, (("chief", 1), ("worker", 2)))),
-        ({"chief": ["c:1"], **TWO}, {"type": "chief", "index": 0}, Place(0, 3, (("chief", 1), ("worker", 2)))),
+        (TWO, {"type": "worker", "index": 1}, Place(1, 2, (("worker", 2),), TWO_HOSTS)),
+        ({"chief": ["c:1"], **TWO}, {"type": "worker", "index": 1}, Place(2, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS))),
+        ({"chief": ["c:1"], **TWO}, {"type": "chief", "index": 0}, Place(0, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS))),
         ({}, {}, Place(0, 1)),
     ],
 )

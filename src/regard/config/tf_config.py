@@ -14,6 +14,7 @@ class Place(NamedTuple):
     worker: int
     workers: int
     jobs: tuple[tuple[str, int], ...] = ()  # as of `Cluster`
+    hosts: tuple[str, ...] = ()  # of the workers, host:port
 
 
 def worker_of(text: str) -> Place:
@@ -34,4 +35,5 @@ def worker_of(text: str) -> Place:
     if len(hosts["chief"]) > 1:
         raise ConfigError(f"TF_CONFIG: there must be one chief, but there are {len(hosts['chief'])}")
     jobs = tuple((name, len(listed)) for name, listed in hosts.items() if listed)
-    return Place(index + (len(hosts["chief"]) if kind == "worker" else 0), max(1, workers), jobs)
+    worker = index + (len(hosts["chief"]) if kind == "worker" else 0)
+    return Place(worker, max(1, workers), jobs, tuple(map(str, hosts["chief"] + hosts["worker"])))

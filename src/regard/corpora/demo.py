@@ -106,7 +106,7 @@ def _split(items: list[_Item], counts: Counter[str]) -> dict[Split, list[_Item]]
 
 
 def _in_order(label: str, examples: list[Example]) -> list[Example]:
-    """As `shuffled`, by all that they say but the group, which none of them has: the demo was measured in this order."""
+    """As `shuffled`, by all that they say but the group, which none has: the order in which the demo was measured."""
     by_text = {str(example).replace(", group='')", ")"): example for example in examples}
     assert len(by_text) == len(examples)
     return [by_text[text] for text in shuffled(label, by_text)]

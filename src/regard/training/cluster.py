@@ -21,8 +21,9 @@ import tensorflow as tf
 from tensorflow.python.eager import context  # the coordination service has no public name
 
 from regard.batch import Batch
-from regard.config.tf_config import worker_of
+from regard.config.tf_config import Place, worker_of
 from regard.errors import ConfigError, WorkerLost
+from regard.training.rendezvous import Say, gather
 
 _BETWEEN_AGREEMENTS = 0.2  # seconds, about: so long may a signal wait for the step after which all stop
 _MOST_STEPS_BETWEEN = 100
@@ -185,25 +186,32 @@ class Cluster:
 ALONE = Cluster()
 
 
-def join_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
+def join_cluster(environment: Mapping[str, str] = os.environ, say: Say = print) -> Cluster:
     """The cluster that `TF_CONFIG` names, once all its workers are there; else the devices of this machine.
 
-    To be called before TensorFlow makes its first tensor. Raises ConfigError where `TF_CONFIG` is no such thing.
+    To be called before TensorFlow makes its first tensor. say: is told for whom it waits. Raises ConfigError where
+    `TF_CONFIG` is no such thing, WorkerLost where one goes while they join.
     """
     text = environment.get("TF_CONFIG", "").strip()
     if text:
         place = worker_of(text)
         if place.workers > 1:
-            return Cluster(_multi_worker(), **place._asdict())
+            gather(place.hosts, place.worker, say)
+            return Cluster(_multi_worker(place), worker=place.worker, workers=place.workers, jobs=place.jobs)
     devices = [device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
     kind = devices[0].split(":")[-2]
     same = [name for name in devices if name.split(":")[-2] == kind]
     return ALONE if len(same) == 1 else Cluster(tf.distribute.MirroredStrategy(same))
 
 
-def _multi_worker() -> Any:
+def _multi_worker(place: Place) -> Any:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
+    except _LOST as error:
+        raise WorkerLost(
+            f"worker {place.worker} of {place.workers} could not join the others: {_gist(error)}; start all of them "
+            "again"
+        ) from None
     except RuntimeError as error:
         raise ConfigError(
             f"TF_CONFIG names a cluster, which a process must join before it uses TensorFlow ({error}): train in a "

@@ -90,7 +90,7 @@ def train(
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
         run = settled(run, directory, console)
-        cluster = join_cluster()
+        cluster = join_cluster(say=lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True))
         with locked(directory) if cluster.chief else nullcontext(), cluster.watched(command):
             return _train(run, directory, stop, console, command, cluster)
 
