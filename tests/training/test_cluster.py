@@ -68,8 +68,16 @@ def test_each_replica_has_dropout_noise_of_its_own_and_draws_as_often(found: dic
     ("cluster", "task", "place"),
     [
         (TWO, {"type": "worker", "index": 1}, Place(1, 2, (("worker", 2),), TWO_HOSTS)),
-        ({"chief": ["c:1"], **TWO}, {"type": "worker", "index": 1}, Place(2, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS))),
-        ({"chief": ["c:1"], **TWO}, {"type": "chief", "index": 0}, Place(0, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS))),
+        (
+            {"chief": ["c:1"], **TWO},
+            {"type": "worker", "index": 1},
+            Place(2, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS)),
+        ),
+        (
+            {"chief": ["c:1"], **TWO},
+            {"type": "chief", "index": 0},
+            Place(0, 3, (("chief", 1), ("worker", 2)), ("c:1", *TWO_HOSTS)),
+        ),
         ({}, {}, Place(0, 1)),
     ],
 )
