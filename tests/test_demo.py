@@ -45,7 +45,7 @@ def demo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "run"
     overrides = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(corpora.BUILDERS, "demo", Builder(build_days, ("translate",)))
+        patch.setitem(corpora.BUILDERS, "demo", Builder(build_days, ("translate",), ""))
         assert main(["demo", "-o", str(directory), *overrides]) == 0
         yield directory, overrides
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from regard.config import RunConfig, TaskName, parse_run
+from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS
+from regard.corpora import BUILDERS
 from regard.explain.card import USES, card
 from regard.explain.run_facts import RunFacts
 from regard.explain.words import words_of
@@ -75,6 +77,14 @@ def test_the_card_has_the_scores_with_intervals_the_data_and_the_limits():
     assert "demo: Unicode CLDR, Unicode-3.0" in text
     assert "6 outputs on the test split were cut" in text
     assert 'language:\n- "de"\n- "en"\n' in text
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_builder_says_what_its_data_leave_out(name):
+    task = BUILDERS[name].tasks[0]
+    measures = {"image_size": 64} if task in IMAGE_TASKS else {"audio_seconds": 4} if task in SOUND_TASKS else {}
+    run = parse_run({"task": task, "data": {"builder": name, **measures}, "training": {"steps": 5}})
+    assert f"\n- {BUILDERS[name].limits}\n" in card(facts(run=run), "m")
 
 
 def test_the_front_is_one_block_of_yaml_whose_texts_json_reads():

@@ -38,10 +38,14 @@ class Corpora:
 
 
 class Builder(NamedTuple):
-    """Makes a corpus from a cache directory, and for which tasks of a run file."""
+    """Makes a corpus from a cache directory, and for which tasks of a run file.
+
+    limits: what a model that has learned of it does not know: for its card.
+    """
 
     build: Callable[[Path, Report], Corpora]
     tasks: tuple[str, ...]
+    limits: str
 
 
 class Pinned(NamedTuple):

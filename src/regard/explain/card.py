@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from regard.corpora import BUILDERS
 from regard.data.shards import write_file
 from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.transformers_code import transformers_code
@@ -245,7 +246,9 @@ def _result(split: str, group: Mapping[str, Any], name: str, scored: Mapping[str
 
 
 def _limits(facts: RunFacts) -> Iterator[str]:
-    """What the record says of where the scores end."""
+    """What its data leave out, and what the record says of where the scores end."""
+    if facts.run.data.builder in BUILDERS:
+        yield BUILDERS[facts.run.data.builder].limits
     if facts.spec.source is None:
         yield f"It was trained on texts of at most {facts.run.data.max_tokens} tokens at once."
     if facts.run.data.audio_seconds is not None:
