@@ -1,5 +1,6 @@
 """Baselines of the text applications, on the corpora that the recipes use: what a model must be better than.
 
+    python benchmarks/baselines.py translation NAME     # the source as its own translation: BLEU and chrF by direction
     python benchmarks/baselines.py summaries            # first sentence: ROUGE
     python benchmarks/baselines.py sections             # majority; TF-IDF with a linear classifier (needs scikit-learn)
     python benchmarks/baselines.py sections --limit 500 # the same, of the 500 texts that data.limit = 500 keeps
@@ -10,7 +11,8 @@
                                                         # --beside RUN: a model on what xz has of single documents
     python benchmarks/baselines.py captions             # the most frequent, the nearest picture's, the references'
 
-Each prints a table, and writes JSON with --json FILE. Scores are on the test split.
+Scores are of the whole test split, by group, with 95 % bootstrap intervals: what a baseline writes is judged as
+`regard evaluate` judges a model. `--json FILE` writes them for the recipes' table, which `recipes/table.py` makes.
 """
 
 import argparse
@@ -23,61 +25,76 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from regard.batch import Example
 from regard.corpora import Corpora, build
+from regard.corpora.question_sets import NO_ANSWER
 from regard.corpora.questions import first_sentence
-from regard.data.records import parse_labelled
+from regard.data.records import parse_answered, parse_labelled, parse_pair
 from regard.data.sampling import limited
 from regard.data.sources import DropReport, Located, Place
 from regard.decoding.ngrams import BEGIN, END, UNKNOWN, NGrams
-from regard.metrics.answering import answer_f1, exact_match
-from regard.metrics.classification import macro_f1
-from regard.metrics.resampling import bootstrap, ratio
+from regard.metrics.catalog import METRICS
 from regard.metrics.retrieval import ranks
-from regard.tasks.judging.images import captions_by_image
+from regard.tasks.classify import LabelScore, Ranking
+from regard.tasks.judging.catalog import evaluation_of
+from regard.tasks.judging.images import captions_by_image, described
+from regard.tasks.judging.judgement import ALL, Judgement
+from regard.tasks.judging.pairs import Search
+from regard.tasks.judging.scoring import GroupScores, Scored, scores_by_group
+from regard.tasks.judging.translation import direction_of
 
+TRANSLATIONS = ["debian-en-de", "debian-de-en", "debian-en-zh", "debian-zh-en", "debian-four-ways"]
+QUESTIONS = ["questions-manpages", "questions-python", "questions-packages", "questions", "written-answers"]
 _ASKED_FOR = re.compile(r"What (?:does (\S+) mean in .*|is (\S+)\?)$")
 SAMPLED = 150  # documents
-Table = dict[str, dict[str, float]]  # baseline -> score -> value
+Table = dict[str, list[GroupScores]]  # by baseline
+
+
+class Written(NamedTuple):
+    """A baseline's text, with what a judgement asks of a model's."""
+
+    text: str
+    finished: bool = True
+    cut: int = 0
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def mean_with_interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    """The mean, and its 95 % interval by bootstrap."""
-    statistics = np.stack([np.asarray(values, np.float64), np.ones(len(values))], 1)
-    interval = bootstrap(ratio, statistics, 1000)
-    low, high = interval if interval is not None else (math.nan, math.nan)
-    return {name: float(np.mean(values)), f"{name} from": low, f"{name} to": high}
+def judged(task: str, examples: Sequence[Any], predictions: Sequence[Any], **settings: Any) -> list[GroupScores]:
+    """The scores of what is predicted of each example, as `regard evaluate` has them."""
+    evaluation = evaluation_of(task)
+    return scores_by_group(evaluation.judge(examples, predictions, settings), pooled=evaluation.pooled)
 
 
-def summaries(_: argparse.Namespace) -> Table:
-    from regard.metrics.summaries import rouge
-
-    examples = build("package-summaries", None, print).test
-    found = [rouge(first_sentence(example.source), example.target) for example in examples]
-    scores = [mean_with_interval(name, [getattr(each, name) for each in found]) for name in found[0]._fields]
-    return {"first sentence": {name: value for each in scores for name, value in each.items()}}
+def written(task: str, examples: Sequence[Any], texts: Sequence[str]) -> list[GroupScores]:
+    return judged(task, examples, [Written(text) for text in texts])
 
 
-def class_scores(predicted: Sequence[str], actual: Sequence[str]) -> dict[str, float]:
-    names = np.array(sorted(set(actual) | set(predicted)))
-    hot = [np.asarray(labels)[:, None] == names for labels in (predicted, actual)]
-    right = [float(one == other) for one, other in zip(predicted, actual, strict=True)]
-    return {**mean_with_interval("accuracy", right), "macro F1": macro_f1(*hot)}
+def translation(corpus: Corpora, _: argparse.Namespace) -> Table:
+    examples = sorted(corpus.test, key=direction_of)
+    return {"copy": written("translate", examples, [example.source for example in examples])}
 
 
-def sections(arguments: argparse.Namespace) -> Table:
-    corpus = build("package-sections", None, print)
+def summaries(corpus: Corpora, _: argparse.Namespace) -> Table:
+    texts = [first_sentence(example.source) for example in corpus.test]
+    return {"first sentence": written("summarise", corpus.test, texts)}
+
+
+def labelled(items: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[GroupScores]:
+    rankings = [Ranking((LabelScore(label, 1.0),)) for label in labels]
+    return judged("classify", list(map(parse_labelled, items)), rankings, problem="single_label")
+
+
+def sections(corpus: Corpora, arguments: argparse.Namespace) -> Table:
     learned = kept(corpus.train, arguments.limit)
-    actual = [item["label"] for item in corpus.test]
     ((most, _count),) = Counter(item["label"] for item in learned).most_common(1)
-    table = {"majority": class_scores([most] * len(actual), actual)}
+    table = {"majority": labelled(corpus.test, [most] * len(corpus.test))}
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import SGDClassifier
@@ -92,7 +109,7 @@ def sections(arguments: argparse.Namespace) -> Table:
     classifier = SGDClassifier(loss="modified_huber", alpha=1e-5, random_state=0)
     classifier.fit(train, [item["label"] for item in learned])
     predicted = classifier.predict(vectorizer.transform(texts))
-    return {**table, "TF-IDF, linear": class_scores(predicted.tolist(), actual)}
+    return {**table, "TF-IDF, linear": labelled(corpus.test, predicted.tolist())}
 
 
 def kept(items: Sequence[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
@@ -119,22 +136,23 @@ def bm25(queries: Sequence[str], documents: Sequence[str], k1: float = 1.5, b: f
     return scores
 
 
-def retrieval_scores(near: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
-    found = ranks(near, relevant)
-    return {**mean_with_interval("recall@10", found <= 10), "recall@1": float(np.mean(found == 1))}
+def retrieval(corpus: Corpora, arguments: argparse.Namespace) -> Table:
+    records = [parse_pair(item) for item in corpus.test]
+    candidates = list(dict.fromkeys(record.positive for record in records))
+    places = {text: place for place, text in enumerate(candidates)}
+    relevant = [places[record.positive] for record in records]
+    queries = [record.text for record in records]
 
+    def scores(near: np.ndarray) -> list[GroupScores]:
+        found = zip(ranks(near, relevant), near.argmax(1), strict=True)
+        return judged("embed", records, [Search(int(rank), candidates[place]) for rank, place in found])
 
-def retrieval(arguments: argparse.Namespace) -> Table:
-    items = build("package-pairs", None, print).test
-    positives = list(dict.fromkeys(item["positive"] for item in items))
-    relevant = np.array([positives.index(item["positive"]) for item in items])
-    queries = [item["text"] for item in items]
-    table = {"BM25": retrieval_scores(bm25(queries, positives), relevant)}
+    table = {"BM25": scores(bm25(queries, candidates))}
     if arguments.minilm:
         import regard
 
         embedder = regard.load("minilm")
-        table["MiniLM as it is"] = retrieval_scores(embedder.vectors(queries) @ embedder.vectors(positives).T, relevant)
+        table["MiniLM as it is"] = scores(embedder.vectors(queries) @ embedder.vectors(candidates).T)
     return table
 
 
@@ -164,19 +182,27 @@ def look_up(question: str, context: str) -> str:
     return said[1] if said else ""
 
 
-def questions(arguments: argparse.Namespace) -> Table:
-    items = build(arguments.name, None, print).test
-    answerers: dict[str, Callable[[dict[str, Any]], str]] = {
-        "no answer": lambda item: "",
-        "nearest line": lambda item: nearest_line(item["question"], item["context"]),
-        "look-up": lambda item: look_up(item["question"], item["context"]),
+def questions(corpus: Corpora, _: argparse.Namespace) -> Table:
+    as_text = isinstance(corpus.test[0], Example)
+    task, none = ("text-to-text", NO_ANSWER) if as_text else ("answer", "")
+    posed = [posed_in(item) for item in corpus.test]
+    examples = corpus.test if as_text else list(map(parse_answered, corpus.test))
+    answerers: dict[str, Callable[[str, str], str]] = {
+        "no answer": lambda question, context: "",
+        "nearest line": nearest_line,
+        "look-up": look_up,
     }
-    table = {}
-    for name, answer in answerers.items():
-        pairs = [(answer(item), item["answers"]["text"]) for item in items]
-        exact = mean_with_interval("exact match", [exact_match(*pair) for pair in pairs])
-        table[name] = {**exact, **mean_with_interval("F1", [answer_f1(*pair) for pair in pairs])}
-    return table
+    return {
+        name: written(task, examples, [answer(*each) or none for each in posed]) for name, answer in answerers.items()
+    }
+
+
+def posed_in(item: Any) -> tuple[str, str]:
+    """Question and context, of either form of the sets."""
+    if isinstance(item, Example):
+        question, _, context = item.source.removeprefix("question: ").partition(" context: ")
+        return question, context
+    return item["question"], item["context"]
 
 
 class Compressor:
@@ -218,10 +244,8 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text)
 
 
-def language(arguments: argparse.Namespace) -> Table:
-    corpus: Corpora = build("english", None, print)
+def language(corpus: Corpora, arguments: argparse.Namespace) -> Table:
     train, test = ([item["text"] for item in split] for split in (corpus.train, corpus.test))
-    size = sum(len(text.encode()) for text in test)
     history, future = ("\n\n".join(texts).encode() for texts in (train, test))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 26}]
     # Of documents that nearly all stand alone: of all, one is foretold by another of its source package.
@@ -233,22 +257,37 @@ def language(arguments: argparse.Namespace) -> Table:
     parted = [tokens(text) for text in train]
     spelled = Compressor([as_bytes(token) for token in {each for text in parted for each in text}], arguments.order)
     model = Compressor(parted, arguments.order, spelled=spelled)
-    bits = sum(model.bits(tokens(text)) for text in test)
+    size = sum(len(text.encode()) for text in test)
     table = {
-        "xz, after the training text": {"bits per byte": 8 * (after - alone) / size},
-        f"xz, {len(apart)} documents after it": {"bits per byte": 8 * (with_sample - alone) / len(sample)},
-        f"Kneser-Ney, {arguments.order}-grams": {"bits per byte": bits / size},
+        "xz, after the training text": whole_text(8 * (after - alone) / size, len(test)),
+        f"xz, {len(apart)} documents after it": whole_text(8 * (with_sample - alone) / len(sample), len(apart)),
+        f"Kneser-Ney, {arguments.order}-grams": by_document([(text, model.bits(tokens(text))) for text in test]),
     }
     if arguments.beside is not None:
-        table[f"{arguments.beside}, these {len(apart)}"] = {"bits per byte": bits_of_run(arguments.beside, set(apart))}
+        table[f"{arguments.beside.name}, these {len(apart)}"] = by_document(bits_of_run(arguments.beside, set(apart)))
     return table
 
 
-def bits_of_run(run: Path, texts: set[str]) -> float:
-    """A language model's bits per byte on some documents of its test split, by its own evaluation."""
+def whole_text(bits_per_byte: float, documents: int) -> list[GroupScores]:
+    """Without an interval: a text that is compressed as one cannot be drawn from."""
+    return [GroupScores(ALL, documents, 0, {"bits_per_byte": Scored(bits_per_byte, None, documents)})]
+
+
+def by_document(bits: Sequence[tuple[str, float]]) -> list[GroupScores]:
+    """Of documents and the bits that each takes."""
+    return scores_by_group(
+        [
+            Judgement({"text": text}, "", "", {"bits_per_byte": [taken, len(text.encode())]}, quality=-taken)
+            for text, taken in bits
+        ]
+    )
+
+
+def bits_of_run(run: Path, texts: set[str]) -> list[tuple[str, float]]:
+    """Documents of a language model's test split, and the bits that each takes by its own evaluation."""
     lines = map(json.loads, (run / "evaluation-test.jsonl").read_text("utf-8").splitlines())
-    found = [line["statistics"]["bits_per_byte"] for line in lines if line["inputs"]["text"] in texts]
-    return sum(bits for bits, _ in found) / sum(size for _, size in found)
+    found = [(line["inputs"]["text"], line["statistics"]["bits_per_byte"][0]) for line in lines]
+    return [(text, bits) for text, bits in found if text in texts]
 
 
 def thumbnails(images: Sequence[str]) -> np.ndarray:
@@ -272,69 +311,84 @@ def nearest(queries: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([np.argmin(squares - 2 * block @ known.T, axis=1) for block in blocks])
 
 
-def caption_scores(captions: Sequence[str], references: Sequence[list[str]], language: str) -> dict[str, float]:
-    """As `regard evaluate` scores a captioner: BLEU by each picture's first reference, the others by all."""
-    from regard.metrics.captions import cider_d
-    from regard.metrics.translation import score
-
-    exact = [float(caption in own) for caption, own in zip(captions, references, strict=True)]
-    return {
-        **mean_with_interval("CIDEr-D", cider_d(captions, references)),
-        "BLEU": score(captions, [own[0] for own in references], language).bleu,
-        **mean_with_interval("exact match", exact),
-    }
-
-
-def captions(_: argparse.Namespace) -> Table:
-    corpus = build("emoji", None, print)
+def captions(corpus: Corpora, _: argparse.Namespace) -> Table:
     said: dict[str, dict[str, str]] = defaultdict(dict)  # a training picture's captions, by language
     for example in corpus.train:
         said[example.image][example.language] = example.text
     known = list(said)
     shown = list(dict.fromkeys(example.image for example in corpus.test))
     alike = dict(zip(shown, nearest(thumbnails(shown), thumbnails(known)), strict=True))
-    groups: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)  # what is said of each picture
-    for picture, texts in captions_by_image(corpus.test).items():
-        groups[picture.group, picture.language][picture.image] = texts
-    table = {}
-    for (group, language), pictures in sorted(groups.items()):
-        counted = Counter(example.text for example in corpus.train if example.language == language)
-        most = min(counted, key=lambda text: (-counted[text], text))
-        references = list(pictures.values())
-        near = [said[known[alike[image]]][language] for image in pictures]
-        first = [own[0] for own in references]
-        written_by = {"most frequent": [most] * len(pictures), "nearest": near, "the references": first}
-        for name, written in written_by.items():
-            table[f"{name}, {group}, {language}"] = caption_scores(written, references, language)
-    return table
+    examples = sorted(corpus.test, key=described)
+    pictures = captions_by_image(examples)
+    most = {language: most_frequent(corpus.train, language) for language in {each.language for each in pictures}}
+    texts = {
+        "most frequent": [most[picture.language] for picture in pictures],
+        "nearest": [said[known[alike[picture.image]]][picture.language] for picture in pictures],
+        "the references": [own[0] for own in pictures.values()],
+    }
+    return {name: written("caption", examples, own) for name, own in texts.items()}
+
+
+def most_frequent(examples: Sequence[Any], language: str) -> str:
+    """Of the captions in a language; the first by the alphabet, where several are."""
+    counted = Counter(example.text for example in examples if example.language == language)
+    return min(counted, key=lambda text: (-counted[text], text))
+
+
+def lines_of(table: Table) -> list[str]:
+    """A line a baseline and group."""
+    return [
+        f"{name:28} {group.name:32} {group.examples:6,}  "
+        + "  ".join(map(score_text, group.scores, group.scores.values()))
+        for name, groups in table.items()
+        for group in groups
+    ]
+
+
+def score_text(name: str, scored: Scored) -> str:
+    interval = METRICS[name].interval_text(scored.interval)
+    return f"{METRICS[name].title} {METRICS[name].text(scored.value)}" + (f" ({interval})" if interval else "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE")
     verbs = parser.add_subparsers(required=True)
-    verbs.add_parser("summaries").set_defaults(run=summaries)
-    verb = verbs.add_parser("sections")
+
+    def add(name: str, run: Callable[[Corpora, argparse.Namespace], Table], **defaults: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name)
+        verb.add_argument("--json", type=Path, metavar="FILE")
+        verb.set_defaults(run=run, **defaults)
+        return verb
+
+    add("translation", translation).add_argument("builder", choices=TRANSLATIONS)
+    add("summaries", summaries, builder="package-summaries")
+    verb = add("sections", sections, builder="package-sections")
     verb.add_argument("--limit", type=int, help="texts to learn from, chosen as data.limit chooses them")
     verb.add_argument("--words", type=int, help="of each text the first so many")
-    verb.set_defaults(run=sections)
-    verb = verbs.add_parser("retrieval")
+    verb = add("retrieval", retrieval, builder="package-pairs")
     verb.add_argument("--minilm", action="store_true")
-    verb.set_defaults(run=retrieval)
-    verb = verbs.add_parser("questions")
-    verb.add_argument("name", choices=["questions-manpages", "questions-python", "questions-packages", "questions"])
-    verb.set_defaults(run=questions)
-    verb = verbs.add_parser("language")
+    add("questions", questions).add_argument("builder", choices=QUESTIONS)
+    verb = add("language", language, builder="english")
     verb.add_argument("--order", type=int, default=5)
     verb.add_argument("--beside", type=Path, metavar="RUN", help="of a language model: its evaluation beside xz's")
-    verb.set_defaults(run=language)
-    verbs.add_parser("captions").set_defaults(run=captions)
+    add("captions", captions, builder="emoji")
     arguments = parser.parse_args()
-    table = arguments.run(arguments)
-    for name, scores in table.items():
-        print(f"{name:28}", "  ".join(f"{score} {value:.4f}" for score, value in scores.items()))
+    corpus = build(arguments.builder, None, print)
+    table = arguments.run(corpus, arguments)
+    print(*lines_of(table), sep="\n")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+        arguments.json.write_text(
+            json.dumps(record_of(arguments.builder, corpus, table), indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
+
+
+def record_of(builder: str, corpus: Corpora, table: Table) -> dict[str, Any]:
+    """As the recipes' table reads it."""
+    return {
+        "builder": builder,
+        "examples": {split: len(getattr(corpus, split)) for split in ("train", "validation", "test")},
+        "baselines": {name: [group.record() for group in groups] for name, groups in table.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -1,25 +1,42 @@
-"""The table of the recipes, written from the records of their runs.
+"""The table of the recipes, written from the records of their runs and of their baselines.
 
     python recipes/table.py                                           # writes recipes/README.md
     python recipes/table.py take runs/en-de recipes/translate/en-de.toml   # keeps a finished run's record first
+    python recipes/table.py take recipes/translate/en-de.toml --baselines copy.json
+    python recipes/table.py take runs/four-ways recipes/translate/four-ways.toml --compare en-de.json de-en.json
 
 A record stands beside its recipe (en-de.toml, en-de.json): what the run itself wrote down, and no figure that somebody
-typed. A recipe without one is listed as not trained.
+typed. Its baselines stand there too (en-de.baselines.json): what `benchmarks/baselines.py ... --json FILE` wrote. A
+recipe without a record is listed as not trained. A record says which settings and which data it is of, and the row of a
+recipe that has changed since, or whose builder has, says so.
+
+--compare keeps in the record what `regard evaluate --compare OTHER RUN --json` printed, a file an OTHER. Instead of
+RUN a record of its model may be compared: of four directions on the data of one, which
+`regard evaluate RUN --on OTHER --output FILE` writes.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from regard.config import RunConfig, load_run
+from regard.config import RunConfig, Section, load_run, parse_run
 from regard.config.tasks import learnt_from
-from regard.errors import ConfigError, RegardError
-from regard.metrics.catalog import METRICS
+from regard.corpora import BUILDERS, fashion
+from regard.corpora.corpus import Pinned
+from regard.errors import ConfigError, InputError, RegardError
+from regard.metrics.catalog import METRICS, Metric
+
+if TYPE_CHECKING:
+    from regard.explain.run_facts import RunFacts
 
 RECIPES = Path(__file__).resolve().parent
 SHOWN = 3  # scores of a group in the table; the record has all
+SHOWN_OF_BASELINES = 2
+NAMED = 3  # settings that a mark quotes; of more it has the names
+WINDOWED = ("answer", "tag")  # tasks whose prepared data counts windows, of which a long text has several
 
 HEAD = """# Recipes
 
@@ -28,15 +45,17 @@ Run files that train on real data, a directory a task. Each opens with what it t
     regard train recipes/translate/en-de.toml -o runs/en-de
     regard evaluate runs/en-de
 
-This page is written by `python recipes/table.py` from the records of the runs, which stand beside the recipes; a record
-is taken by `python recipes/table.py take runs/en-de recipes/translate/en-de.toml`.
+This page is written by `python recipes/table.py` from the records of the runs and of the baselines, which stand beside
+the recipes; a record is taken by `python recipes/table.py take runs/en-de recipes/translate/en-de.toml`.
 """
 COLUMNS = """
 In brackets: 95 % bootstrap intervals. Examples are counted as the network reads them: a long context is several
-windows, texts over `data.max_tokens` are left out, equal pictures are scored once.
+windows, texts over `data.max_tokens` are left out, equal pictures are scored once. The baselines, of
+`python benchmarks/baselines.py`, have the whole test split. "Against" another recipe: by how much this one's score is
+above that one's on the same examples, and p, how often chance alone makes as large a difference.
 
-| recipe | data | network | trained | scores on the test split |
-|---|---|---|---|---|
+| recipe | data | network | trained | scores on the test split | baselines |
+|---|---|---|---|---|---|
 """
 NOT_TRAINED = """
 **Without a record**, so not in the table: {}. They are not trained here, or were before runs kept records: then their
@@ -45,12 +64,21 @@ opening comments say what was measured.
 
 
 def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verb = parser.add_subparsers(dest="verb").add_parser("take")
+    verb.add_argument("places", nargs="+", type=Path, metavar="[RUN] RECIPE")
+    verb.add_argument("--baselines", type=Path, metavar="FILE")
+    verb.add_argument("--compare", type=Path, nargs="+", default=[], metavar="FILE")
+    told = parser.parse_args(arguments)
     try:
-        if arguments and arguments[0] == "take" and len(arguments) == 3:
-            take(Path(arguments[1]), Path(arguments[2]))
-        elif arguments:
-            print(__doc__, file=sys.stderr)
-            return 2
+        if told.verb == "take":
+            *runs, recipe = told.places
+            if len(runs) > 1 or (told.compare and not runs) or not (runs or told.baselines):
+                verb.error("give a run and its recipe, or a recipe and --baselines; --compare needs the run")
+            if told.baselines is not None:
+                take_baselines(told.baselines, recipe)
+            for run in runs:
+                take(run, recipe, told.compare)
         (RECIPES / "README.md").write_text(table(RECIPES), "utf-8")
     except RegardError as error:
         print(f"table.py: {error}", file=sys.stderr)
@@ -58,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def take(directory: Path, recipe: Path) -> None:
+def take(directory: Path, recipe: Path, comparisons: Sequence[Path] = ()) -> None:
     """Keep what a finished run says of itself beside its recipe. Raises ConfigError for a run of another one."""
     from regard.explain.card import network_words
     from regard.explain.run_facts import facts_of
@@ -70,6 +98,7 @@ def take(directory: Path, recipe: Path) -> None:
     if "test" not in facts.evaluations:
         raise ConfigError(f"{directory} has not been evaluated as it is: regard evaluate {directory}")
     evaluation = facts.evaluations["test"]
+    _require_data(str(directory), facts.run, _read(facts))
     record = {
         "task": facts.run.task,
         "network": network_words(facts.spec),
@@ -80,12 +109,98 @@ def take(directory: Path, recipe: Path) -> None:
         "products": facts.dtype,
         "examples": facts.examples,
         "data_hash": facts.data_hash,
+        "pinned": pinned(facts.run.data.builder),
         "versions": dict(facts.versions),
+        "recipe": facts.run.model_dump(mode="json", exclude_none=True),
         "settings": evaluation.settings,
         "signatures": evaluation.signatures,
         "test": evaluation.groups,
+        "compared": [compared(file, directory) for file in comparisons],
     }
-    recipe.with_suffix(".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _write(recipe.with_suffix(".json"), record)
+
+
+def take_baselines(file: Path, recipe: Path) -> None:
+    """Keep the baselines' scores beside a recipe. Raises ConfigError for those of other data."""
+    found, run = _json(file), load_run(recipe)
+    if found.get("builder") != run.data.builder:
+        raise ConfigError(f"{file} has baselines of {found.get('builder')}, but {recipe} is of {run.data.builder}")
+    _require_data(str(file), run, found["examples"])
+    _write(beside(recipe), {**found, "pinned": pinned(run.data.builder)})
+
+
+def beside(recipe: Path) -> Path:
+    """Where the baselines of a recipe are."""
+    return recipe.with_suffix(".baselines.json")
+
+
+def compared(file: Path, directory: Path) -> dict[str, Any]:
+    """A comparison of the run with another model, which stood first. Raises ConfigError for one without the run."""
+    found = _json(file)
+    sides = [found["first"], found["second"]]
+    ours = [_is_of(Path(side), directory) for side in sides]
+    if ours != [False, True]:
+        raise ConfigError(
+            f"{file} compares {' with '.join(sides)}, but {directory} must be the second of them: "
+            f"regard evaluate --compare OTHER {directory} --json"
+        )
+    return {"with": Path(sides[0]).stem, "differences": found["differences"]}
+
+
+def _is_of(side: Path, directory: Path) -> bool:
+    """Whether an evaluation is of the model of a run: of the run itself, or of its weights on other data."""
+    from regard.tasks.judging.records import read_scores
+    from regard.tasks.locate import weights_mark
+
+    if side.suffix != ".json":
+        return side.resolve() == directory.resolve()
+    return read_scores(side).weights == weights_mark(directory)
+
+
+def pinned(builder: str | None) -> dict[str, Pinned]:
+    """What a builder is held to, by corpus: its own, or those of the parts that it joins. Empty where nothing is."""
+    if builder is None:
+        return {}
+    if builder == "fashion-mnist":
+        return {builder: Pinned(*fashion.EXPECTED, fashion.PACKAGE.sha256)} if fashion.EXPECTED else {}
+    pins = getattr(sys.modules[BUILDERS[builder].build.__module__], "PINNED", {})
+    pins = pins if isinstance(pins, Mapping) else {builder: pins}
+    return {builder: pins[builder]} if builder in pins else dict(pins)
+
+
+def _sizes(builder: str | None) -> dict[str, int]:
+    """Examples by split, as the builder is pinned to make them."""
+    pins = pinned(builder).values()
+    return (
+        {split: sum(getattr(pin, split) for pin in pins) for split in ("train", "validation", "test")} if pins else {}
+    )
+
+
+def _read(facts: "RunFacts") -> dict[str, int]:
+    """The examples of each split that was prepared, with those that were left out."""
+    kept = facts.examples
+    if facts.run.task in WINDOWED:
+        kept = {"test": sum(group["examples"] for group in _apart(facts.evaluations["test"].groups))}
+    return {split: count + sum(facts.dropped.get(split, {}).values()) for split, count in kept.items()}
+
+
+def _require_data(what: str, run: RunConfig, read: Mapping[str, int]) -> None:
+    for split, size in _sizes(run.data.builder).items():
+        if read.get(split, size) != size:
+            raise ConfigError(
+                f"{what} is of other data: {split} has {read[split]:,} examples, but {run.data.builder} makes {size:,}"
+            )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file} as JSON: {error}") from error
+
+
+def _write(file: Path, record: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def differing(one: RunConfig, other: RunConfig) -> list[str]:
@@ -93,45 +208,140 @@ def differing(one: RunConfig, other: RunConfig) -> list[str]:
     return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
 
 
+def changes(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
+    """What the record of a recipe, or of its baselines, is not of any more: a sentence each."""
+    if "recipe" in record:
+        yield from _changed_settings(run, record["recipe"])
+    elif run.training.steps is not None and record.get("steps", 0) > run.training.steps:
+        # An older record, without its settings.
+        yield f"Trained for {record['steps']:,} steps, where the file says {run.training.steps:,} now."
+    now, size = pinned(run.data.builder), _sizes(run.data.builder).get("test")
+    if "pinned" in record:
+        then = {name: Pinned(*pin) for name, pin in record["pinned"].items()}
+        if then != now:
+            before = sum(pin.test for pin in then.values())
+            counts = f": its test split had {before:,} examples, and has {size:,}" if size not in (None, before) else ""
+            yield f"Scored on other data, for what {run.data.builder} builds has changed since{counts}."
+    elif size is not None and "test" in record and _tested(record) > size:
+        yield f"Scored on other data: {run.data.builder} has {size:,} test examples now."
+
+
+def _changed_settings(run: RunConfig, recipe: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        found = list(_leaves(parse_run(recipe), run))
+    except ConfigError:
+        yield "Trained with settings that are read no more."
+        return
+    if len(found) > NAMED:
+        yield f"Trained before the file changed in {', '.join(name for name, _, _ in found)}."
+    elif found:
+        yield f"Trained with {', '.join(f'`{name} = {then}` (now `{now}`)' for name, then, now in found)}."
+
+
+def _leaves(then: Section, now: Section, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """The keys that two runs say differently, with what they say."""
+    for name, field in type(then).model_fields.items():
+        one, other, key = getattr(then, name), getattr(now, name), f"{path}{field.alias or name}"
+        if isinstance(one, Section) and isinstance(other, Section):
+            yield from _leaves(one, other, f"{key}.")
+        elif one != other:
+            yield key, json.dumps(one, default=str), json.dumps(other, default=str)
+
+
 def table(recipes: Path) -> str:
     """The whole README."""
     rows, without = [], []
     for recipe in sorted(recipes.glob("*/*.toml")):
-        name, record = recipe.relative_to(recipes).as_posix(), recipe.with_suffix(".json")
-        if record.is_file():
-            rows.append(row(name, load_run(recipe), json.loads(record.read_text("utf-8"))))
+        name = recipe.relative_to(recipes).as_posix()
+        record, baselines = (
+            _json(file) if file.is_file() else None for file in (recipe.with_suffix(".json"), beside(recipe))
+        )
+        if record is not None:
+            rows.append(row(name, load_run(recipe), record, baselines))
         else:
             without.append(f"[{name}]({name})")
     trained = COLUMNS + "".join(f"{line}\n" for line in rows) if rows else ""
     return HEAD + trained + (NOT_TRAINED.format(", ".join(without)) if without else "")
 
 
-def row(name: str, run: RunConfig, record: Mapping[str, Any]) -> str:
-    data = f"{run.data.builder or 'files'}: {record['examples'].get('train', 0):,} to train, {_tested(record):,} scored"
-    network = f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
+def row(name: str, run: RunConfig, record: Mapping[str, Any], baselines: Mapping[str, Any] | None = None) -> str:
+    cells = list(_of_run(run, record))
+    read = f"{record['examples'].get('train', 0):,} to train, {_tested(record):,} scored"
+    data = f"{run.data.builder or 'files'}: {read}"
+    lines = [*_compared(record)]
+    if baselines is not None:
+        lines += [*_baselines(baselines["baselines"]), *_marks(run, baselines)]
+    return f"| {' | '.join([f'[{name}]({name})', data, *cells, '<br>'.join(lines) or '–'])} |"
+
+
+def _of_run(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
+    """The cells of the network, of how it was trained, and of its scores."""
+    yield f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
     trained = [f"{record['steps']:,} steps"]
     if record["tokens"]:
         trained.append(f"{record['tokens'] / 1e6:,.1f} M {learnt_from(run.task)}")
     if record["minutes"] is not None:
         trained.append(f"{record['minutes']:,.0f} minutes")
-    scores = "<br>".join(_scores(record["test"]))
-    return f"| [{name}]({name}) | {data} | {network} | {', '.join(trained)} | {scores} |"
+    yield ", ".join(trained)
+    yield "<br>".join([*_scores(record["test"]), *_marks(run, record)])
+
+
+def _marks(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
+    return (f"**{sentence}**" for sentence in changes(run, record))
 
 
 def _tested(record: Mapping[str, Any]) -> int:
-    return sum(group["examples"] for group in record["test"] if group["name"] != "all" or len(record["test"]) == 1)
+    return sum(group["examples"] for group in _apart(record["test"]))
+
+
+def _apart(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without that of all together, where there are several."""
+    return [group for group in groups if group["name"] != "all" or len(groups) == 1]
 
 
 def _scores(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for group in groups:
-        shown = ", ".join(_score(name, scored) for name, scored in list(group["scores"].items())[:SHOWN])
-        yield shown if group["name"] == "all" else f"{group['name']}: {shown}"
+        alone = len(groups) == 1 and group["name"] == "all"
+        yield _shown(group) if alone else f"{group['name']}: {_shown(group)}"
+
+
+def _baselines(baselines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Of groups that are scored together too, that score alone: the file beside the recipe has all."""
+    for name, groups in baselines.items():
+        together = [group for group in groups if group["name"] == "all"]
+        for group in together or groups:
+            of_group = "" if together else f", {group['name']}"
+            yield f"{name}{of_group}: {_shown(group, SHOWN_OF_BASELINES)}"
+
+
+def _shown(group: Mapping[str, Any], most: int = SHOWN) -> str:
+    return ", ".join(_score(name, scored) for name, scored in list(group["scores"].items())[:most])
 
 
 def _score(name: str, scored: Mapping[str, Any]) -> str:
     metric = METRICS[name]
     interval = metric.interval_text(scored["interval"])
     return f"{metric.title} {metric.text(scored['value'])}" + (f" ({interval})" if interval else "")
+
+
+def _compared(record: Mapping[str, Any]) -> Iterator[str]:
+    """By how much the run is above other models, group by group."""
+    for comparison in record.get("compared", ()):
+        groups: dict[str, list[str]] = {}
+        for each in comparison["differences"]:
+            groups.setdefault(each["group"], []).append(_difference(METRICS[each["metric"]], each["found"]))
+        for group, differences in groups.items():
+            of_group = "" if group == "all" else f", {group}"
+            yield f"against {comparison['with']}{of_group}: {', '.join(differences[:SHOWN])}"
+
+
+def _difference(metric: Metric, found: Mapping[str, Any]) -> str:
+    """ "BLEU +1.20 (+0.41 to +2.03), p 0.004"."""
+    value, *bounds = (
+        f"{metric.shown(each):+.{metric.digits}f}" for each in (found["difference"], *(found["interval"] or ()))
+    )
+    interval = f" ({' to '.join(bounds)})" if bounds else ""
+    return f"{metric.title} {value}{interval}, p {found['p']:.3f}"
 
 
 if __name__ == "__main__":
