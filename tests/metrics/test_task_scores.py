@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from regard.metrics.answering import answer_f1, exact_match, normalised
+from regard.metrics.catalog import METRICS
 from regard.metrics.classification import accuracy, macro_f1, pearson
 from regard.metrics.language import bits_per_byte, perplexity
 from regard.metrics.tagging import Entity, entities, entity_f1
@@ -72,3 +73,18 @@ def test_an_answer_is_compared_as_squad_does():
     assert answer_f1("", []) == 1
     assert answer_f1("cat", []) == 0
     assert answer_f1("cat cat", ["cat"]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounds", "shown"),
+    [
+        ("bleu", (31.84, 35.21), "31.8 – 35.2"),
+        ("bleu", (0.021, 0.043), "0.02 – 0.04"),
+        ("exact_match", (0.004, 0.0096), "0.40 – 0.96"),
+        ("exact_match", (0.004, 0.012), "0.4 – 1.2"),
+        ("cider_d", (0.003, 0.0104), "0.003 – 0.010"),
+        ("bleu", None, ""),
+    ],
+)
+def test_an_interval_has_as_many_digits_as_its_ends_can_be_told_apart_by(metric, bounds, shown):
+    assert METRICS[metric].interval_text(bounds) == shown

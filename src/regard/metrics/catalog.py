@@ -46,10 +46,11 @@ class Metric:
         return f"{self.shown(value):.{self.digits}f}" + (" %" if self.unit == "share" else "")
 
     def interval_text(self, bounds: Sequence[float] | None) -> str:
-        """ "80.1 – 82.3", in the unit of `text`; empty where there is none."""
+        """ "80.1 – 82.3", in the unit of `text`, one below 1 with its digits; empty where there is none."""
         if bounds is None:
             return ""
-        digits = self.digits - (self.unit != "number")
+        small = max(map(self.shown, bounds)) < 1
+        digits = self.digits - (self.unit != "number" and not small)
         return " – ".join(f"{self.shown(bound):.{digits}f}" for bound in bounds)
 
 
