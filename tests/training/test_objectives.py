@@ -353,7 +353,28 @@ EVALUATED = {  # metrics.jsonl's name -> the evaluation's
     "classify": {"accuracy": "accuracy", "f1": "macro_f1"},
     "tag": {"accuracy": "accuracy", "f1": "entity_f1"},
     "answer": {"exact_match": "exact_match", "f1": "f1"},
+    "embed": {"recall10": "recall10"},
 }
+USED = {  # a command of each task, and what stands in its answer; of other tasks other tests run it on a trained run
+    "summarise": (["summarise", "RUN", "Anna lives in Rome ."], r".*\n"),
+    "text-to-text": (["generate", "RUN", "where? Anna lives in Rome ."], r".*\n"),
+    "language-model": (["generate", "RUN", "Anna lives", "--max-new-tokens", "4"], r".*\n"),
+    "masked-language-model": (["fill-mask", "RUN", "Anna lives in <mask> ."], r"(1\t1\t0\.\d+\t.*\tAnna lives in .* \.\n){5}"),
+    "classify": (["classify", "RUN", "Anna lives in Rome ."], r"(city|elsewhere)\t[01]\.\d+\n"),
+    "tag": (["tag", "RUN", "Anna lives in Rome ."], r"(.*\n)*"),
+    "answer": (["answer", "RUN", "where?", "--context", "Anna lives in Rome ."], r".*\n"),
+    "embed": (["embed", "RUN", "Anna lives in Rome ."], r"-?\d.*\n"),
+}
+
+
+@pytest.mark.parametrize("task", list(USED))
+def test_what_was_trained_is_used_from_the_command_line(
+    task: str, undisturbed: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, answer = USED[task]
+    assert main([str(undisturbed(task)) if each == "RUN" else each for each in command]) == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(answer, said), said
 
 
 @pytest.mark.parametrize("task", list(EVALUATED))
