@@ -30,7 +30,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-full  the same, with the tests that take minutes"
 	@echo "make setup      only what these three do first: .venv, the locked dependencies, Regard itself"
-	@echo "make bench-train   how fast a training step is, beside PyTorch (ARGS='--peers PYTHON')"
+	@echo "make bench-train   how fast a training step is, beside PyTorch and KerasHub (ARGS='--peers PYTHON --kerashub PYTHON')"
 	@echo "make bench-bleu    BLEU after 10, 20, 40 minutes of training, beside PyTorch (ARGS='-o DIR --peers PYTHON')"
 	@echo "make bench-decode  how fast text is generated, beside the peers that ARGS names (benchmarks/README.md)"
 	@echo "make lock       resolve the dependencies of pyproject.toml anew into $(LOCK)"

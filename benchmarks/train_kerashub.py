@@ -1,7 +1,8 @@
 """KerasHub's layers as a side of benchmarks/train.py: the same network, weights and batch, trained as Keras trains.
 
-A step is `train_on_batch` of a compiled model, with Keras's own choice of XLA or without it; AdamW clips by the global
-norm. KerasHub's layers have no dropout after the activation, so they do a little less than the other sides.
+A step is `train_on_batch` of a compiled model, with XLA or by Keras's own choice; AdamW clips by the global norm, and
+bfloat16 is Keras's policy mixed_bfloat16. KerasHub's layers have no dropout after the activation, so they do a little
+less than the other sides.
 """
 
 import os
@@ -12,16 +13,26 @@ from typing import Any
 import numpy as np
 
 Step = Callable[[], float]  # one training step; its loss
+GRAPHS = {"tensorflow": "tf.function"}  # by which a backend compiles where jit_compile is off
 
 
-def kerashub_side(backend: str, jit_compile: str | bool) -> Callable[[Path, Any], tuple[float, Step]]:
-    """jit_compile: as of `keras.Model.compile`. The side gives its loss without dropout, and its step."""
+def kerashub_side(
+    backend: str, dtype: str, jit_compile: str | bool
+) -> Callable[[Path, Any], tuple[float, Step, dict[str, Any]]]:
+    """jit_compile: as of `keras.Model.compile`. The side gives its loss without dropout, its step, and its settings."""
 
-    def load(directory: Path, size: Any) -> tuple[float, Step]:
+    def load(directory: Path, size: Any) -> tuple[float, Step, dict[str, Any]]:
         os.environ["KERAS_BACKEND"] = backend
         import keras
-        from train import CLIP, RATE, SMOOTHING, batch_of  # the script that asks for this side
+        from train_sizes import CLIP, RATE, SMOOTHING, batch_of
 
+        threads = len(os.sched_getaffinity(0))
+        if backend == "torch":  # which by itself takes one thread where two share a core
+            import torch
+
+            torch.set_num_threads(threads)
+        policy = {"bfloat16": "mixed_bfloat16"}.get(dtype, dtype)
+        keras.config.set_dtype_policy(policy)
         gpt2 = size.config["model_type"] == "gpt2"
         batch = batch_of(size)
         model = _gpt2(directory) if gpt2 else _translator(directory, size)
@@ -42,7 +53,8 @@ def kerashub_side(backend: str, jit_compile: str | bool) -> Callable[[Path, Any]
                 ops = keras.ops
                 real = ops.cast(shown != -100, "float32")
                 each = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-                right = ops.take_along_axis(each, ops.maximum(shown, 0)[..., None], axis=-1)[..., 0]
+                ids = ops.cast(ops.maximum(shown, 0), "int32")  # Keras hands labels to a loss as floats
+                right = ops.take_along_axis(each, ids[..., None], axis=-1)[..., 0]
                 smoothed = (1 - smoothing) * right + smoothing * ops.mean(each, axis=-1)
                 return -ops.sum(smoothed * real) / ops.sum(real)
 
@@ -57,7 +69,8 @@ def kerashub_side(backend: str, jit_compile: str | bool) -> Callable[[Path, Any]
             model.reset_metrics()  # the loss of this step, not the mean of all
             return float(model.train_on_batch(inputs, labels))
 
-        return exact, one
+        by = {"tensorflow": "XLA", "torch": "torch.compile", "jax": "jax.jit"} if model.jit_compile else GRAPHS
+        return exact, one, {"dtype": policy, "threads": threads, "compiled": by.get(backend)}
 
     return load
 
@@ -74,7 +87,7 @@ def _gpt2(directory: Path) -> Any:
 def _translator(directory: Path, size: Any) -> Any:
     import keras
     from keras_hub.layers import ReversibleEmbedding, TransformerDecoder, TransformerEncoder
-    from train import DROPOUT
+    from train_sizes import DROPOUT
 
     config = size.config
     width, heads, depth = config["d_model"], config["encoder_attention_heads"], config["encoder_layers"]

@@ -10,12 +10,14 @@ import numpy as np
 Step = Callable[[], float]  # one training step; its loss
 
 
-def torch_side(compiled: bool, dtype: str) -> Callable[[Path, Any], tuple[float, Step]]:
-    def load(directory: Path, size: Any) -> tuple[float, Step]:
+def torch_side(compiled: bool, dtype: str) -> Callable[[Path, Any], tuple[float, Step, dict[str, Any]]]:
+    """The side gives its loss without dropout, its step, and its settings."""
+
+    def load(directory: Path, size: Any) -> tuple[float, Step, dict[str, Any]]:
         import torch
         from torch.nn import functional as F
         from torch_translator import Translator
-        from train import CLIP, RATE, SMOOTHING, batch_of  # the script that asks for this side
+        from train_sizes import CLIP, RATE, SMOOTHING, batch_of
 
         torch.manual_seed(0)
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -26,30 +28,45 @@ def torch_side(compiled: bool, dtype: str) -> Callable[[Path, Any], tuple[float,
         shown = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], 1) if gpt2 else labels
 
         def loss_of(smoothing: float) -> Any:
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-                logits = forward(batch["input_ids"], batch["attention_mask"], labels)
+            logits = network(batch["input_ids"], batch["attention_mask"], labels)
             flat = logits.reshape(-1, logits.shape[-1]).float()
             return F.cross_entropy(flat, shown.reshape(-1), ignore_index=-100, label_smoothing=smoothing)
 
-        forward = network.eval()
+        def in_its_dtype(loss: Callable[[float], Any], smoothing: float) -> Any:
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+                return loss(smoothing)
+
+        network.eval()
         with torch.no_grad():
-            exact = float(loss_of(0.0))
+            exact = float(in_its_dtype(loss_of, 0.0))
         network.train()
-        if compiled:
-            forward = torch.compile(network)
+        trained = torch.compile(loss_of) if compiled else loss_of  # one graph of network and loss
         optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01, fused=True)
 
         def one() -> float:
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(SMOOTHING)
+            loss = in_its_dtype(trained, SMOOTHING)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimizer.step()
-            return float(loss)
+            return float(loss.detach())
 
-        return exact, one
+        settings = {
+            "dtype": "autocast to bfloat16" if dtype == "bfloat16" else dtype,
+            "threads": torch.get_num_threads(),
+            "compiled": "torch.compile" if compiled else None,
+        }
+        return exact, one, settings
 
     return load
+
+
+def torch_product(dtype: str, size: int) -> Callable[[], Any]:
+    """A product of two (size, size) matrices."""
+    import torch
+
+    matrix = torch.randn(size, size).to(getattr(torch, dtype))
+    return lambda: matrix @ matrix
 
 
 def _hugging_face_gpt2(directory: Path) -> Any:

@@ -359,7 +359,10 @@ USED = {  # a command of each task, and what stands in its answer; of other task
     "summarise": (["summarise", "RUN", "Anna lives in Rome ."], r".*\n"),
     "text-to-text": (["generate", "RUN", "where? Anna lives in Rome ."], r".*\n"),
     "language-model": (["generate", "RUN", "Anna lives", "--max-new-tokens", "4"], r".*\n"),
-    "masked-language-model": (["fill-mask", "RUN", "Anna lives in <mask> ."], r"(1\t1\t0\.\d+\t.*\tAnna lives in .* \.\n){5}"),
+    "masked-language-model": (
+        ["fill-mask", "RUN", "Anna lives in <mask> ."],
+        r"(1\t1\t0\.\d+\t.*\tAnna lives in .* \.\n){5}",
+    ),
     "classify": (["classify", "RUN", "Anna lives in Rome ."], r"(city|elsewhere)\t[01]\.\d+\n"),
     "tag": (["tag", "RUN", "Anna lives in Rome ."], r"(.*\n)*"),
     "answer": (["answer", "RUN", "where?", "--context", "Anna lives in Rome ."], r".*\n"),

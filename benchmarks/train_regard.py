@@ -1,0 +1,45 @@
+"""Regard as a side of benchmarks/train.py: the step that `regard train` takes."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from train_sizes import CLIP, RATE, SMOOTHING, Size, batch_of
+
+import regard
+from regard.config import OptimizerConfig
+from regard.training.optimizer import build_optimizer
+from regard.training.step import TrainStep
+
+Step = Callable[[], float]  # one training step; its loss
+
+
+def regard_side(dtype: str) -> Callable[[Path, Size], tuple[float, Step, dict[str, Any]]]:
+    """The side gives its loss without dropout, its step, and its settings."""
+
+    def load(directory: Path, size: Size) -> tuple[float, Step, dict[str, Any]]:
+        policy = {"bfloat16": "mixed_bfloat16"}.get(dtype, dtype)
+        model = regard.load_model(directory, dtype=policy)
+        batch: dict[str, Any] = batch_of(size)
+        exact = float(model(batch).loss)
+        if model.spec.form == "decoder":  # as packing gives them
+            places = np.broadcast_to(np.arange(size.length, dtype=np.int32), batch["labels"].shape).copy()
+            batch |= {"segment_ids": np.ones_like(places), "position_ids": places}
+        step = TrainStep(
+            model,
+            build_optimizer(OptimizerConfig(name="adamw", weight_decay=0.01), model.trainable_variables),
+            keys=tuple(batch),
+            label_smoothing=SMOOTHING,
+            clip_norm=CLIP,
+        )
+
+        def one() -> float:
+            step([batch], RATE).numpy()
+            return step.read().loss or float("nan")
+
+        settings = {"dtype": policy, "threads": len(os.sched_getaffinity(0)), "compiled": "tf.function"}
+        return exact, one, settings
+
+    return load
