@@ -104,16 +104,11 @@ def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor
     """
     dropped = min(max(round(rate * _SIXTEEN_BITS), 1), _SIXTEEN_BITS - 1)
     scale = tf.cast(_SIXTEEN_BITS / (_SIXTEEN_BITS - dropped), x.dtype)
-    seed = tf.cast(seeds.next(), tf.int32)
+    kept = _drawn(tf.cast(seeds.next(), tf.int32), tf.shape(x), tf.constant(dropped, tf.uint16))
+    kept.set_shape(x.shape)
 
     @tf.custom_gradient
     def of(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        size = tf.size(x)
-        shape = [(size + 1) // 2]
-        pairs = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-        bits = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size]
-        kept = tf.reshape(bits >= tf.constant(dropped, tf.uint16), tf.shape(x))
-
         def masked(value: Tensor) -> Tensor:
             return value * (tf.cast(kept, value.dtype) * scale)
 
@@ -126,6 +121,20 @@ def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor
 
     result: Tensor = of(x)
     return result
+
+
+_SEED, _SHAPE, _BOUND = tf.TensorSpec([2], tf.int32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.uint16)
+
+
+@tf.function(input_signature=[_SEED, _SHAPE, _BOUND], autograph=False)  # traced once, and not in each of 62 places
+def _drawn(seed: Tensor, shape: Tensor, bound: Tensor) -> Tensor:
+    """Booleans of a shape, each true where sixteen random bits come to at least the bound."""
+    size = tf.reduce_prod(shape)
+    pairs = tf.random.stateless_uniform(
+        [(size + 1) // 2], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    )
+    bits = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size]
+    return tf.reshape(bits >= bound, shape)
 
 
 def portable_dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor:
