@@ -22,15 +22,20 @@ class FusedAdam(keras.optimizers.Adam):
 def adam_step(
     optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, momentum: Any, velocity: Any, learning_rate: Any
 ) -> None:
-    """One step of one variable. optimizer: has beta_1, beta_2, epsilon, and `iterations`: the steps done before."""
-    step = tf.cast(optimizer.iterations.value + 1, tf.float32)
+    """One step of one variable. optimizer: a `PerWeight` with beta_1, beta_2, epsilon, and `iterations`: the steps done
+    before."""
+
+    def power(beta: float) -> tf.Tensor:
+        step = optimizer.shared("step", lambda: tf.cast(optimizer.iterations.value + 1, tf.float32))
+        return optimizer.shared(("power", beta), lambda: tf.pow(tf.constant(beta), step))
+
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.value.handle,
         v=velocity.value.handle,
-        beta1_power=tf.pow(tf.constant(optimizer.beta_1), step),
-        beta2_power=tf.pow(tf.constant(optimizer.beta_2), step),
-        lr=tf.cast(learning_rate, tf.float32),
+        beta1_power=power(optimizer.beta_1),
+        beta2_power=power(optimizer.beta_2),
+        lr=learning_rate,
         beta1=optimizer.beta_1,
         beta2=optimizer.beta_2,
         epsilon=optimizer.epsilon,

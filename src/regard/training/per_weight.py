@@ -1,5 +1,6 @@
 """What every optimizer here does beside its own rule: each weight's own rate and decay, and the weights' average."""
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -7,6 +8,18 @@ import keras
 import tensorflow as tf
 
 from regard.training.parameter_groups import Plan
+
+
+class Shared:
+    """What all variables of a step have in common, and so is in its graph once."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Any] = {}
+
+    def __call__(self, name: Any, make: Callable[[], Any]) -> Any:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
 
 class PerWeight(keras.optimizers.Optimizer):
@@ -23,6 +36,7 @@ class PerWeight(keras.optimizers.Optimizer):
         # A plain dictionary would be wrapped as a part of TensorFlow's own checkpoints.
         self.plan, self.ema = MappingProxyType(dict(plan)), ema
         self.averages: list[Any] = []
+        self.shared = Shared()
 
     def build(self, variables: list[Any]) -> None:
         if self.built:
@@ -38,6 +52,7 @@ class PerWeight(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         # Keras's would add the gradients over the replicas once more, and by a call that no condition may hold.
+        self.shared = Shared()  # anew in each graph, and on each replica
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             own = variable.value if isinstance(variable, keras.Variable) else variable
             self.update_step(gradient, own, learning_rate)
@@ -46,13 +61,15 @@ class PerWeight(keras.optimizers.Optimizer):
         """The gradient is a dense float32 tensor of the variable's shape."""
         index = self._get_variable_index(variable)
         treatment = self.plan[self._trainable_variables[index].path]
-        rate = tf.cast(learning_rate, tf.float32) * treatment.rate
-        if treatment.weight_decay:
-            variable.assign_sub(variable * (rate * treatment.weight_decay))
+        share, decay = treatment.rate, treatment.weight_decay
+        rate = self.shared(("rate", share), lambda: tf.cast(learning_rate, tf.float32) * share)
+        if decay:
+            variable.assign_sub(variable * self.shared(("decay", share, decay), lambda: rate * decay))
         super().update_step(gradient, variable, rate)
         if self.ema is not None:
             average = self.averages[index].value
-            new = 1 - average_decay(self.iterations.value, self.ema)
+            ema = self.ema
+            new = self.shared("average", lambda: 1 - average_decay(self.iterations.value, ema))
             # average -= new * (average - variable), in one pass less than written so.
             tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=new, delta=average - variable)
 
