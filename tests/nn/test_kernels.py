@@ -174,3 +174,13 @@ def test_a_recomputed_function_equals_the_plain_one_and_so_does_its_gradient():
         found.append([value, *tape.gradient(value, [x, y])])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 15))
+def test_sizes_equal_the_portable_form_with_one_operation_for_what_is_not_known(shape, known):
+    x = tf.zeros(shape)
+    assert kernels.sizes(x) == tuple(shape) == tuple(kernels.portable_sizes(x))
+    spec = tf.TensorSpec([size if known >> axis & 1 else None for axis, size in enumerate(shape)], tf.float32)
+    graph = tf.function(kernels.sizes, input_signature=[spec], autograph=False).get_concrete_function()
+    assert [int(size) for size in graph(x)] == shape
+    assert sum(node.op == "Unpack" for node in graph.graph.as_graph_def().node) == (None in spec.shape.as_list())

@@ -46,11 +46,9 @@ def attention_weights(query: Tensor, keys: Tensor, reach: Reach, scale: float | 
 
     scale: instead of 1 / sqrt(H). A query that may attend to nothing gets equal weights, which are finite.
     """
-    batch, heads, length, head_width = ops.shape(query)
-    query = group(query * (head_width**-0.5 if scale is None else scale), keys)
-    scores = at_least_float32(ops.matmul(query, ops.swapaxes(keys, -1, -2)))  # "BNTH,BNSH->BNTS"
-    if query.shape[1] != heads:
-        scores = ops.reshape(scores, (batch, heads, length, -1))  # (B,K,N/K*T,S) -> (B,N,T,S)
+    scaled = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = at_least_float32(ops.matmul(group(scaled, keys), ops.swapaxes(keys, -1, -2)))  # "BNTH,BNSH->BNTS"
+    scores = apart(scores, query)
     if reach.bias is not None:
         scores = scores + ops.cast(reach.bias, scores.dtype)
     if reach.allowed is not None:
@@ -60,20 +58,28 @@ def attention_weights(query: Tensor, keys: Tensor, reach: Reach, scale: float | 
 
 def group(queries: Tensor, keys: Tensor) -> Tensor:
     """Heads that read the same keys, one after another: (B, N, T, ...) -> (B, K, N/K*T, ...). No key is copied."""
-    batch, heads, length, *rest = ops.shape(queries)
     kv_heads = keys.shape[1]
-    if kv_heads == heads:
+    if kv_heads == queries.shape[1]:
         return queries
+    batch, heads, length, *rest = kernels.sizes(queries)
     return ops.reshape(queries, (batch, kv_heads, heads // kv_heads * length, *rest))
 
 
+def apart(grouped: Tensor, queries: Tensor) -> Tensor:
+    """What `group` put together, each head by itself again: (B, K, N/K*T, ...) -> (B, N, T, ...)."""
+    if grouped.shape[1] == queries.shape[1]:
+        return grouped
+    batch, heads, length, _ = kernels.sizes(queries)
+    return ops.reshape(grouped, (batch, heads, length, kernels.sizes(grouped)[-1]))
+
+
 def split_heads(hidden: Tensor, heads: int) -> Tensor:
-    batch, length, width = ops.shape(hidden)
+    batch, length, width = kernels.sizes(hidden)
     return ops.transpose(ops.reshape(hidden, (batch, length, heads, width // heads)), (0, 2, 1, 3))  # -> (B,N,T,H)
 
 
 def merge_heads(context: Tensor) -> Tensor:
-    batch, heads, length, head_width = ops.shape(context)
+    batch, heads, length, head_width = kernels.sizes(context)
     return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, length, heads * head_width))  # -> (B,T,N*H)
 
 
@@ -101,7 +107,7 @@ class MultiHeadAttention(Layer):
         weights = attention_weights(query, memory.keys, reach, self.scale)
         dropped = self.dropout(ops.cast(weights, query.dtype), training=training)
         context = ops.matmul(group(dropped, memory.values), memory.values)  # "BNTS,BNSH->BNTH"
-        return Attended(self.output_projection(merge_heads(ops.reshape(context, ops.shape(query)))), weights)
+        return Attended(self.output_projection(merge_heads(apart(context, query))), weights)
 
 
 class SelfAttention(MultiHeadAttention):

@@ -69,6 +69,18 @@ def portable_shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def sizes(x: Tensor) -> tuple[Any, ...]:
+    """The shape: numbers where it is known, else scalars of one operation, where Keras has one for each axis: these
+    were a tenth of a training step's graph."""
+    if x.shape.is_fully_defined():
+        return tuple(x.shape.as_list())
+    counted = tf.unstack(tf.shape(x))
+    return tuple(found if known is None else known for found, known in zip(counted, x.shape.as_list(), strict=True))
+
+
+portable_sizes = ops.shape
+
+
 def affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product, and its
     gradient is one reduction where a broadcast sum's needs its shapes computed first."""

@@ -37,7 +37,7 @@ class Linear(Layer):
         return drawn[0] if len(drawn) == 1 else ops.concatenate(drawn, axis=1)
 
     def call(self, x: Tensor) -> Tensor:
-        *outer, width = ops.shape(x)
+        *outer, width = kernels.sizes(x)
         bias = self.bias
         if bias is not None and self.biased is not None:  # no gradient reaches the others
             bias = ops.cast(bias, self.compute_dtype) * ops.convert_to_tensor(self.biased, dtype=self.compute_dtype)
