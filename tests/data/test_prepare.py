@@ -83,8 +83,8 @@ def test_the_prepared_ids_spell_the_corpus(tmp_path):
     prepared = prepare(run_of(tmp_path, test=[test]), tmp_path / "data", pairs_per_shard=64)
     assert decoded(prepared, "train") == pairs(400)
     assert decoded(prepared, "validation") == pairs(20, 10_000)
-    assert prepared.split("test").text(0) == ("one", "eins", "en", "de")
-    assert prepared.split("test").text(5) == (*pairs(5)[4], None, None)
+    assert prepared.split("test").text(0) == ("one", "eins", "en", "de", "")
+    assert prepared.split("test").text(5) == (*pairs(5)[4], None, None, "")
     with pytest.raises(DataError, match="validation and test only"):
         prepared.split("train").text(0)
     source, target = prepared.split("train").row(3)
@@ -213,7 +213,7 @@ def test_a_tag_for_the_target_language_opens_each_source(tmp_path):
         tag = (">>de<<", ">>zh<<")[n]
         assert shards.row(n)[0].tolist() == prepared.tokenizer.encode(rows[n][0], tag)
         assert shards.row(n)[1].tolist() == prepared.tokenizer.encode(rows[n][1])
-    assert prepared.split("validation").text(0) == ("hello", "hallo", "en", "de")
+    assert prepared.split("validation").text(0) == ("hello", "hallo", "en", "de", "")
 
 
 def test_tags_need_a_language_that_training_knows(tmp_path):
