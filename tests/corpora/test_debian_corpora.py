@@ -5,7 +5,7 @@ import hashlib
 import io
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -87,19 +87,21 @@ INDEXES = {
 }
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def pin_packages(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, contents: Mapping[str, dict[str, bytes]] = FILES
+) -> None:
+    """Put packages of these contents, and indexes, into a cache, as if they had been fetched; there is no apt."""
     packages, indexes = {}, {}
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "indexes").mkdir()
-    for name, files in FILES.items():
+    (cache / "packages").mkdir(parents=True, exist_ok=True)
+    (cache / "indexes").mkdir(exist_ok=True)
+    for name, files in contents.items():
         content = package_bytes(files)
         packages[name] = Package(name, "1:0", hashlib.sha256(content).hexdigest())
-        (tmp_path / "packages" / f"{name}_1%3a0_all.deb").write_bytes(content)
+        (cache / "packages" / f"{name}_1%3a0_all.deb").write_bytes(content)
     for language, text in INDEXES.items():
         digest = hashlib.sha256(text.encode()).hexdigest()
         indexes[language] = Index(language, digest)
-        (tmp_path / "indexes" / f"Translation-{language}-{digest[:12]}").write_text(text, "utf-8")
+        (cache / "indexes" / f"Translation-{language}-{digest[:12]}").write_text(text, "utf-8")
     monkeypatch.setattr(debian, "PACKAGES", packages)
     monkeypatch.setattr(debian, "INDEXES", indexes)
     monkeypatch.setattr(debian, "EXPECTED", {})
@@ -107,6 +109,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(debian, "PINNED", {})
     monkeypatch.setattr(four_ways, "PINNED", {})
     monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pin_packages(tmp_path, monkeypatch)
     return tmp_path
 
 

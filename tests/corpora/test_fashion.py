@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import tarfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -39,25 +40,25 @@ def package_bytes(files):
     return b"!<arch>\n" + header + data + b"\n" * (len(data) % 2)
 
 
+def pin_package(cache, monkeypatch, **others):
+    """Put the package into a cache, as if it had been fetched; there is no apt. others: files instead of the right."""
+    files = {}
+    for split, count in IMAGES.items():
+        files[f"{split}-images-idx3-ubyte.gz"] = idx(pixels_of(split))
+        files[f"{split}-labels-idx1-ubyte.gz"] = idx(np.arange(count) % 10)
+    content = package_bytes(files | others)
+    package = Package("dataset-fashion-mnist", "1", hashlib.sha256(content).hexdigest())
+    (cache / "packages").mkdir(parents=True, exist_ok=True)
+    (cache / "packages" / "dataset-fashion-mnist_1_all.deb").write_bytes(content)
+    monkeypatch.setattr(fashion, "PACKAGE", package)
+    monkeypatch.setattr(fashion, "EXPECTED", None)
+    monkeypatch.setenv("PATH", "")
+    return cache
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Takes files to put into the package instead of the right ones."""
-
-    def make(**others):
-        files = {}
-        for split, count in IMAGES.items():
-            files[f"{split}-images-idx3-ubyte.gz"] = idx(pixels_of(split))
-            files[f"{split}-labels-idx1-ubyte.gz"] = idx(np.arange(count) % 10)
-        content = package_bytes(files | others)
-        package = Package("dataset-fashion-mnist", "1", hashlib.sha256(content).hexdigest())
-        (tmp_path / "packages").mkdir()
-        (tmp_path / "packages" / "dataset-fashion-mnist_1_all.deb").write_bytes(content)
-        monkeypatch.setattr(fashion, "PACKAGE", package)
-        monkeypatch.setattr(fashion, "EXPECTED", None)
-        monkeypatch.setenv("PATH", "")
-        return tmp_path
-
-    return make
+    return partial(pin_package, tmp_path, monkeypatch)
 
 
 def decoded(example):

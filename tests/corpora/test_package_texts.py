@@ -57,17 +57,22 @@ def indexes() -> tuple[str, str]:
     return "\n".join(listed), "\n".join(described)
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def pin_indexes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the indexes into a cache, as if they had been fetched; there is no apt."""
     pinned = {}
-    (tmp_path / "indexes").mkdir()
+    (cache / "indexes").mkdir(parents=True, exist_ok=True)
     for variety, kind, content in zip(("amd64", "en"), ("Packages", "Translation"), indexes(), strict=True):
         index = Index(variety, hashlib.sha256(content.encode()).hexdigest(), kind)  # type: ignore[arg-type]
-        (tmp_path / "indexes" / f"{index.name}-{index.sha256[:12]}").write_text(content, "utf-8")
+        (cache / "indexes" / f"{index.name}-{index.sha256[:12]}").write_text(content, "utf-8")
         pinned[variety] = index
     monkeypatch.setattr(descriptions, "INDEXES", pinned)
     monkeypatch.setattr(package_texts, "PINNED", {})
-    monkeypatch.setenv("PATH", "")  # no apt
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pin_indexes(tmp_path, monkeypatch)
     return tmp_path
 
 

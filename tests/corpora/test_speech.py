@@ -47,12 +47,14 @@ DESCRIPTIONS = [
 class Hum:
     """Speaks a tone as long as the text, which the voice makes louder; counts its words."""
 
+    seconds = 0.1  # of most texts
+
     def __init__(self, *_):
         self.spoken = 0
 
     def speak(self, text, voice, rate, pitch):
         self.spoken += 1
-        seconds = 5 if text == "a far house" else 0.1
+        seconds = 5 if text == "a far house" else self.seconds
         times = np.arange(int(RATE * seconds)) / RATE
         return (1000 * np.sin(2 * np.pi * (100 + len(text) + len(voice)) * times)).astype(np.int16)
 
@@ -72,9 +74,8 @@ absent: Nobody recorded this.
 """
 
 
-@pytest.fixture
-def packages(monkeypatch):
-    """What the builder reads, without apt."""
+def stand_in(monkeypatch):
+    """What the builder reads, without apt; gives who speaks."""
     sounds = {"welcome": wav(1), "long": wav(4.5), "tone": wav(1), "key-2": wav(0.5)}
     files = {f"{speech.SOUNDS}{name}.wav": content for name, content in sounds.items()}
     listed = {f"{speech.LISTING}core-sounds-en.txt.gz": gzip.compress(LISTING.encode())}
@@ -92,6 +93,11 @@ def packages(monkeypatch):
         return read(FetchesNothing(), counts)
 
     return hum
+
+
+@pytest.fixture
+def packages(monkeypatch):
+    return stand_in(monkeypatch)
 
 
 READ_PROMPTS = speech.read_prompts

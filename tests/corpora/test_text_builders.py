@@ -30,8 +30,8 @@ def descriptions() -> list[Description]:
     return [Description(f"p{n}", f"s{n}", "games", f"tool {n}", (body,)) for n, body in enumerate(bodies)]
 
 
-@pytest.fixture(autouse=True)
-def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the builders read these pages and descriptions, and fetch nothing."""
     for module in (question_sets, english):
         monkeypatch.setattr(module, "PINNED", {})
         monkeypatch.setattr(module, "read_descriptions", lambda fetcher: descriptions())
@@ -39,6 +39,11 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(question_sets, "python_pages", lambda fetcher: iter(pages("python")))
     documents = {f"library/{n}": sentence(random.Random(n)) for n in range(120)}
     monkeypatch.setattr(english, "python_sources", lambda fetcher: documents)
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
 
 
 def test_all_questions_are_those_of_the_three_families_and_texts_are_made_of_each(tmp_path: Path) -> None:
