@@ -90,6 +90,7 @@ class SpeechExample(NamedTuple):
     audio: str  # a path, or the file itself as a data: URI
     text: str
     group: str = ""  # what is scored by itself: a kind of voice, a room
+    language: str = ""  # that is spoken
 
     @property
     def texts(self) -> tuple[str, ...]:

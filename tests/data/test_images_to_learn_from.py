@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from regard.config import AugmentationConfig, parse_run
 from regard.data import augmentation
 from regard.data.augmentation import AREA, ImageAugmenter
 from regard.data.batching import Position
+from regard.data.given import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.classify_image import ClassifyImage
 from regard.data.objectives.files import opened
@@ -24,6 +27,11 @@ from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, DataError, InputError
 from regard.features.image import ImageProcessor
+from regard.features.tokenizer import Tokenizer
+
+sys.path += [str(Path(__file__).parents[1] / "features" / "tokenizers")]
+
+import tiny_tokenizers as vocabularies
 
 SIDE = 8
 SEES_ALL = Batching(batch_tokens=1, seed=3, shuffle=False, batch_rows=100)
@@ -283,6 +291,19 @@ def test_a_caption_begins_with_the_tag_of_its_language_which_counts(tmp_path):
         tokenizer.encode(said[row][1], f">>{said[row][0]}<<") for row in kept
     ]
     assert prepared.split("validation").text(0)[1:] == ("asdfgh", "en", "g")
+
+
+def test_a_caption_ends_where_the_tokenizer_of_a_checkpoint_puts_no_end(tmp_path):
+    run = captioned(tmp_path, {"caption": "a dog"}, {"caption": "on a mat"})
+    values = run.model_dump(exclude_unset=True, by_alias=True, exclude={"tokenizer"})
+    values |= {"data": {**values["data"], "language_tags": False, "max_tokens": 32}, "model": {"from": "x"}}
+    values["data"].pop("image_size")
+    tokenizer = Tokenizer.load(vocabularies.write("gpt2", tmp_path / "gpt2"))
+    assert tokenizer.encode("") == []
+    prepared = prepare(parse_run(values), tmp_path / "data", given=lambda: Given(tokenizer, square(SIDE)))
+    shards = prepared.split("train")
+    for row, text in enumerate(("a dog", "on a mat")):
+        assert shards.row(row)[0].tolist() == [*tokenizer.encode(text), tokenizer.end_id]
 
 
 def test_tags_need_the_language_of_each_caption(tmp_path):

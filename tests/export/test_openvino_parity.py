@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("openvino")
 from regard.export.openvino_model import load_openvino
-from regard.tasks.speech_tokens import read_speech_tokens
+from regard.interop.speech_tokens import read_speech_tokens
 
 PLACES = Path(__file__).parents[1] / "parity" / "cases"
 CASES = {path.name: json.loads((path / "case.json").read_text("utf-8")) for path in sorted(PLACES.iterdir())}

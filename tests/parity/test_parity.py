@@ -16,10 +16,10 @@ from safetensors import safe_open
 
 import regard
 from regard.interop.accounting import Named
+from regard.interop.speech_tokens import read_speech_tokens
 from regard.interop.tensors import Tensors
 from regard.models.catalog import family
 from regard.tasks.sentence_modules import read_modules
-from regard.tasks.speech_tokens import read_speech_tokens
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if (path / "case.json").exists())
 BOUND = 1e-4

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.errors import CheckpointError, ConfigError
+from regard.interop.speech_tokens import read_speech_tokens
 from regard.models.family import Config
 from regard.models.whisper import from_config
 from regard.tasks.segments import Stretch, stretches
-from regard.tasks.speech_tokens import read_speech_tokens
 from regard.tasks.subtitles import written
 from regard.tasks.transcribe import Segment, Transcription
 

@@ -101,6 +101,19 @@ def test_a_run_of_captions_stopped_and_gone_on_with_ends_with_the_same_bits(albu
     assert validations(tmp_path) == validations(undisturbed)
 
 
+def test_a_captioner_goes_on_from_the_weights_of_another_and_its_size_of_pictures(album, undisturbed, tmp_path):
+    run = run_of(album).model_dump(exclude_unset=True, by_alias=True, exclude={"tokenizer"})
+    run["data"].pop("image_size")
+    run |= {"model": {"from": str(undisturbed)}}
+    run["training"] |= {"steps": 2, "validate_every": 1, "schedule": {"name": "constant", "peak": 1e-5}}
+    train(parse_run(run), tmp_path, console=quiet())
+    assert validations(tmp_path)[0]["bleu"] > 90, "what it had learned is there after a step"
+    assert read_json(tmp_path / "model", "preprocessor_config.json")["size"] == {"height": SIDE, "width": SIDE}
+    again = {**run, "data": {**run["data"], "image_size": SIDE}}
+    with pytest.raises(ConfigError, match=r"data\.image_size cannot stand beside model.from"):
+        parse_run(again)
+
+
 def test_an_evaluated_captioner_has_one_caption_an_image_and_scores_of_all_its_references(undisturbed):
     said = CliRunner().invoke(app, ["evaluate", str(undisturbed), "--split", "validation", "--json"])
     assert said.exit_code == 0, said.output

@@ -248,7 +248,6 @@ def test_the_loss_of_frames_is_that_of_each_recording_alone(undisturbed):
     [
         ("transcribe", {"model": {"preset": "vit-mini"}}, r"one that reads recordings \(whisper-mini, .*\) for"),
         ("transcribe", {"decoding": {"max_new_tokens": 40}}, "decoding.max_new_tokens must be at most"),
-        ("transcribe", {"model": {"from": "x"}}, "model.from is for other tasks: transcribe trains a new network"),
         ("transcribe-ctc", {"decoding": {"num_beams": 2}}, "decoding is for .*, but task is 'transcribe-ctc'"),
         ("transcribe-ctc", {"model": {"decoder_depth": 2}}, "model.decoder_depth is of a decoder, which"),
         ("transcribe-ctc", {"augmentation": {"flip": True}}, "augmentation.flip is for classify-image, caption"),

@@ -11,7 +11,8 @@ from regard.commands.launch import COMMAND, train_here
 from regard.commands.text import program
 from regard.config import DataConfig, RunConfig, load_run
 from regard.config.tf_config import worker_of
-from regard.data.fingerprint import Given, reads_stdin
+from regard.data.fingerprint import reads_stdin
+from regard.data.given import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import open_or_prepare, prepare, prepare_share
 from regard.data.shards import MANIFEST
@@ -48,7 +49,7 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
 
 
 def _brought(run: RunConfig) -> Given:
-    """The tokenizer, or the image processor, of the checkpoint which a run starts from."""
+    """What the checkpoint brings which a run starts from."""
     import_tensorflow()
     from regard.training.starting import brought_by
 

@@ -98,18 +98,21 @@ class RunConfig(Section):
 
     def _image_problems(self) -> Iterator[str]:
         size = self.data.image_size
-        if self.task == "caption" and self.model.from_ is not None:
-            yield "model.from is for other tasks: caption trains a new network, so name its model.preset instead"
         if self.model.from_ is None and size is None:
             yield "data.image_size is missing: the pixels a side to which images are resized"
         if self.model.from_ is not None and size is not None:
             yield "data.image_size cannot stand beside model.from, which brings how images are prepared: leave it out"
 
     def _sound_problems(self) -> Iterator[str]:
-        if self.model.from_ is not None:
-            yield f"model.from is for other tasks: {self.task} trains a new network, so name its model.preset instead"
-        if self.data.audio_seconds is None:
-            yield "data.audio_seconds is missing: the longest recording, which is all that the model hears at a time"
+        if self.task == "transcribe-ctc" and self.model.from_ is not None:
+            yield "model.from is for other tasks: transcribe-ctc trains a new network, so name its model.preset instead"
+        if self.model.from_ is None:
+            if self.data.audio_seconds is None:
+                yield "data.audio_seconds is missing: the longest recording, which is all that is heard at a time"
+            if self.data.language is not None:
+                yield "data.language is told to the checkpoint of model.from, and there is none: leave it out"
+        elif (heard := self.data.changed("audio_seconds", "frame_ms")) is not None:
+            yield f"data.{heard} cannot stand beside model.from, which brings how recordings are heard: leave it out"
         if self.task == "transcribe-ctc":
             beside = self.model.changed("decoder_depth", "max_positions")
             if beside is not None:

@@ -75,6 +75,8 @@ class DataConfig(Section):
     # Silence behind a recording goes to the next multiple of so many milliseconds, for that much less work, and a batch
     # has recordings of one such length; absent: to audio_seconds.
     pad_to_multiple_ms: int | None = Field(default=None, ge=25)
+    # What is spoken in recordings that say no "language", for a checkpoint that is told it: de, or German.
+    language: str | None = None
     max_ratio: float | None = Field(default=None, gt=1)  # longest side over shortest, in tokens
     limit: int | None = Field(default=None, ge=1)  # training examples that are kept, chosen by a hash; absent: all
     # An epoch has rows of a corpus, or of a direction of a builder's, in proportion to (weight * examples)**(1 /

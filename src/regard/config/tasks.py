@@ -63,7 +63,7 @@ OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
-    *("data.pad_to_multiple_ms", "ngrams"),
+    *("data.pad_to_multiple_ms", "ngrams", "data.language"),
     *_OF_IMAGES,
     *_OF_SOUNDS,
 )
@@ -149,7 +149,7 @@ TASKS: dict[str, TaskRules] = {
     "transcribe": TaskRules(
         ("jsonl",),
         ("loss", "wer", "cer"),
-        (*_WRITING, *_OF_SOUNDS),
+        (*_WRITING, "data.language", *_OF_SOUNDS),
         {"model": {"preset": "whisper-mini"}},
         ("training.batch_tokens",),
     ),

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from regard.config import CorpusConfig, DataConfig, RunConfig
+from regard.data.given import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.shards import FORMAT, SPLITS
 from regard.data.sources import STDIN, STDIN_COPY, corpus_files, hash_files
 from regard.errors import DataError
-from regard.features.processors import Processor
-from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_files import NAMES as TOKENIZER_FILES
-
-Given = Tokenizer | Processor  # what a checkpoint brings to a run that starts from it
 
 _FILES = ("source", "target", "tsv", "jsonl", "text")
 _SETTINGS = ("task", "data", "tokenizer", "given")

@@ -13,7 +13,7 @@ from regard.config import CorpusConfig, DataConfig, RunConfig
 from regard.data.built import NOTHING_BUILT, Built, built_by
 from regard.data.earlier import COMPANIONS, SURVEY, UNFINISHED, clear_cut_short
 from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
-from regard.data.fingerprint import Given
+from regard.data.given import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
 from regard.data.progress import Advance, Narrator
@@ -192,8 +192,9 @@ class Preparation:
         if path is not None:
             tokenizer, place = Tokenizer.load(path), f"tokenizer.path: {path}"
         else:
-            assert isinstance(self.given, Tokenizer)
-            tokenizer, place = self.given, f"model.from: the tokenizer of {self.run.model.from_}"
+            assert self.given is not None
+            assert self.given.tokenizer is not None
+            tokenizer, place = self.given.tokenizer, f"model.from: the tokenizer of {self.run.model.from_}"
         self.objective.refuse_tokenizer(tokenizer, place)
         return tokenizer
 

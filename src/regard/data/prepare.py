@@ -10,7 +10,8 @@ from pathlib import Path
 
 from regard.config import DataConfig, RunConfig
 from regard.data.earlier import await_survey, begin, current_manifest
-from regard.data.fingerprint import Given, changed_settings, made_of, reads_stdin, stdin_copied
+from regard.data.fingerprint import changed_settings, made_of, reads_stdin, stdin_copied
+from regard.data.given import Given
 from regard.data.heartbeat import signs_of_life
 from regard.data.preparation import Preparation, Share
 from regard.data.progress import Narrator
@@ -37,7 +38,7 @@ def prepare(
         run: `task`, `objective`, `data` and `tokenizer` are what counts; the rest may change without another
             preparation.
         directory: made if missing; an earlier preparation in it is replaced when its inputs changed.
-        given: gives the tokenizer of the checkpoint that the run starts from, or of images its processor.
+        given: gives what the checkpoint that the run starts from brings.
         progress: allows a bar where stderr is a terminal; plain lines otherwise.
         pairs_per_shard: pairs read for one shard; they and their tokens are what each process holds in memory.
         workers: machines that share the work: this is the first, the others call `prepare_share`. This one writes

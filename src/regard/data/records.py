@@ -153,14 +153,19 @@ def parse_image(values: Mapping[str, Any]) -> ImageExample:
 
 def parse_captioned(values: Mapping[str, Any]) -> CaptionExample:
     """ "image", a path or a data: URI, "caption", and optionally "language" and "group"."""
-    language = values.get("language")
-    named = None if language is None else _name(language, '"language"')
+    named = _language(values)
     return CaptionExample(_text(values, "image"), _text(values, "caption").strip(), named, group_of(values))
 
 
+def _language(values: Mapping[str, Any]) -> str | None:
+    language = values.get("language")
+    return None if language is None else _name(language, '"language"')
+
+
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
-    """ "audio", a path or a data: URI, "text", and optionally "group"."""
-    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), group_of(values))
+    """ "audio", a path or a data: URI, "text", and optionally "group" and "language"."""
+    spoken = _language(values) or ""
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), group_of(values), spoken)
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:

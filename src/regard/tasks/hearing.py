@@ -14,9 +14,9 @@ from regard.decoding.options import Generation, GenerationOptions
 from regard.decoding.processors import Processors, Rule
 from regard.decoding.rows import Rows
 from regard.features.tokenizer import Tokenizer
+from regard.interop.speech_tokens import SpeechTokens
 from regard.specs import ModelSpec
 from regard.tasks.probabilities import softmax
-from regard.tasks.speech_tokens import SpeechTokens
 from regard.tasks.transcribe_options import TranscribeOptions
 
 if TYPE_CHECKING:  # it comes with Keras, which an exported model does without

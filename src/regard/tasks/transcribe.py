@@ -15,13 +15,13 @@ from regard.decoding.options import GenerationOptions
 from regard.errors import CheckpointError, ConfigError, InputError, Refused
 from regard.features.audio import AudioProcessor, Recording, Window, listed
 from regard.features.samples import Audio
+from regard.features.spoken_languages import language_code
 from regard.features.tokenizer import Tokenizer
+from regard.interop.speech_tokens import TASKS, SpeechTokens, told_by
 from regard.specs import AudioSpec, ModelSpec
 from regard.tasks.found import Found
 from regard.tasks.hearing import MEMORY, Ask, Engine, Heard, Hearing
 from regard.tasks.segments import FRAMES, stretches
-from regard.tasks.speech_tokens import TASKS, SpeechTokens, read_speech_tokens
-from regard.tasks.spoken_languages import language_code
 from regard.tasks.transcribe_options import TranscribeOptions
 
 Progress = Callable[[int, float, float], None]  # number of a recording, from 1; seconds of it heard; its seconds
@@ -366,10 +366,9 @@ class _Request(NamedTuple):
 
 
 def transcriber(found: Found) -> Transcriber:
-    """Of a loaded checkpoint. generation_config.json counts before what older ones say in config.json."""
+    """Of a loaded checkpoint."""
     model = found.model
-    said = {**model.kept_config, **{key: value for key, value in model.kept_generation.items() if value is not None}}
-    tokens = read_speech_tokens(said, found.spec, found.tokenizer.token_id, found.tokenizer.languages)
+    tokens = told_by(model.kept_config, model.kept_generation, found.spec, found.tokenizer)
     processor = AudioProcessor.from_config(found.processor)
     return Transcriber(model, found.tokenizer, processor, tokens, found.generation_options)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from regard.errors import ConfigError
-from regard.tasks.speech_tokens import TASKS
+from regard.interop.speech_tokens import TASKS
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # Radford et al. 2022, section 4.5, as all defaults below
 

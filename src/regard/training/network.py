@@ -78,7 +78,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
         label2id = {name: number for number, name in enumerate(wanted.names)}
         model.kept_config = {**model.kept_config, "id2label": numbered, "label2id": label2id}
-    if run.task in SOUND_TASKS:  # else whoever reads it would guess by the size of the vocabulary
+    if run.task in SOUND_TASKS and run.model.from_ is None:  # or whoever reads it would guess, by its vocabulary's size
         model.kept_generation = {**model.kept_generation, "is_multilingual": False}
     if "decoding" in TASKS[run.task].keys:
         model.generation_options = model.generation_options.merged(**run.decoding.model_dump())

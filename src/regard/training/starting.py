@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from regard.config import RunConfig
-from regard.config.tasks import IMAGE_TASKS
-from regard.data.fingerprint import Given
+from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS, TaskName
+from regard.data.given import Given
 from regard.errors import CheckpointError
+from regard.features.audio import AudioProcessor
 from regard.features.image import KIND_OF, ImageProcessor
 from regard.features.processor_config import FILE as PROCESSOR
+from regard.features.processors import Processor
 from regard.features.tokenizer import Tokenizer
 from regard.interop.directory import CONFIG, read_json
 from regard.interop.opening import Checkpoint, open_checkpoint
 from regard.interop.packaged import PACKAGES, packaged
+from regard.interop.speech_tokens import told_by
 from regard.models.catalog import family
 from regard.models.family import Config
 from regard.models.presets import with_head
@@ -66,21 +69,44 @@ def tokenizer_of(name: str) -> Tokenizer:
     return tokenizer
 
 
-def processor_of(name: str) -> ImageProcessor:
-    """How a checkpoint's images are prepared. Raises CheckpointError where it does not say."""
+def processor_of(name: str) -> Processor:
+    """How a checkpoint's images or recordings are prepared. Raises CheckpointError where it does not say."""
     checkpoint = open_start(name)
     for file in ("processor_config.json", PROCESSOR):
         values = read_json(checkpoint.place, file) if checkpoint.place.is_dir() else {}
+        if "feature_extractor" in values or "feature_extractor_type" in values:
+            return AudioProcessor.from_config(values)
         if "image_processor" in values or (values and file == PROCESSOR):
             return ImageProcessor.from_config(values, KIND_OF.get(checkpoint.config["model_type"], "ViTImageProcessor"))
-    raise CheckpointError(f"model.from: {checkpoint.place} does not say how images are prepared: it has no {PROCESSOR}")
+    raise CheckpointError(
+        f"model.from: {checkpoint.place} does not say how images or recordings are prepared: it has no {PROCESSOR}"
+    )
 
 
 def brought_by(run: RunConfig) -> Callable[[], Given] | None:
-    """Gives what the checkpoint of `model.from` brings for the task: its tokenizer, or of images its processor."""
+    """Gives what the checkpoint of `model.from` brings for the task."""
     if run.model.from_ is None:
         return None
-    return partial(processor_of if run.task in IMAGE_TASKS else tokenizer_of, run.model.from_)
+    return partial(_brought, run.model.from_, run.task)
+
+
+def _brought(name: str, task: TaskName) -> Given:
+    reads_texts = task != "classify-image"
+    tokenizer = tokenizer_of(name) if reads_texts else None
+    if task not in (*IMAGE_TASKS, *SOUND_TASKS):
+        return Given(tokenizer)
+    processor = processor_of(name)
+    sensed = ("images", ImageProcessor) if task in IMAGE_TASKS else ("recordings", AudioProcessor)
+    if not isinstance(processor, sensed[1]):
+        raise CheckpointError(f"model.from: {name} does not say how {sensed[0]} are prepared, which {task} needs")
+    return Given(tokenizer, processor, None if task != "transcribe" else _prefixes(name))
+
+
+def _prefixes(name: str) -> dict[str, tuple[int, ...]] | None:
+    """What the texts of a model that hears begin after."""
+    checkpoint = open_start(name)
+    spec = family(checkpoint.config["model_type"]).from_config(Config(dict(checkpoint.config)))
+    return told_by(checkpoint.config, checkpoint.generation, spec, tokenizer_of(name)).prefixes()
 
 
 def head_for(checkpoint: Checkpoint, wanted: WantedHead) -> HeadSpec | None:

@@ -13,6 +13,7 @@ from regard.data.objectives.transcribe import Transcribe
 from regard.data.shards import TokenShards
 from regard.decoding.frames import collapsed
 from regard.features.tokenizer import Tokenizer
+from regard.interop.speech_tokens import told_by
 from regard.metrics.language import perplexity
 from regard.metrics.transcripts import error_rates
 from regard.nn.output import Output
@@ -30,6 +31,8 @@ class WrittenScores(Scores):
         """examples: how many are written down; 0: none."""
         self.model, self.shards, self.tokenizer, self.objective = model, shards, tokenizer, objective
         self.examples = min(examples, len(shards))
+        told = told_by(model.kept_config, model.kept_generation, model.spec, tokenizer)
+        self.start, self.told = told.start, len(next(iter((told.prefixes() or {"": ()}).values())))
 
     def end(self, total: float, count: float, stop: Stop) -> Score:
         loss = total / count
@@ -44,7 +47,9 @@ class WrittenScores(Scores):
             if stop():
                 raise Stopped
             rows = np.arange(first, min(first + _RECORDINGS, self.examples))
-            found = self.model.generate({"input_features": self.objective.features(self.shards, rows)})
+            begun = np.stack([[self.start, *self.shards.gather(row, 0)[: self.told]] for row in rows[:, None]])
+            heard = {"input_features": self.objective.features(self.shards, rows)}
+            found = self.model.generate({**heard, "decoder_input_ids": begun.astype(np.int32)})
             texts += [self.tokenizer.decode(ids.tolist()) for ids in np.asarray(found.sequences)[:, 0]]
         return texts
 

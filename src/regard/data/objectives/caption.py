@@ -41,13 +41,17 @@ class Caption(ImageObjective):
         return language_tags(names) if self.language_tags else []
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
-        require_ending(tokenizer, place)
+        if tokenizer.end_id is None or tokenizer.encode(""):  # else the end is put there: GPT-2's puts none
+            require_ending(tokenizer, place)
 
     def encode(
         self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
     ) -> Iterator[tuple[Located, list[SensedRow]]]:
         records = [CaptionExample(*located.example) for located in part]  # type: ignore[misc]  # they are of this kind
-        captions = tokenizer.encode_batch([record.text for record in records])
+        texts = tokenizer.encode_batch([record.text for record in records])
+        end = tokenizer.end_id
+        assert end is not None  # see refuse_tokenizer
+        captions = (ids if ids[-1:] == [end] else [*ids, end] for ids in texts)
         for located, record, caption in zip(part, records, captions, strict=True):
             if self.language_tags:
                 caption = [tag_id_of(located, tokenizer, "caption's language"), *caption]

@@ -36,7 +36,7 @@ OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     ),
     "classify-image": lambda run: ClassifyImage(run.data.max_tokens, square(run.data.image_size), run.augmentation),
     "transcribe": lambda run: Transcribe(
-        run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation
+        run.data.max_tokens, hearing(run.data.audio_seconds, run.data.frame_ms), run.augmentation, run.data.language
     ),
     "transcribe-ctc": lambda run: TranscribeFrames(
         run.data.max_tokens,

@@ -10,6 +10,7 @@ from regard.config import AugmentationConfig, CorpusConfig
 from regard.data.augmentation import ImageAugmenter
 from regard.data.batching import ArrayBatch, BucketedBatches, Rows
 from regard.data.documents import read_records
+from regard.data.given import Given
 from regard.data.objectives.files import INLINE, beside, opened, reason
 from regard.data.objectives.objective import Batching, Objective, Reports
 from regard.data.records import Parse
@@ -35,8 +36,9 @@ class ImageObjective(Objective):
     split_by: ClassVar[str] = "path"
     parse: ClassVar[Parse]  # of a line of JSON Lines; its records have the image as their first field
 
-    def with_given(self, given: Any) -> Self:
-        return replace(self, images=given)
+    def with_given(self, given: Given) -> Self:
+        assert isinstance(given.processor, ImageProcessor)
+        return replace(self, images=given.processor)
 
     def of(self, prepared: PreparedData) -> Self:
         named = super().of(prepared)

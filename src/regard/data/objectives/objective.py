@@ -12,6 +12,7 @@ from regard.batch import KEYS, Key
 from regard.config import CorpusConfig
 from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded
 from regard.data.curriculum import Curriculum
+from regard.data.given import Given
 from regard.data.mixture import Mixture
 from regard.data.records import Record
 from regard.data.shards import PreparedData, TokenShards
@@ -116,8 +117,8 @@ class Objective(ABC):
         """The objective once the labels of the training data are known."""
         return self
 
-    def with_given(self, given: Any) -> Self:
-        """The objective of a run that starts from a checkpoint, which brings this tokenizer or processor."""
+    def with_given(self, given: Given) -> Self:
+        """The objective of a run that starts from a checkpoint, which brings this."""
         return self
 
     def of(self, prepared: PreparedData) -> Self:

@@ -1,7 +1,7 @@
 """A recording, and the text that is spoken in it, which a decoder learns to write (Radford et al. 2022), or which each
 frame learns its part of (connectionist temporal classification, Graves et al. 2006)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from regard.batch import IGNORED_LABEL, SpeechExample
 from regard.config import AugmentationConfig, CorpusConfig
 from regard.data.batching import ArrayBatch, BucketedBatches, PlannedBatch, Rows, padded
 from regard.data.documents import read_records
+from regard.data.given import Given
 from regard.data.objectives.files import INLINE, beside, opened, reason
 from regard.data.objectives.objective import Batching, Objective, Reports, SensedRow
 from regard.data.objectives.text_to_text import require_ending
@@ -21,10 +22,11 @@ from regard.data.records import parse_spoken
 from regard.data.shards import PreparedData, TokenShards
 from regard.data.sound_augmentation import SoundAugmenter
 from regard.data.sources import DropReport, Located
-from regard.errors import ConfigError, InputError
+from regard.errors import ConfigError, DataError, InputError
 from regard.features.audio import STRIDE, AudioProcessor
 from regard.features.mel import LogMel
 from regard.features.samples import Samples
+from regard.features.spoken_languages import language_code
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
@@ -36,10 +38,16 @@ FULL_SCALE = 2**15
 @dataclass(frozen=True)
 class Transcribe(Objective):
     """A row is the text's ids, eos too, and the recording's samples at the processor's rate, 16 bits each: log-mel
-    features are made of them with each batch, by the processor that goes with the model."""
+    features are made of them with each batch, by the processor that goes with the model.
+
+    Where the model is told by tokens what to do, as Whisper is, its texts begin after them. All but the first of these
+    it learns to write, and so goes on to tell languages apart (Radford et al. 2022, section 2.3).
+    """
 
     sounds: AudioProcessor
     augmentation: AugmentationConfig
+    language: str | None = None  # of recordings that say none
+    told: Mapping[str, tuple[int, ...]] | None = None  # `Given.told`
 
     noun: ClassVar[str] = "recordings"
     columns: ClassVar[tuple[str, ...]] = ("text",)
@@ -47,6 +55,27 @@ class Transcribe(Objective):
     record = SpeechExample
     layout: ClassVar[LayoutName | None] = "translate"
     keys: ClassVar[tuple[str, ...]] = ("input_features", "labels")
+
+    def with_given(self, given: Given) -> Self:
+        assert isinstance(given.processor, AudioProcessor)
+        objective = replace(self, sounds=given.processor, told=given.told)
+        if self.language is not None and given.told is None:
+            raise ConfigError("data.language is told to a checkpoint, and this one is told nothing: leave it out")
+        if self.language is not None:
+            try:
+                objective.prefix(self.language)
+            except InputError as error:
+                raise ConfigError(f"data.language: {error}") from None
+        return objective
+
+    def prefix(self, language: str) -> tuple[int, ...]:
+        """What is written before a text in a language, which may be open where the model knows one alone. Raises
+        InputError for a language that it does not know."""
+        if self.told is None:
+            return ()
+        if not language and len(self.told) == 1:
+            return next(iter(self.told.values()))
+        return self.told[language_code(language, self.told)]
 
     def of(self, prepared: PreparedData) -> Self:
         named, found = super().of(prepared), prepared.processor
@@ -61,11 +90,31 @@ class Transcribe(Objective):
         return max(1, MOST_BYTES // (2 * self.sounds.log_mel.window_samples))
 
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
-        require_ending(tokenizer, place)
+        if self.told is None:
+            require_ending(tokenizer, place)
+
+    def refuse_record(self, located: Located) -> None:
+        language = SpeechExample(*located.example).language  # type: ignore[misc]  # its records are of this kind
+        if not language and self.told is not None and len(self.told) > 1:
+            raise DataError(
+                f'the model is told what is spoken, and {located.place} has no "language": give it one, or set '
+                "data.language"
+            )
+        try:
+            self.prefix(language)
+        except InputError as error:
+            raise DataError(f"{located.place}: {error}") from None
+
+    def built(self, item: Any) -> SpeechExample:
+        return self.spoken(item)
+
+    def spoken(self, example: SpeechExample) -> SpeechExample:
+        """With the language of those that say none."""
+        return example._replace(language=example.language or self.language or "")
 
     def read(self, corpora: Sequence[CorpusConfig], report: DropReport) -> Iterator[Located]:
         for located in read_records(corpora, report, parse_spoken):
-            spoken = SpeechExample(*located.example)  # type: ignore[misc]  # its records are of this kind
+            spoken = self.spoken(SpeechExample(*located.example))  # type: ignore[misc]  # its records are of this kind
             yield located._replace(example=spoken._replace(audio=beside(spoken.audio, located.place.file)))
 
     def listed_files(self, corpora: Sequence[CorpusConfig]) -> Iterator[str]:
@@ -76,8 +125,7 @@ class Transcribe(Objective):
         self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
     ) -> Iterator[tuple[Located, list[SensedRow]]]:
         records = [SpeechExample(*located.example) for located in part]  # type: ignore[misc]  # they are of this kind
-        texts = map(self.written, tokenizer.encode_batch([record.text for record in records]))
-        for located, record, ids in zip(part, records, texts, strict=True):
+        for located, record, ids in zip(part, records, self.texts(records, tokenizer), strict=True):
             objection = self.objection(ids)
             samples = None if objection else self.samples(record.audio, located, reports)
             if samples is not None:
@@ -87,9 +135,15 @@ class Transcribe(Objective):
             elif samples is not None:
                 yield located, [SensedRow((ids,), quantised(samples))]
 
-    def written(self, ids: list[int]) -> list[int]:
-        """What is learned of a text's ids, with which its eos comes."""
-        return ids
+    def texts(self, records: Sequence[SpeechExample], tokenizer: Tokenizer) -> list[list[int]]:
+        """What is learned to be written, eos too."""
+        if self.told is None:
+            return tokenizer.encode_batch([record.text for record in records])
+        end = tokenizer.end_id
+        assert end is not None  # Whisper's
+        # Whisper's texts begin with a blank, as the words of a sentence do.
+        texts = (tokenizer.encode_plain(f" {record.text}") for record in records)
+        return [[*self.prefix(record.language), *ids, end] for record, ids in zip(records, texts, strict=True)]
 
     def objection(self, ids: Sequence[int]) -> str | None:
         """Why a text is dropped; None where it is kept."""
@@ -99,7 +153,7 @@ class Transcribe(Objective):
         """Why a recording of so many samples is dropped; None where it is kept."""
         if samples <= self.sounds.log_mel.window_samples:
             return None
-        return f"a recording longer than data.audio_seconds = {self.sounds.log_mel.chunk_length}"
+        return f"a recording longer than the {self.sounds.log_mel.chunk_length} s that are heard at a time"
 
     def samples(self, audio: str, located: Located, reports: Reports) -> Samples | None:
         """Of a recording that can be read; any other is reported."""
@@ -145,8 +199,8 @@ class TranscribeFrames(Transcribe):
         if tokenizer.encode("") != [tokenizer.end_id]:
             raise ConfigError(f"{place} puts cls before every text, which nobody speaks: give another tokenizer")
 
-    def written(self, ids: list[int]) -> list[int]:
-        return ids[:-1]
+    def texts(self, records: Sequence[SpeechExample], tokenizer: Tokenizer) -> list[list[int]]:
+        return [ids[:-1] for ids in super().texts(records, tokenizer)]
 
     def objection(self, ids: Sequence[int]) -> str | None:
         return super().objection(ids) if ids else "a text without a token"

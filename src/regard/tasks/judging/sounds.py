@@ -1,6 +1,7 @@
 """Recordings, and what is said in them by the word and the character error rate."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from regard.batch import SpeechExample
@@ -14,8 +15,9 @@ _NORMALISER: Normaliser = "basic"
 
 
 def _transcripts(transcriber: Any, examples: Sequence[SpeechExample], settings: Settings) -> Iterator[Transcription]:
-    found: Iterator[Transcription] = transcriber.each((opened(example.audio) for example in examples), **settings)
-    return found
+    for language, spoken in groupby(examples, lambda example: example.language):
+        told = {"language": language} if language and transcriber.languages else {}
+        yield from transcriber.each((opened(example.audio) for example in spoken), **told, **settings)
 
 
 def _searched(transcriber: Any, held: HeldOut, settings: Settings) -> Settings:

@@ -10,8 +10,9 @@ from typing import Any
 
 from regard.decoding.timestamps import TimestampRule
 from regard.errors import CheckpointError
+from regard.features.spoken_languages import language_code
+from regard.features.tokenizer import Tokenizer
 from regard.specs import ModelSpec
-from regard.tasks.spoken_languages import language_code
 
 TASKS = ("transcribe", "translate")
 _ENGLISH_VOCABULARY = 51_864  # a multilingual one has 51,865 or more
@@ -46,6 +47,12 @@ class SpeechTokens:
             ids.append(self.no_timestamps)
         return ids
 
+    def prefixes(self) -> dict[str, tuple[int, ...]] | None:
+        """What a transcript without timestamps is written after, behind <|startoftranscript|>, by the language's code;
+        None where that is nothing."""
+        found = {code: self.prompt(code, "transcribe", timestamps=False)[1:] for code in self.languages or ("en",)}
+        return {code: tuple(ids) for code, ids in found.items()} if all(found.values()) else None
+
     def rule(self) -> TimestampRule:
         """What timestamps must keep to. CheckpointError where the model has none."""
         if self.no_timestamps is None or self.first_time is None:
@@ -55,6 +62,15 @@ class SpeechTokens:
     def of_text(self, ids: list[int]) -> list[int]:
         """Without the timestamps, which older tokenizers do not have."""
         return ids if self.first_time is None else [token for token in ids if token < self.first_time]
+
+
+def told_by(
+    config: Mapping[str, Any], generation: Mapping[str, Any], spec: ModelSpec, tokenizer: Tokenizer
+) -> SpeechTokens:
+    """Of a checkpoint: generation_config.json counts before what older ones say in config.json. Raises as
+    `read_speech_tokens`."""
+    said = {**config, **{key: value for key, value in generation.items() if value is not None}}
+    return read_speech_tokens(said, spec, tokenizer.token_id, tokenizer.languages)
 
 
 def read_speech_tokens(said: Mapping[str, Any], spec: ModelSpec, find: Find, spoken: Mapping[str, int]) -> SpeechTokens:

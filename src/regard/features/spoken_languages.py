@@ -21,7 +21,7 @@ yiddish; yo yoruba; yue cantonese; zh chinese, mandarin
 """
 CODES = {
     name.strip(): code
-    for code, _, names in (entry.strip().partition(" ") for entry in _NAMES.split(";"))
+    for code, _, names in (entry.strip().partition(" ") for entry in " ".join(_NAMES.split()).split(";"))
     for name in names.split(",")
 }
 
@@ -29,11 +29,12 @@ CODES = {
 def language_code(said: str, known: Collection[str]) -> str:
     """`said` as one of the `known` codes: de, German or <|de|>; InputError, naming what is near, for any other."""
     language = said.strip().lower().removeprefix("<|").removesuffix("|>")
-    code = language if language in known else CODES.get(language)
+    code = language if language in known or language in CODES.values() else CODES.get(language)
     if code in known:
         return str(code)
     if code is not None:
-        raise InputError(f"this model does not know {language} ({code}): language must be one of {_listed(known)}")
+        name = language if language == code else f"{language} ({code})"
+        raise InputError(f"this model does not know {name}: language must be one of {_listed(known)}")
     names = [name for name, code in CODES.items() if code in known]
     near = get_close_matches(language, [*known, *names], n=1)
     hint = f"did you mean {near[0]}?" if near else f"it must be one of {_listed(known)}"
