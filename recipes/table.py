@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from regard.explain.run_facts import RunFacts
 
 RECIPES = Path(__file__).resolve().parent
-SHOWN = 3  # scores of a group in the table; the record has all
-SHOWN_OF_BASELINES = 2
+SHOWN = 3  # scores of a group on the page; the record has all
 NAMED = 3  # settings that a mark quotes; of more it has the names
 WINDOWED = ("answer", "tag")  # tasks whose prepared data counts windows, of which a long text has several
 
@@ -48,17 +47,20 @@ Run files that train on real data, a directory a task. Each opens with what it t
 This page is written by `python recipes/table.py` from the records of the runs and of the baselines, which stand beside
 the recipes; a record is taken by `python recipes/table.py take runs/en-de recipes/translate/en-de.toml`.
 """
-COLUMNS = """
+OVERVIEW = """
+| recipe | data | network | trained | scores on the test split |
+|---|---|---|---|---|
+"""
+SCORES = """
+## Scores beside the baselines
+
 In brackets: 95 % bootstrap intervals. Examples are counted as the network reads them: a long context is several
 windows, texts over `data.max_tokens` are left out, equal pictures are scored once. The baselines, of
-`python benchmarks/baselines.py`, have the whole test split. "Against" another recipe: by how much this one's score is
+`python benchmarks/baselines.py`, have the whole test split. "Above" another recipe: by how much this one's score is
 above that one's on the same examples, and p, how often chance alone makes as large a difference.
-
-| recipe | data | network | trained | scores on the test split | baselines |
-|---|---|---|---|---|---|
 """
 NOT_TRAINED = """
-**Without a record**, so not in the table: {}. They are not trained here, or were before runs kept records: then their
+**Without a record**, so not in the tables: {}. They are not trained here, or were before runs kept records: then their
 opening comments say what was measured.
 """
 
@@ -250,40 +252,56 @@ def _leaves(then: Section, now: Section, path: str = "") -> Iterator[tuple[str, 
 
 def table(recipes: Path) -> str:
     """The whole README."""
-    rows, without = [], []
+    rows, sections, without = [], [], []
     for recipe in sorted(recipes.glob("*/*.toml")):
         name = recipe.relative_to(recipes).as_posix()
         record, baselines = (
             _json(file) if file.is_file() else None for file in (recipe.with_suffix(".json"), beside(recipe))
         )
-        if record is not None:
-            rows.append(row(name, load_run(recipe), record, baselines))
-        else:
+        if record is None:
             without.append(f"[{name}]({name})")
-    trained = COLUMNS + "".join(f"{line}\n" for line in rows) if rows else ""
-    return HEAD + trained + (NOT_TRAINED.format(", ".join(without)) if without else "")
+            continue
+        run = load_run(recipe)
+        rows.append(row(name, run, record))
+        sections.append(section(name, run, record, baselines))
+    trained = OVERVIEW + "".join(f"{line}\n" for line in rows) if rows else ""
+    missing = NOT_TRAINED.format(", ".join(without)) if without else ""
+    return HEAD + trained + missing + ("".join([SCORES, *sections]) if rows else "")
 
 
-def row(name: str, run: RunConfig, record: Mapping[str, Any], baselines: Mapping[str, Any] | None = None) -> str:
-    cells = list(_of_run(run, record))
+def row(name: str, run: RunConfig, record: Mapping[str, Any]) -> str:
+    """A recipe's line of the overview, with the first score of each group."""
     read = f"{record['examples'].get('train', 0):,} to train, {_tested(record):,} scored"
-    data = f"{run.data.builder or 'files'}: {read}"
-    lines = [*_compared(record)]
-    if baselines is not None:
-        lines += [*_baselines(baselines["baselines"]), *_marks(run, baselines)]
-    return f"| {' | '.join([f'[{name}]({name})', data, *cells, '<br>'.join(lines) or '–'])} |"
-
-
-def _of_run(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
-    """The cells of the network, of how it was trained, and of its scores."""
-    yield f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
     trained = [f"{record['steps']:,} steps"]
     if record["tokens"]:
         trained.append(f"{record['tokens'] / 1e6:,.1f} M {learnt_from(run.task)}")
     if record["minutes"] is not None:
         trained.append(f"{record['minutes']:,.0f} minutes")
-    yield ", ".join(trained)
-    yield "<br>".join([*_scores(record["test"]), *_marks(run, record)])
+    network = f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
+    first = next(iter(record["test"][0]["scores"]))
+    values = [f"{_named(group)}{METRICS[first].text(group['scores'][first]['value'])}" for group in record["test"]]
+    scores = f"{METRICS[first].title} {', '.join(values)}"
+    changed = " (changed since)" if next(changes(run, record), None) else ""
+    data = f"{run.data.builder or 'files'}: {read}"
+    return f"| {' | '.join([f'[{name}]({name})', data, network, ', '.join(trained), scores + changed])} |"
+
+
+def section(name: str, run: RunConfig, record: Mapping[str, Any], baselines: Mapping[str, Any] | None) -> str:
+    """A recipe's scores by group, the baselines and what it was compared with beside them; and what has changed."""
+    shown = list(record["test"][0]["scores"])[:SHOWN]
+    columns = {"the recipe": {group["name"]: _shown(group, shown) for group in record["test"]}}
+    for other, groups in (baselines or {"baselines": {}})["baselines"].items():
+        columns[other] = {group["name"]: _shown(group, shown) for group in groups}
+    columns |= _compared(record, shown)
+    groups = list(dict.fromkeys(group for column in columns.values() for group in column))
+    counts = {group["name"]: f"{group['examples']:,}" for group in record["test"]}
+    lines = [f"| {' | '.join(['group', 'examples', *columns])} |", "|---|---:|" + "---|" * len(columns)]
+    for group in groups:
+        cells = [column.get(group, "–") for column in columns.values()]
+        lines.append(f"| {' | '.join([group, counts.get(group, '–'), *cells])} |")
+    marks = [*_marks(run, record), *(_marks(run, baselines) if baselines is not None else ())]
+    said = "".join(f"\n{mark}\n" for mark in dict.fromkeys(marks))
+    return f"\n### {name}\n{said}\n" + "".join(f"{line}\n" for line in lines)
 
 
 def _marks(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
@@ -299,23 +317,12 @@ def _apart(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [group for group in groups if group["name"] != "all" or len(groups) == 1]
 
 
-def _scores(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for group in groups:
-        alone = len(groups) == 1 and group["name"] == "all"
-        yield _shown(group) if alone else f"{group['name']}: {_shown(group)}"
+def _named(group: Mapping[str, Any]) -> str:
+    return "" if group["name"] == "all" else f"{group['name']} "
 
 
-def _baselines(baselines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
-    """Of groups that are scored together too, that score alone: the file beside the recipe has all."""
-    for name, groups in baselines.items():
-        together = [group for group in groups if group["name"] == "all"]
-        for group in together or groups:
-            of_group = "" if together else f", {group['name']}"
-            yield f"{name}{of_group}: {_shown(group, SHOWN_OF_BASELINES)}"
-
-
-def _shown(group: Mapping[str, Any], most: int = SHOWN) -> str:
-    return ", ".join(_score(name, scored) for name, scored in list(group["scores"].items())[:most])
+def _shown(group: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "<br>".join(_score(name, group["scores"][name]) for name in names if name in group["scores"])
 
 
 def _score(name: str, scored: Mapping[str, Any]) -> str:
@@ -324,15 +331,16 @@ def _score(name: str, scored: Mapping[str, Any]) -> str:
     return f"{metric.title} {metric.text(scored['value'])}" + (f" ({interval})" if interval else "")
 
 
-def _compared(record: Mapping[str, Any]) -> Iterator[str]:
-    """By how much the run is above other models, group by group."""
+def _compared(record: Mapping[str, Any], shown: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By how much the run is above other models: a column each, by group."""
+    columns: dict[str, dict[str, str]] = {}
     for comparison in record.get("compared", ()):
         groups: dict[str, list[str]] = {}
         for each in comparison["differences"]:
-            groups.setdefault(each["group"], []).append(_difference(METRICS[each["metric"]], each["found"]))
-        for group, differences in groups.items():
-            of_group = "" if group == "all" else f", {group}"
-            yield f"against {comparison['with']}{of_group}: {', '.join(differences[:SHOWN])}"
+            if each["metric"] in shown:
+                groups.setdefault(each["group"], []).append(_difference(METRICS[each["metric"]], each["found"]))
+        columns[f"above {comparison['with']}"] = {group: "<br>".join(said) for group, said in groups.items()}
+    return columns
 
 
 def _difference(metric: Metric, found: Mapping[str, Any]) -> str:

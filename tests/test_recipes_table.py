@@ -81,10 +81,13 @@ def test_a_recipe_with_a_record_has_its_scores_and_one_without_is_named(recipes,
     (tmp_path / "classify" / "done.json").write_text(json.dumps(RECORD))
     text = recipes.table(tmp_path)
     assert "| files: 900 to train, 70 scored | encoder (bert), 1 layers; 1.5 M parameters |" in text
-    assert "5,000 steps, 2.0 M tokens, 58 minutes | accuracy 81.20 % (78.0 – 84.0), macro F1 50.00 % | – |" in text
+    assert "5,000 steps, 2.0 M tokens, 58 minutes | accuracy 81.20 % |" in text
+    assert "### classify/done.toml\n\n| group | examples | the recipe |\n|---|---:|---|\n" in text
+    assert "| all | 70 | accuracy 81.20 % (78.0 – 84.0)<br>macro F1 50.00 % |\n" in text
     assert "**Without a record**" in text
-    assert "classify/open.toml" in text.split("**Without a record**")[1]
-    assert "classify/done.toml" not in text.split("**Without a record**")[1]
+    (without,) = (line for line in text.splitlines() if line.startswith("**Without a record**"))
+    assert "classify/open.toml" in without
+    assert "classify/done.toml" not in without
 
 
 def test_a_run_of_another_recipe_is_told_by_what_differs(recipes, tmp_path):
@@ -95,18 +98,27 @@ def test_a_run_of_another_recipe_is_told_by_what_differs(recipes, tmp_path):
     assert recipes.differing(one, one) == []
 
 
-def test_baselines_stand_in_a_row_with_the_scores(recipes, recipe, pins, tmp_path):
+def test_baselines_stand_beside_the_scores(recipes, recipe, pins, tmp_path):
     recipes.take_baselines(written(tmp_path / "found.json", BASELINES), recipe)
     assert "Without a record" in recipes.table(tmp_path)
     written(recipe.with_suffix(".json"), RECORD)
-    assert "macro F1 50.00 % | majority: accuracy 20.00 % (10.0 – 30.0) |" in recipes.table(tmp_path)
+    text = recipes.table(tmp_path)
+    assert "| group | examples | the recipe | majority |\n" in text
+    assert "macro F1 50.00 % | accuracy 20.00 % (10.0 – 30.0) |\n" in text
 
 
-def test_of_groups_that_are_scored_together_that_score_alone_stands_in_the_row(recipes):
-    (one,) = BASELINES["baselines"]["majority"]
-    groups = [{**one, "name": name} for name in ("easy", "hard", "all")]
-    assert list(recipes._baselines({"m": groups})) == ["m: accuracy 20.00 % (10.0 – 30.0)"]
-    assert [text.split(":")[0] for text in recipes._baselines({"m": groups[:2]})] == ["m, easy", "m, hard"]
+def test_each_group_has_a_line_though_one_side_alone_was_scored_in_it(recipes, recipe):
+    record, (one,) = dict(RECORD), BASELINES["baselines"]["majority"]
+    record["test"] = [{**RECORD["test"][0], "name": name} for name in ("easy", "hard")]
+    baselines = {**BASELINES, "baselines": {"majority": [{**one, "name": name} for name in ("hard", "odd")]}}
+    run = recipes.load_run(recipe)
+    *_, easy, hard, odd = recipes.section(
+        "a.toml", run, record, {**baselines, "pinned": recipes.pinned("package-sections")}
+    ).splitlines()
+    assert easy == "| easy | 70 | accuracy 81.20 % (78.0 – 84.0)<br>macro F1 50.00 % | – |"
+    assert hard == "| hard | 70 | accuracy 81.20 % (78.0 – 84.0)<br>macro F1 50.00 % | accuracy 20.00 % (10.0 – 30.0) |"
+    assert odd == "| odd | – | – | accuracy 20.00 % (10.0 – 30.0) |"
+    assert recipes.row("a.toml", run, record).endswith("| accuracy easy 81.20 %, hard 81.20 % |")
 
 
 def test_baselines_of_another_builder_or_of_other_data_are_refused(recipes, recipe, pins, tmp_path):
@@ -125,7 +137,7 @@ def test_baselines_are_marked_once_their_data_has_changed(recipes, recipe, pins,
     written(recipe.with_suffix(".json"), {key: value for key, value in RECORD.items() if key != "pinned"})
     assert "other data" not in recipes.table(tmp_path)
     pins["package-sections"] = PIN._replace(sha256="cd", test=66)
-    assert "its test split had 70 examples, and has 66.** |" in recipes.table(tmp_path)
+    assert "its test split had 70 examples, and has 66.**\n" in recipes.table(tmp_path)
 
 
 def test_a_record_is_of_its_recipe_until_a_setting_changes_and_the_row_says_which(recipes, recipe):
@@ -153,7 +165,9 @@ def test_a_record_is_of_its_data_until_the_builder_makes_other(recipes, recipe, 
     sentence = "Scored on other data, for what package-sections builds has changed since."
     assert list(recipes.changes(run, record)) == [sentence]
     written(recipe.with_suffix(".json"), record)
-    assert f"macro F1 50.00 %<br>**{sentence}** | – |" in recipes.table(tmp_path)
+    text = recipes.table(tmp_path)
+    assert f"### classify/sections.toml\n\n**{sentence}**\n\n| group |" in text
+    assert "58 minutes | accuracy 81.20 % (changed since) |" in text
 
 
 def test_an_old_record_is_marked_by_what_it_holds(recipes, recipe, pins):
@@ -230,7 +244,8 @@ def test_a_comparison_is_kept_where_the_run_stands_second_by_name_or_by_its_weig
         return written(tmp_path / "compared.json", content)
 
     kept = recipes.compared(printed(theirs, ours), tmp_path / "ours")
-    assert list(recipes._compared({"compared": [kept]})) == ["against theirs: accuracy +5.00 (+1.00 to +9.00), p 0.012"]
+    columns = recipes._compared({"compared": [kept]}, ["accuracy"])
+    assert columns == {"above theirs": {"all": "accuracy +5.00 (+1.00 to +9.00), p 0.012"}}
     with pytest.raises(ConfigError, match="must be the second of them"):
         recipes.compared(printed(ours, theirs), tmp_path / "ours")
 
