@@ -279,8 +279,8 @@ def row(name: str, run: RunConfig, record: Mapping[str, Any]) -> str:
         trained.append(f"{record['minutes']:,.0f} minutes")
     network = f"{record['network']}; {record['parameters'] / 1e6:,.1f} M parameters"
     first = next(iter(record["test"][0]["scores"]))
-    values = [f"{_named(group)}{METRICS[first].text(group['scores'][first]['value'])}" for group in record["test"]]
-    scores = f"{METRICS[first].title} {', '.join(values)}"
+    scored = [(_named(group), group["scores"][first]) for group in record["test"] if first in group["scores"]]
+    scores = f"{METRICS[first].title} {'; '.join(name + METRICS[first].text(one['value']) for name, one in scored)}"
     changed = " (changed since)" if next(changes(run, record), None) else ""
     data = f"{run.data.builder or 'files'}: {read}"
     return f"| {' | '.join([f'[{name}]({name})', data, network, ', '.join(trained), scores + changed])} |"
@@ -299,13 +299,10 @@ def section(name: str, run: RunConfig, record: Mapping[str, Any], baselines: Map
     for group in groups:
         cells = [column.get(group, "–") for column in columns.values()]
         lines.append(f"| {' | '.join([group, counts.get(group, '–'), *cells])} |")
-    marks = [*_marks(run, record), *(_marks(run, baselines) if baselines is not None else ())]
-    said = "".join(f"\n{mark}\n" for mark in dict.fromkeys(marks))
+    of_baselines = changes(run, baselines) if baselines is not None else ()
+    marks = [*changes(run, record), *(f"Baselines: {sentence}" for sentence in of_baselines)]
+    said = "".join(f"\n**{mark}**\n" for mark in marks)
     return f"\n### {name}\n{said}\n" + "".join(f"{line}\n" for line in lines)
-
-
-def _marks(run: RunConfig, record: Mapping[str, Any]) -> Iterator[str]:
-    return (f"**{sentence}**" for sentence in changes(run, record))
 
 
 def _tested(record: Mapping[str, Any]) -> int:
@@ -339,7 +336,8 @@ def _compared(record: Mapping[str, Any], shown: Sequence[str]) -> dict[str, dict
         for each in comparison["differences"]:
             if each["metric"] in shown:
                 groups.setdefault(each["group"], []).append(_difference(METRICS[each["metric"]], each["found"]))
-        columns[f"above {comparison['with']}"] = {group: "<br>".join(said) for group, said in groups.items()}
+        if groups:
+            columns[f"above {comparison['with']}"] = {group: "<br>".join(said) for group, said in groups.items()}
     return columns
 
 

@@ -118,7 +118,7 @@ def test_each_group_has_a_line_though_one_side_alone_was_scored_in_it(recipes, r
     assert easy == "| easy | 70 | accuracy 81.20 % (78.0 – 84.0)<br>macro F1 50.00 % | – |"
     assert hard == "| hard | 70 | accuracy 81.20 % (78.0 – 84.0)<br>macro F1 50.00 % | accuracy 20.00 % (10.0 – 30.0) |"
     assert odd == "| odd | – | – | accuracy 20.00 % (10.0 – 30.0) |"
-    assert recipes.row("a.toml", run, record).endswith("| accuracy easy 81.20 %, hard 81.20 % |")
+    assert recipes.row("a.toml", run, record).endswith("| accuracy easy 81.20 %; hard 81.20 % |")
 
 
 def test_baselines_of_another_builder_or_of_other_data_are_refused(recipes, recipe, pins, tmp_path):
@@ -137,7 +137,9 @@ def test_baselines_are_marked_once_their_data_has_changed(recipes, recipe, pins,
     written(recipe.with_suffix(".json"), {key: value for key, value in RECORD.items() if key != "pinned"})
     assert "other data" not in recipes.table(tmp_path)
     pins["package-sections"] = PIN._replace(sha256="cd", test=66)
-    assert "its test split had 70 examples, and has 66.**\n" in recipes.table(tmp_path)
+    text = recipes.table(tmp_path)
+    assert "**Baselines: Scored on other data, for what package-sections builds has changed since" in text
+    assert "its test split had 70 examples, and has 66.**\n" in text
 
 
 def test_a_record_is_of_its_recipe_until_a_setting_changes_and_the_row_says_which(recipes, recipe):

@@ -21,6 +21,7 @@ from regard.features.audio import AudioProcessor
 
 RATE = 16_000
 SEES_ALL = Batching(batch_tokens=1, seed=3, shuffle=False, batch_rows=100)
+TOO_LONG = "a recording longer than the 1 s that are heard at a time (data.audio_seconds, or the checkpoint's)"
 
 
 def sound(seed, seconds=0.4):
@@ -106,7 +107,7 @@ def test_what_cannot_be_learned_from_is_dropped_with_its_reason_and_counted(tape
     assert (found["pairs"], sum(found["dropped"]["counts"].values())) == (5, len(bad))
     counts = found["dropped"]["counts"]
     assert counts["a recording that cannot be read (it is no file)"] == 1
-    assert counts["a recording longer than the 1 s that are heard at a time"] == 1
+    assert counts[TOO_LONG] == 1
     assert counts["a text longer than data.max_tokens = 128"] == 1
     assert counts['"text" is empty'] == 1
     assert any(reason.startswith("a recording that cannot be read (it is damaged") for reason in counts)
@@ -163,7 +164,7 @@ def test_equal_tokens_need_a_place_more_between_them():
     assert objective.misfit([1] * 25, RATE) is None
     for ids in ([1, 2] * 25 + [1], [1] * 26):
         assert "a text of more tokens than its window's 50 places" in objective.misfit(ids, RATE)
-        assert objective.misfit(ids, RATE + 1) == "a recording longer than the 1 s that are heard at a time"
+        assert objective.misfit(ids, RATE + 1) == TOO_LONG
     shorter = TranscribeFrames(200, hearing(1, 10, 240), AugmentationConfig())
     assert shorter.misfit([1, 2] * 6, RATE // 5) is None
     assert "its window's 12 places" in shorter.misfit([1, 2] * 6 + [1], RATE // 5)

@@ -9,6 +9,8 @@ import pytest
 from regard.config import RunConfig, TaskName, parse_run
 from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS
 from regard.corpora import BUILDERS
+from regard.data.objectives.images import square
+from regard.data.objectives.transcribe import hearing
 from regard.explain.card import USES, card
 from regard.explain.run_facts import RunFacts
 from regard.explain.words import words_of
@@ -135,12 +137,14 @@ def test_a_translator_of_several_languages_is_told_one_that_it_writes_in():
 
 def test_images_are_counted_as_such_and_what_is_seen_and_heard_at_once_is_a_limit():
     of_images = {"task": "classify-image", "data": {"train": [{"jsonl": "t"}], "image_size": 32}, "model": {}}
-    text = card(facts(run=parse_run({**of_images, "training": {"steps": 5}}), evaluations={}), "m")
+    sees = {"evaluations": {}, "processor": square(32)}
+    text = card(facts(run=parse_run({**of_images, "training": {"steps": 5}}), **sees), "m")
     assert "5,000 steps, 1,000,000 images" in text
-    assert "squares of 32 pixels a side" in text
+    assert "It sees images as 32 x 32 pixels" in text
     assert "library_name: transformers" in text
     of_sounds = {"task": "transcribe-ctc", "data": {"train": [{"jsonl": "t"}], "audio_seconds": 2}, "model": {}}
-    text = card(facts(run=parse_run({**of_sounds, "training": {"steps": 5}}), evaluations={}), "m")
+    hears = {"evaluations": {}, "processor": hearing(2)}
+    text = card(facts(run=parse_run({**of_sounds, "training": {"steps": 5}}), **hears), "m")
     assert "It hears 2 s at a time" in text
     assert "library_name: regard" in text
     assert "With Transformers" not in text

@@ -10,7 +10,15 @@ EVERY = set(CODES.values())
 
 @pytest.mark.parametrize(
     ("said", "code"),
-    [("English", "en"), (" gujarati", "gu"), ("haitian creole", "ht"), ("<|de|>", "de"), ("YUE", "yue"), ("en", "en")],
+    [
+        ("English", "en"),
+        (" gujarati", "gu"),
+        ("haitian creole", "ht"),
+        ("<|de|>", "de"),
+        ("YUE", "yue"),
+        ("de-AT", "de"),
+        ("zh_CN", "zh"),
+    ],
 )
 def test_a_language_goes_by_its_code_and_by_its_names(said: str, code: str) -> None:
     assert language_code(said, EVERY) == code
@@ -28,6 +36,8 @@ def test_every_language_has_a_short_code_and_a_name_of_letters() -> None:
         ("fr", "this model does not know fr: language must be one of de, en"),
         ("French", r"this model does not know french \(fr\): language must be one of de, en"),
         ("germann", "there is no language 'germann': did you mean german"),
+        ("Deutsch", "there is no language 'Deutsch': it must be one of de, en"),
+        ("deu", "there is no language 'deu': it must be one of de, en"),
         ("qqq", "there is no language 'qqq': it must be one of de, en"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from regard.interop.checkpoints import load_model
 from regard.interop.directory import read_json
 from regard.tasks.classify_image import ImageClassifier
 from regard.tasks.loading import load
-from regard.training.starting import processor_of
+from regard.training.starting import open_start, processor_of
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -50,6 +51,10 @@ def album(tmp_path_factory):
             lines.append({"image": f"{number}.png", "label": "upright" if number % 2 == 0 else "lying"})
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return folder
+
+
+def processor_in(directory, task="classify-image"):
+    return processor_of(open_start(str(directory)), task)
 
 
 def run_of(album, **sections):
@@ -105,13 +110,25 @@ def test_a_run_on_images_stopped_and_gone_on_with_ends_with_the_same_bits(album,
 
 def test_a_checkpoint_says_how_its_images_are_prepared_and_what_its_labels_are(undisturbed):
     prepared = PreparedData.open(undisturbed / "data")
-    assert processor_of(str(undisturbed)) == prepared.processor
-    assert processor_of(str(undisturbed)).output_size == (SIDE, SIDE)
+    assert processor_in(undisturbed) == prepared.processor
+    assert processor_in(undisturbed).output_size == (SIDE, SIDE)
     config = read_json(undisturbed / "model", "config.json")
     assert config["architectures"] == ["ViTForImageClassification"]
     assert (config["image_size"], config["patch_size"]) == (SIDE, 4)
     assert config["id2label"] == {"0": "lying", "1": "upright"}
     assert not (undisturbed / "model" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize(("model_type", "kind"), [("vit", "ViT"), ("deit", "DeiT"), ("vision-encoder-decoder", "DeiT")])
+def test_an_old_checkpoint_says_how_images_are_prepared_by_the_former_name(model_type, kind, tmp_path):
+    """And one that leaves the name out by its family, a captioner's by that of its encoder."""
+    captions = model_type == "vision-encoder-decoder"
+    config = {"model_type": model_type} | ({"encoder": {"model_type": "deit"}} if captions else {})
+    start = SimpleNamespace(place=tmp_path, config=config)
+    for named in ({"feature_extractor_type": f"{kind}FeatureExtractor"}, {"do_resize": True}):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(named))
+        found = processor_of(start, "caption" if captions else "classify-image")
+        assert (found.kind, found.output_size) == (f"{kind}ImageProcessor", (224, 224))
 
 
 def test_a_run_goes_on_from_a_checkpoint_with_its_processor_and_the_head_of_its_labels(album, undisturbed, tmp_path):
@@ -122,7 +139,7 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_processor_and_the_head_of_its_
     began, ended = (load_model(place / "model") for place in (undisturbed, tmp_path / "run"))
     for one, other in zip(began.trainable_variables, ended.trainable_variables, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-7, err_msg=one.path)
-    assert processor_of(str(tmp_path / "run")) == processor_of(str(undisturbed))
+    assert processor_in(tmp_path / "run") == processor_in(undisturbed)
 
 
 def test_the_command_line_trains_and_then_names_what_is_in_a_picture(album, undisturbed, tmp_path):

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from regard.batch import SpeechExample
 from regard.cli import main
 from regard.config import RunConfig, parse_run
 from regard.data.objectives.catalog import objective_of
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
-from regard.errors import ConfigError, DataError, RegardError
+from regard.errors import ConfigError, DataError, InputError, RegardError
 from regard.interop.directory import read_json
+from regard.tasks.judging.sounds import TRANSCRIPTS
 from regard.tasks.loading import load
 from regard.training.starting import brought_by
 from regard.training.trainer import train
@@ -47,9 +49,7 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its texts may begin with a blank, which is a token of its own in this vocabulary."""
-    generation = {**whispers.GENERATION, "begin_suppress_tokens": [END]}
-    return whispers.write(tmp_path_factory.mktemp("whisper"), 1, generation)
+    return whispers.write(tmp_path_factory.mktemp("whisper"), 1)
 
 
 def run_of(tape: Path, start: Path, data: dict[str, Any], **tables: Any) -> RunConfig:
@@ -76,12 +76,13 @@ def tuned(tape: Path, whisper: Path, tmp_path_factory: pytest.TempPathFactory) -
     return directory
 
 
-def test_a_text_is_learned_behind_its_language_and_task_with_a_blank_before_it_as_whisper_has_it(tuned: Path) -> None:
+def test_a_text_is_learned_behind_its_language_and_task(tuned: Path) -> None:
+    """Without a blank that is a token of its own, as it is in this vocabulary, and with which no text may begin."""
     prepared = PreparedData.open(tuned / "data")
     shards, tokenizer = prepared.split("validation"), prepared.tokenizer
     for row in range(len(shards)):
         text, language = said(200 + row)[0], SPOKEN[row % 2]
-        letters = [tokenizer.token_id(letter) for letter in f" {text}".replace(" ", "Ġ")]
+        letters = [tokenizer.token_id(letter) for letter in text.replace(" ", "Ġ")]
         assert shards.gather(np.array([row]), 0).tolist() == [*TOLD[language], *letters, END]
 
 
@@ -94,6 +95,7 @@ def test_a_whisper_goes_on_from_its_weights_and_stays_one(
         key: whispers.CONFIG[key] for key in ("model_type", "d_model", "vocab_size")
     }
     said_of = read_json(tuned / "model", "generation_config.json")
+    assert said_of["begin_suppress_tokens"] == whispers.GENERATION["begin_suppress_tokens"]
     assert (said_of["is_multilingual"], said_of["lang_to_id"]) == (True, whispers.GENERATION["lang_to_id"])
     assert read_json(tuned / "model", "preprocessor_config.json")["chunk_length"] == 1
     transcriber = load(tuned)
@@ -120,7 +122,11 @@ def test_an_evaluation_tells_the_language_of_each_recording(
     assert main(["evaluate", str(tuned), "--split", "validation", "--json"]) == 0
     score = json.loads(capsys.readouterr().out)["groups"][0]["scores"]["wer"]["value"]
     assert score == pytest.approx(min(each["wer"] for each in validations(tuned))), "as training has measured it"
-    assert told[:16] == 8 * ["German", "English"]
+    assert told[:16] == 8 * ["English"] + 8 * ["German"]
+    lines = map(json.loads, (tuned / "evaluation-validation.jsonl").read_text("utf-8").splitlines())
+    assert {(Path(line["inputs"]["audio"]).stem, line["languages"][1]) for line in lines} == {
+        (str(number), "English" if number % 2 else "German") for number in range(200, 216)
+    }
 
 
 def test_a_killed_fine_tuning_goes_on_to_the_same_bits(tuned: Path, whisper: Path, tape: Path, tmp_path: Path) -> None:
@@ -195,8 +201,40 @@ def test_a_checkpoint_of_images_is_no_start_for_recordings(tape: Path, whisper: 
     for file in whisper.iterdir():
         (other / file.name).write_bytes(file.read_bytes())
     (other / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}', "utf-8")
-    with pytest.raises(RegardError, match="does not say how recordings are prepared, which transcribe needs"):
+    with pytest.raises(RegardError, match="does not say how recordings are prepared, in a preprocessor"):
         prepare_by(run_of(tape, other, {"language": "de"}), tmp_path / "data")
+
+
+def test_a_language_that_an_evaluated_model_does_not_know_is_told_before_any_work(tuned: Path) -> None:
+    examples = [SpeechExample("a.wav", "a", "", "de"), SpeechExample("b.wav", "b", "", "fr")]
+    with pytest.raises(InputError, match="this model does not know fr"):
+        next(TRANSCRIPTS.predict(load(tuned), examples, {}))
+
+
+def test_a_text_must_fit_behind_what_the_model_is_told(tape: Path, whisper: Path, tmp_path: Path) -> None:
+    run = run_of(tape, whisper, {"language": "de"}, decoding={"max_new_tokens": 37})
+    with pytest.raises(ConfigError, match="must be at most 36, for the model has 40 positions and is told 4 tokens"):
+        train(run, tmp_path, console=quiet())
+
+
+def test_a_text_is_written_as_whisper_does_where_the_run_file_does_not_say() -> None:
+    values = {"task": "transcribe", "data": {"train": [{"jsonl": "x"}]}, "training": {"steps": 1}}
+    told = parse_run({**values, "model": {"from": "x"}, "decoding": {"max_new_tokens": 99}}).decoding
+    assert (told.num_beams, told.length_penalty_form, told.max_new_tokens) == (1, "transformers", 99)
+    fresh = parse_run({**values, "data": {**values["data"], "audio_seconds": 1}}).decoding
+    assert (fresh.num_beams, fresh.length_penalty_form) == (4, "gnmt")
+
+
+def test_an_english_whisper_is_told_no_language(tape: Path, tmp_path: Path) -> None:
+    english = {key: value for key, value in whispers.GENERATION.items() if key not in ("lang_to_id", "task_to_id")}
+    start = whispers.write(tmp_path / "english", 1, {**english, "is_multilingual": False})
+    lines = [json.dumps({"audio": str(tape / "0.flac"), "text": "a", "language": ""})]
+    (tmp_path / "listing.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    splits = {split: [{"jsonl": str(tmp_path / "listing.jsonl")}] for split in ("train", "validation")}
+    shards = prepare_by(run_of(tape, start, splits), tmp_path / "data").split("train")
+    assert shards.gather(np.array([0]), 0).tolist() == [whispers.NO_TIMESTAMPS, 0, END]
+    with pytest.raises(ConfigError, match=r"data\.language: this model does not know de: language must be one of en"):
+        prepare_by(run_of(tape, start, {**splits, "language": "de"}), tmp_path / "german")
 
 
 def test_the_objective_of_a_multilingual_whisper_knows_what_to_write_first(whisper: Path, tape: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from regard.batch import SpeechExample
 from regard.cli import app
 from regard.config import parse_run
 from regard.data.objectives.catalog import objective_of
@@ -20,6 +21,7 @@ from regard.explain.card import write_card
 from regard.explain.run_facts import facts_of
 from regard.interop.directory import read_json
 from regard.metrics.transcripts import error_rates
+from regard.tasks.judging.sounds import FRAME_TRANSCRIPTS
 from regard.tasks.loading import load
 from regard.tasks.transcribe import Transcriber
 from regard.tasks.transcribe_frames import FrameTranscriber
@@ -263,6 +265,12 @@ def test_ctc_takes_no_tokenizer_that_puts_a_token_before_every_text(tape, tmp_pa
     path = str(vocabularies.write("bert", tmp_path / "bert"))
     with pytest.raises(ConfigError, match="puts cls before every text, which nobody speaks"):
         train(run_of(tape, "transcribe-ctc", tokenizer={"path": path}), tmp_path / "run", console=quiet())
+
+
+def test_a_language_that_a_recording_says_is_nothing_to_frames(tape, undisturbed):
+    examples = [SpeechExample(str(tape / f"{number}.flac"), said(number)[0], "", "en") for number in (200, 201)]
+    found = list(FRAME_TRANSCRIPTS.predict(load(undisturbed["transcribe-ctc"]), examples, {}))
+    assert [each.language for each in found] == [None, None]
 
 
 def test_what_asks_for_a_decoder_is_refused_where_there_is_none(tape, undisturbed):

@@ -71,6 +71,14 @@ _MIXED = ("data.temperature", "data.curriculum")  # of tasks that batch texts by
 _WRITING = ("training.score_examples", "decoding", "training.label_smoothing")
 _PLAIN = {"label_smoothing": 0.0, "score_examples": 0}
 
+# As Whisper's own generation_config.json has it; half of its places are for the text before.
+_WHISPER_DECODES = {
+    "num_beams": 1,
+    "length_penalty": 1.0,
+    "length_penalty_form": "transformers",
+    "max_new_tokens": 220,
+}
+
 TASKS: dict[str, TaskRules] = {
     "translate": TaskRules(
         ("source", "tsv", "jsonl"),
@@ -180,4 +188,12 @@ def with_defaults(values: Any) -> Any:
         given = filled.get(table, {} if table == "model" else None)
         if isinstance(given, Mapping) and not (table == "model" and "from" in given):
             filled[table] = {**defaults, **given}
+    if name == "transcribe" and "from" in _table(filled, "model"):
+        filled["decoding"] = {**_WHISPER_DECODES, **_table(filled, "decoding")}
     return filled
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table of a run file; what is none is left to who reads its keys."""
+    table = values.get(name, {})
+    return table if isinstance(table, Mapping) else {}

@@ -164,8 +164,8 @@ def _language(values: Mapping[str, Any]) -> str | None:
 
 def parse_spoken(values: Mapping[str, Any]) -> SpeechExample:
     """ "audio", a path or a data: URI, "text", and optionally "group" and "language"."""
-    spoken = _language(values) or ""
-    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), group_of(values), spoken)
+    spoken = _language(values) if values.get("language") else None
+    return SpeechExample(_text(values, "audio"), _text(values, "text").strip(), group_of(values), spoken or "")
 
 
 def parse_text(values: Mapping[str, Any]) -> TextRecord:

@@ -12,6 +12,8 @@ from regard.data.shards import write_file
 from regard.explain.run_facts import RunFacts, facts_of
 from regard.explain.transformers_code import transformers_code
 from regard.explain.words import is_regression
+from regard.features.audio import AudioProcessor
+from regard.features.image import ImageProcessor
 from regard.interop.directory import REGARD, read_json
 from regard.interop.opening import HUB_ID
 from regard.metrics.catalog import METRICS
@@ -251,10 +253,12 @@ def _limits(facts: RunFacts) -> Iterator[str]:
         yield BUILDERS[facts.run.data.builder].limits
     if facts.spec.source is None:
         yield f"It was trained on texts of at most {facts.run.data.max_tokens} tokens at once."
-    if facts.run.data.audio_seconds is not None:
-        yield f"It hears {facts.run.data.audio_seconds} s at a time, and was trained on recordings of at most as many."
-    if facts.run.data.image_size is not None:
-        yield f"It sees images as squares of {facts.run.data.image_size} pixels a side, whatever their size."
+    if isinstance(facts.processor, AudioProcessor):
+        seconds = facts.processor.log_mel.chunk_length
+        yield f"It hears {seconds} s at a time, and was trained on recordings of at most as many."
+    if isinstance(facts.processor, ImageProcessor) and facts.processor.output_size is not None:
+        height, width = facts.processor.output_size
+        yield f"It sees images as {width} x {height} pixels, whatever their size."
     for split, record in facts.evaluations.items():
         cut = sum(group["unfinished"] for group in record.groups if group["name"] != ALL or len(record.groups) == 1)
         if cut:

@@ -139,7 +139,8 @@ def _caption(task: Any, item: Judgement) -> PatchAttention | None:
 
 
 def _transcript(task: Any, item: Judgement) -> SoundAttention | None:
-    spoken = Spoken(*task.first_window(opened(item.inputs[SOUND])))
+    language = item.languages[1] if task.languages else None
+    spoken = Spoken(*task.first_window(opened(item.inputs[SOUND]), language))
     if not spoken.ids:
         return None
     return transcript_attention(task.engine, task.tokenizer, spoken, _frame_seconds(task.processor.log_mel))

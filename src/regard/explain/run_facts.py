@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from regard.config import RunConfig, load_run
 from regard.data.shards import SPLITS, read_manifest
+from regard.features.processor_config import FILE as PROCESSOR
+from regard.features.processors import Processor, read_processor
 from regard.interop.described import described
 from regard.interop.directory import REGARD, read_json
 from regard.interop.opening import open_checkpoint
@@ -24,7 +26,7 @@ class RunFacts(NamedTuple):
     """seconds: of training, summed over resumes; tokens: real ones seen, of pairs those of the targets; both None where
     the log does not say. dropped: by split, how many examples of its files were left out, and why. notes: what
     preparing the data said, the builder's source and licence among it. scores: on validation, of the model written.
-    evaluations: by split. mask: how the tokenizer writes a place to be filled."""
+    evaluations: by split. mask: how the tokenizer writes a place to be filled. processor: of images or recordings."""
 
     run: RunConfig
     spec: ModelSpec
@@ -42,6 +44,7 @@ class RunFacts(NamedTuple):
     scores: Mapping[str, Any]
     evaluations: dict[str, EvaluationRecord]
     mask: str = "[MASK]"
+    processor: Processor | None = None
 
 
 def facts_of(directory: Path) -> RunFacts:
@@ -70,6 +73,7 @@ def facts_of(directory: Path) -> RunFacts:
         scores=said.get("score") or {},
         evaluations=dict(_evaluations(directory, weights_mark(place))),
         mask=_mask(read_json(place, "tokenizer_config.json")),
+        processor=read_processor(sensed) if (sensed := read_json(place, PROCESSOR)) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """The languages that Whisper was trained on, by code and English name (Radford et al. 2022, appendix E)."""
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
@@ -27,8 +28,10 @@ CODES = {
 
 
 def language_code(said: str, known: Collection[str]) -> str:
-    """`said` as one of the `known` codes: de, German or <|de|>; InputError, naming what is near, for any other."""
+    """`said` as one of the `known` codes: de, de-AT, German or <|de|>; InputError, naming one that is near, for any
+    other."""
     language = said.strip().lower().removeprefix("<|").removesuffix("|>")
+    language, *_ = re.split("[-_]", language, maxsplit=1)
     code = language if language in known or language in CODES.values() else CODES.get(language)
     if code in known:
         return str(code)
@@ -36,7 +39,7 @@ def language_code(said: str, known: Collection[str]) -> str:
         name = language if language == code else f"{language} ({code})"
         raise InputError(f"this model does not know {name}: language must be one of {_listed(known)}")
     names = [name for name, code in CODES.items() if code in known]
-    near = get_close_matches(language, [*known, *names], n=1)
+    near = get_close_matches(language, names, n=1, cutoff=0.85) if len(language) > 3 else []
     hint = f"did you mean {near[0]}?" if near else f"it must be one of {_listed(known)}"
     raise InputError(f"there is no language {said!r}: {hint}")
 

@@ -53,6 +53,12 @@ class SpeechTokens:
         found = {code: self.prompt(code, "transcribe", timestamps=False)[1:] for code in self.languages or ("en",)}
         return {code: tuple(ids) for code, ids in found.items()} if all(found.values()) else None
 
+    @property
+    def prefix_length(self) -> int:
+        """In tokens, of each of `prefixes`."""
+        found = self.prefixes()
+        return 0 if found is None else len(next(iter(found.values())))
+
     def rule(self) -> TimestampRule:
         """What timestamps must keep to. CheckpointError where the model has none."""
         if self.no_timestamps is None or self.first_time is None:

@@ -127,6 +127,7 @@ class Hearer(ABC):
     """What makes text of recordings; each kind of model in its own way."""
 
     processor: AudioProcessor
+    languages: tuple[str, ...] = ()  # that it can be told, where it is told any
 
     @overload
     def __call__(self, audio: Audio, **settings: Any) -> Transcription: ...
@@ -308,10 +309,10 @@ class Transcriber(Hearer):
             found |= zip(rows, heard, strict=True)
         return [(window, asks[row], found[row]) for row, window in enumerate(windows)]
 
-    def first_window(self, source: Audio) -> tuple[Window, list[int], list[int]]:
+    def first_window(self, source: Audio, language: str | None = None) -> tuple[Window, list[int], list[int]]:
         """The beginning of a recording, the prompt, and the ids that a search writes after it, the end among them where
         it came."""
-        asked = TranscribeOptions(temperature=(0.0,))
+        asked = TranscribeOptions(temperature=(0.0,), language=language)
         language, task = self._spoken(asked)
         request = _Request(asked, language, task, self._hearing(asked))
         ((window, ask, heard),) = self._heard([self._listener(1, self.processor.recording(source), request)], request)

@@ -14,6 +14,7 @@ from regard.features.tokenizer import Tokenizer
 from regard.interop.both_sides import load_both_sides
 from regard.interop.checkpoints import load_model
 from regard.interop.described import described
+from regard.interop.speech_tokens import told_by
 from regard.models.catalog import spec as translator_spec
 from regard.models.forms import Transformer, build_model
 from regard.models.presets import PRESETS, Vocabulary, preset_spec
@@ -74,6 +75,9 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     else:
         model = _started(run, prepared, dtype, wanted)
     _refuse_unfit(run, model.spec)
+    if run.task == "transcribe" and isinstance(prepared.tokenizer, Tokenizer):
+        told = told_by(model.kept_config, model.kept_generation, model.spec, prepared.tokenizer).prefix_length
+        _refuse_no_room(run, model.spec, 1 + told if told else 0)
     if wanted.names:
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
         label2id = {name: number for number, name in enumerate(wanted.names)}
@@ -204,3 +208,13 @@ def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
     for key, length in lengths.items():
         if positions.kind != "none" and length > positions.max_positions:
             raise ConfigError(f"{key} must be at most model.max_positions ({positions.max_positions}), but is {length}")
+
+
+def _refuse_no_room(run: RunConfig, spec: ModelSpec, before: int) -> None:
+    """Raise ConfigError where a text has no room behind what the model is told, so many tokens."""
+    room = spec.text.positions.max_positions - before
+    if run.decoding.max_new_tokens > room:
+        raise ConfigError(
+            f"decoding.max_new_tokens must be at most {room}, for the model has {room + before} positions and is told "
+            f"{before} tokens, but is {run.decoding.max_new_tokens}"
+        )

@@ -1,10 +1,10 @@
 """The checkpoint that a run goes on from: where it is, what it brings, and the head that it would have for a task."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from regard.config import RunConfig
 from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS, TaskName
@@ -22,7 +22,7 @@ from regard.interop.speech_tokens import told_by
 from regard.models.catalog import family
 from regard.models.family import Config
 from regard.models.presets import with_head
-from regard.specs import HeadKind, HeadSpec, Problem
+from regard.specs import HeadKind, HeadSpec, ModelSpec, Problem
 
 
 class WantedHead(NamedTuple):
@@ -51,16 +51,15 @@ def open_start(name: str) -> Checkpoint:
     return open_checkpoint(finished if not (place / CONFIG).is_file() and (finished / CONFIG).is_file() else name)
 
 
-def tokenizer_of(name: str) -> Tokenizer:
-    """The tokenizer beside a checkpoint's weights, or in them. Raises CheckpointError where there is no such
-    checkpoint, and where the tokenizer gives ids beyond its table."""
-    checkpoint = open_start(name)
+def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
+    """The tokenizer beside a checkpoint's weights, or in them. Raises CheckpointError where the tokenizer gives ids
+    beyond its table."""
     if checkpoint.place.is_dir():
         tokenizer = Tokenizer.load(checkpoint.place)
     else:
         content, config = (checkpoint.companions[name]() for name in ("tokenizer.json", "tokenizer_config.json"))
         tokenizer = Tokenizer(content, json.loads(config), str(checkpoint.place))
-    rows = family(checkpoint.config["model_type"]).from_config(Config(dict(checkpoint.config))).text.vocab_size
+    rows = _spec_of(checkpoint).text.vocab_size
     if tokenizer.vocab_size > rows:
         raise CheckpointError(
             f"{checkpoint.place}: the tokenizer is another model's: its vocabulary is {tokenizer.vocab_size}, "
@@ -69,18 +68,23 @@ def tokenizer_of(name: str) -> Tokenizer:
     return tokenizer
 
 
-def processor_of(name: str) -> Processor:
-    """How a checkpoint's images or recordings are prepared. Raises CheckpointError where it does not say."""
-    checkpoint = open_start(name)
+def processor_of(checkpoint: Checkpoint, task: TaskName) -> Processor:
+    """How a checkpoint's images, or its recordings, are prepared. Raises CheckpointError where it does not say."""
+    senses_images = task in IMAGE_TASKS
+    what, nested = ("images", "image_processor") if senses_images else ("recordings", "feature_extractor")
     for file in ("processor_config.json", PROCESSOR):
         values = read_json(checkpoint.place, file) if checkpoint.place.is_dir() else {}
-        if "feature_extractor" in values or "feature_extractor_type" in values:
-            return AudioProcessor.from_config(values)
-        if "image_processor" in values or (values and file == PROCESSOR):
-            return ImageProcessor.from_config(values, KIND_OF.get(checkpoint.config["model_type"], "ViTImageProcessor"))
-    raise CheckpointError(
-        f"model.from: {checkpoint.place} does not say how images or recordings are prepared: it has no {PROCESSOR}"
-    )
+        if not senses_images and "image_processor_type" in values:
+            break
+        if nested in values or (values and file == PROCESSOR):
+            return _image_processor(checkpoint, values) if senses_images else AudioProcessor.from_config(values)
+    raise CheckpointError(f"model.from: {checkpoint.place} does not say how {what} are prepared, in a {PROCESSOR}")
+
+
+def _image_processor(checkpoint: Checkpoint, values: Mapping[str, Any]) -> ImageProcessor:
+    """Of a file that may leave its class to the family: a captioner's is that of what sees."""
+    of = checkpoint.config.get("encoder") or checkpoint.config
+    return ImageProcessor.from_config(values, KIND_OF.get(of["model_type"], "ViTImageProcessor"))
 
 
 def brought_by(run: RunConfig) -> Callable[[], Given] | None:
@@ -91,22 +95,19 @@ def brought_by(run: RunConfig) -> Callable[[], Given] | None:
 
 
 def _brought(name: str, task: TaskName) -> Given:
-    reads_texts = task != "classify-image"
-    tokenizer = tokenizer_of(name) if reads_texts else None
-    if task not in (*IMAGE_TASKS, *SOUND_TASKS):
-        return Given(tokenizer)
-    processor = processor_of(name)
-    sensed = ("images", ImageProcessor) if task in IMAGE_TASKS else ("recordings", AudioProcessor)
-    if not isinstance(processor, sensed[1]):
-        raise CheckpointError(f"model.from: {name} does not say how {sensed[0]} are prepared, which {task} needs")
-    return Given(tokenizer, processor, None if task != "transcribe" else _prefixes(name))
-
-
-def _prefixes(name: str) -> dict[str, tuple[int, ...]] | None:
-    """What the texts of a model that hears begin after."""
     checkpoint = open_start(name)
-    spec = family(checkpoint.config["model_type"]).from_config(Config(dict(checkpoint.config)))
-    return told_by(checkpoint.config, checkpoint.generation, spec, tokenizer_of(name)).prefixes()
+    processor = processor_of(checkpoint, task) if task in (*IMAGE_TASKS, *SOUND_TASKS) else None
+    if task == "classify-image":
+        return Given(processor=processor)
+    tokenizer = tokenizer_of(checkpoint)
+    if task != "transcribe":
+        return Given(tokenizer, processor)
+    told = told_by(checkpoint.config, checkpoint.generation, _spec_of(checkpoint), tokenizer)
+    return Given(tokenizer, processor, told.prefixes())
+
+
+def _spec_of(checkpoint: Checkpoint) -> ModelSpec:
+    return family(checkpoint.config["model_type"]).from_config(Config(dict(checkpoint.config)))
 
 
 def head_for(checkpoint: Checkpoint, wanted: WantedHead) -> HeadSpec | None:

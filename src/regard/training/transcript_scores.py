@@ -32,7 +32,7 @@ class WrittenScores(Scores):
         self.model, self.shards, self.tokenizer, self.objective = model, shards, tokenizer, objective
         self.examples = min(examples, len(shards))
         told = told_by(model.kept_config, model.kept_generation, model.spec, tokenizer)
-        self.start, self.told = told.start, len(next(iter((told.prefixes() or {"": ()}).values())))
+        self.start, self.told = told.start, told.prefix_length
 
     def end(self, total: float, count: float, stop: Stop) -> Score:
         loss = total / count
@@ -47,9 +47,11 @@ class WrittenScores(Scores):
             if stop():
                 raise Stopped
             rows = np.arange(first, min(first + _RECORDINGS, self.examples))
-            begun = np.stack([[self.start, *self.shards.gather(row, 0)[: self.told]] for row in rows[:, None]])
             heard = {"input_features": self.objective.features(self.shards, rows)}
-            found = self.model.generate({**heard, "decoder_input_ids": begun.astype(np.int32)})
+            if self.told:  # each is told what stands before its own text
+                begun = [[self.start, *self.shards.gather(row, 0)[: self.told]] for row in rows[:, None]]
+                heard["decoder_input_ids"] = np.array(begun, np.int32)
+            found = self.model.generate(heard)
             texts += [self.tokenizer.decode(ids.tolist()) for ids in np.asarray(found.sequences)[:, 0]]
         return texts
 

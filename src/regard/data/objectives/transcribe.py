@@ -141,8 +141,7 @@ class Transcribe(Objective):
             return tokenizer.encode_batch([record.text for record in records])
         end = tokenizer.end_id
         assert end is not None  # Whisper's
-        # Whisper's texts begin with a blank, as the words of a sentence do.
-        texts = (tokenizer.encode_plain(f" {record.text}") for record in records)
+        texts = (_begun(tokenizer, record.text) for record in records)
         return [[*self.prefix(record.language), *ids, end] for record, ids in zip(records, texts, strict=True)]
 
     def objection(self, ids: Sequence[int]) -> str | None:
@@ -153,7 +152,8 @@ class Transcribe(Objective):
         """Why a recording of so many samples is dropped; None where it is kept."""
         if samples <= self.sounds.log_mel.window_samples:
             return None
-        return f"a recording longer than the {self.sounds.log_mel.chunk_length} s that are heard at a time"
+        heard = f"the {self.sounds.log_mel.chunk_length} s that are heard at a time"
+        return f"a recording longer than {heard} (data.audio_seconds, or the checkpoint's)"
 
     def samples(self, audio: str, located: Located, reports: Reports) -> Samples | None:
         """Of a recording that can be read; any other is reported."""
@@ -210,6 +210,13 @@ class TranscribeFrames(Transcribe):
         needed = len(ids) + sum(one == other for one, other in pairwise(ids))
         crowded = f"a text of more tokens than its window's {places} places, a blank between equal ones"
         return super().misfit(ids, samples) or (crowded if needed > places else None)
+
+
+def _begun(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text that Whisper writes. It begins with a blank, as the words of a sentence do; which is left out
+    where it would be a token of its own, for Whisper is never let begin with that one."""
+    ids = tokenizer.encode_plain(f" {text}")
+    return ids[1:] if len(ids) > 1 and ids[:1] == tokenizer.encode_plain(" ") else ids
 
 
 def hearing(seconds: int | None, frame_ms: int | None = None, pad_to_multiple_ms: int | None = None) -> AudioProcessor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from regard.batch import SpeechExample
 from regard.data.objectives.files import opened
+from regard.features.spoken_languages import language_code
 from regard.metrics.transcripts import Normaliser, character_errors, normalised, word_errors
 from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings
 from regard.tasks.transcribe import Transcription
@@ -15,9 +16,16 @@ _NORMALISER: Normaliser = "basic"
 
 
 def _transcripts(transcriber: Any, examples: Sequence[SpeechExample], settings: Settings) -> Iterator[Transcription]:
-    for language, spoken in groupby(examples, lambda example: example.language):
-        told = {"language": language} if language and transcriber.languages else {}
-        yield from transcriber.each((opened(example.audio) for example in spoken), **told, **settings)
+    spoken = {example.language for example in examples if transcriber.languages} - {""}
+    for language in sorted(spoken):  # before any work, which would be lost
+        language_code(language, transcriber.languages)
+    for language, alike in groupby(examples, _language):
+        told = {"language": language} if language in spoken else {}
+        yield from transcriber.each((opened(example.audio) for example in alike), **told, **settings)
+
+
+def _language(example: SpeechExample) -> str:
+    return example.language
 
 
 def _searched(transcriber: Any, held: HeldOut, settings: Settings) -> Settings:
@@ -55,6 +63,7 @@ def _judgement(example: SpeechExample, found: Transcription) -> Judgement:
         group=example.group or ALL,
         remark="" if right else f"WER {100 * words.wrong / max(words.length, 1):.0f} %",
         finished=not found.cut,
+        languages=(None, example.language or None),
     )
 
 
@@ -70,6 +79,7 @@ TRANSCRIPTS = Evaluation(
     _judged,
     prepared=_searched,
     signatures=_signatures,
+    order=_language,
     options=frozenset({"num_beams", "max_new_tokens"}),
     pooled=False,
 )
