@@ -381,10 +381,10 @@ def test_a_key_of_another_task_is_refused_by_name(task, path, value, words):
     assert words in complaint(values)
 
 
-def test_corpora_of_images_which_no_length_tells_apart_are_not_mixed_by_temperature():
-    two = {"train": [{"jsonl": "a"}, {"jsonl": "b"}], "image_size": 32, "temperature": 2.0}
-    words = complaint({"task": "caption", "data": two, "training": {"steps": 1}})
-    assert "data.temperature is for translate, summarise" in words
+def test_no_length_tells_images_apart_of_which_a_curriculum_could_begin_with_the_short_ones():
+    data = {"train": [{"jsonl": "a"}], "image_size": 32, "curriculum": {"steps": 4}}
+    words = complaint({"task": "caption", "data": data, "training": {"steps": 1}})
+    assert "data.curriculum is for translate, summarise" in words
 
 
 def test_a_translator_reads_no_plain_text():

@@ -1,16 +1,24 @@
 """Corpora mixed at a temperature: exact shares, every row in its turn, the same wherever training goes on."""
 
+import base64
+import io
+import json
 from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from regard.config import parse_run
 from regard.data.batching import BucketedBatches, Position
 from regard.data.mixture import Mixture, quotas
+from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Batching
+from regard.data.prepare import prepare
 
 counts_of_corpora = st.lists(st.integers(1, 400), min_size=2, max_size=5)
 
@@ -82,3 +90,51 @@ def test_windows_belong_to_the_corpus_of_their_document(of, counts):
     how = Batching(64, 0, shuffle=True, temperature=2.0, corpora=(2, 4))
     rows = np.arange(6) if of is None else np.array(of)
     assert how.mixture(rows).counts == counts
+
+
+def rows_of_an_epoch(task, listings, tmp_path, **data):
+    """How often an epoch has each row of two corpora, of 20 and of 4 rows."""
+    for name, lines in listings.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    corpora = [{"jsonl": str(tmp_path / f"{name}.jsonl")} for name in listings]
+    values = {"train": corpora, "validation": corpora[:1], "workers": 1, "temperature": 4.0, **data}
+    tokenizer = {} if task == "classify-image" else {"tokenizer": {"vocab_size": 302}}
+    run = parse_run({"task": task, "data": values, "training": {"steps": 1}, **tokenizer})
+    prepared = prepare(run, tmp_path / "data")
+    counts = tuple(prepared.manifest["splits"]["train"]["corpora"])
+    how = Batching(64, 0, True, batch_rows=3, temperature=run.data.temperature, corpora=counts)
+    batches = objective_of(run).of(prepared).batches(prepared.split("train"), prepared.tokenizer, how)
+    made = [len(batch["labels"]) for batch in batches.epoch()]
+    rows = [row for planned in batches.rows() for row in planned]
+    assert sum(made) == len(rows) == 24
+    return [sum(row < 20 for row in rows), sum(row >= 20 for row in rows)], counts
+
+
+def picture(seed):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def recording(seed):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.random.default_rng(seed).normal(0, 0.1, 4000), 16000, format="WAV")
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize("task", ["classify-image", "caption", "transcribe", "embed"])
+def test_images_recordings_and_pairs_are_mixed_as_texts_are(task, tmp_path):
+    def line(n):
+        return {
+            "classify-image": {"image": picture(n), "label": "ab"[n % 2]},
+            "caption": {"image": picture(n), "caption": f"number {n}"},
+            "transcribe": {"audio": recording(n), "text": f"number {n}"},
+            "embed": {"text": f"number {n}", "positive": f"the number {n}"},
+        }[task]
+
+    senses = {"classify-image": {"image_size": 8}, "caption": {"image_size": 8}, "transcribe": {"audio_seconds": 1}}
+    listings = {"large": [line(n) for n in range(20)], "small": [line(n) for n in range(20, 24)]}
+    found, counts = rows_of_an_epoch(task, listings, tmp_path, **senses.get(task, {}))
+    assert counts == (20, 4)
+    assert found == quotas(counts, 4.0)
+    assert found[1] > 8

@@ -87,6 +87,7 @@ class Batching(NamedTuple):
             seed=self.seed,
             shuffle=self.shuffle,
             max_tokens=1,
+            mixture=self.mixture(np.arange(len(sizes))),
             kinds=sizes,
         )
 
