@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,6 +75,14 @@ def test_without_an_answer_the_class_token_wins_if_a_threshold_asks_for_it(answe
     assert answerer(null=3.0)(QUESTION, "ada lovelace x", **settings).text == "ada lovelace"
     assert answerer(null=5.0)(QUESTION, "ada lovelace x").text == "ada lovelace"
     assert answerer(null=5.0)(QUESTION, "ada lovelace x", no_answer_threshold=2.5).text == "ada lovelace"
+
+
+def test_a_model_answers_as_its_run_chose_where_nobody_asks_otherwise(answerer):
+    careful = answerer(null=5.0)
+    careful.no_answer_threshold = 1.5
+    assert careful(QUESTION, "ada lovelace x").text == ""
+    for asked in (2.5, math.inf):
+        assert careful(QUESTION, "ada lovelace x", no_answer_threshold=asked).text == "ada lovelace"
 
 
 def test_the_context_that_holds_an_answer_decides_against_windows_that_hold_none(answerer):

@@ -14,11 +14,11 @@ from regard.commands.evaluate import _refuse
 from regard.data.records import AnswerRecord, ClassRecord, PairRecord, TagRecord
 from regard.errors import ConfigError, DataError, InputError
 from regard.explain.run_page import unselected, worst
-from regard.metrics.answering import answer_f1, exact_match
+from regard.metrics.answering import answer_f1, best_threshold, exact_match
 from regard.tasks.answer import Answer
 from regard.tasks.classify import Classification, LabelScore
 from regard.tasks.generate import GeneratedText
-from regard.tasks.judging.answers import ANSWERS, best_threshold
+from regard.tasks.judging.answers import ANSWERS
 from regard.tasks.judging.catalog import evaluation_of
 from regard.tasks.judging.images import CAPTIONS, IMAGE_LABELS
 from regard.tasks.judging.labels import LABELS

@@ -142,7 +142,10 @@ def answer(
     max_answer_length: Annotated[int, typer.Option("--max-answer-length", help="In tokens.")] = 15,
     no_answer_threshold: Annotated[
         float | None,
-        typer.Option("--no-answer-threshold", help="Nats that no answer must be ahead to be taken; commonly 0."),
+        typer.Option(
+            "--no-answer-threshold",
+            help="Nats that no answer must be ahead to be taken; inf: always answer. Default: what the run chose.",
+        ),
     ] = None,
     max_length: MaxLength = None,
     stride: Stride = None,

@@ -5,6 +5,8 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -34,3 +36,18 @@ def _f1(ours: Sequence[str], theirs: Sequence[str]) -> float:
         return float(ours == theirs)
     hits = (Counter(ours) & Counter(theirs)).total()
     return 2 * hits / (len(ours) + len(theirs))
+
+
+def best_threshold(differences: Sequence[float], gains: Sequence[float]) -> float:
+    """Above which difference no answer is better, given what answering gains: the middle between the last question that
+    is answered and the first that is not."""
+    order = np.argsort(differences, kind="stable")
+    ranked = np.asarray(differences, np.float64)[order]
+    cumulative = np.concatenate([[0.0], np.cumsum(np.asarray(gains, np.float64)[order])])
+    apart = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])  # equal ones are answered together or not at all
+    answered = int(np.argmax(np.where(apart, cumulative, -np.inf)))
+    if answered == 0:
+        return float(ranked[0]) - 1
+    if answered == len(ranked):
+        return float(ranked[-1]) + 1
+    return float(ranked[answered - 1] + ranked[answered]) / 2

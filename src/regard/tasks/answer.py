@@ -69,8 +69,9 @@ class Answerer:
     read in windows that share tokens, so that every answer stands whole in one of them.
     """
 
-    def __init__(self, engine: Reader, tokenizer: Tokenizer) -> None:
-        self.engine, self.tokenizer = engine, tokenizer
+    def __init__(self, engine: Reader, tokenizer: Tokenizer, no_answer_threshold: float | None = None) -> None:
+        """no_answer_threshold: where nobody asks for another; None: there always is an answer."""
+        self.engine, self.tokenizer, self.no_answer_threshold = engine, tokenizer, no_answer_threshold
         self.max_length = most_tokens(engine.spec, tokenizer)
 
     @overload
@@ -104,7 +105,8 @@ class Answerer:
         top_k: the answer and top_k - 1 alternatives. max_length: tokens of a window, question and special ones
         included; default: 384 or what the model reads. stride: how many tokens neighbours share; default: 128, or a
         third of the window. max_answer_length: in tokens. no_answer_threshold: above this `null_difference` there is no
-        answer; default: there always is one. Raises InputError where the question leaves no room for the context.
+        answer; default: the model's, which a run chooses on validation where some questions have none; else, as with
+        math.inf, there always is one. Raises InputError where the question leaves no room for the context.
         """
         for name, value in (("top_k", top_k), ("max_answer_length", max_answer_length)):
             if value < 1:
@@ -112,7 +114,8 @@ class Answerer:
         limit = bounded(max_length, self.max_length)
         if max_length is None:
             limit = min(limit or MAX_LENGTH, MAX_LENGTH)
-        request = _Request(top_k, max_answer_length, no_answer_threshold)
+        threshold = self.no_answer_threshold if no_answer_threshold is None else no_answer_threshold
+        request = _Request(top_k, max_answer_length, threshold)
         contexts = [contexts] * len(questions) if isinstance(contexts, str) else contexts
         if len(questions) != len(contexts):
             raise InputError(f"there must be a context for each of the {len(questions)} questions, not {len(contexts)}")

@@ -106,7 +106,7 @@ TASKS: dict[str, Task] = {
         "an answerer",
         "a model of texts with a span head",
         lambda spec: _reads_text(spec, "span"),
-        lambda found: Answerer(found.model, found.tokenizer),
+        lambda found: Answerer(found.model, found.tokenizer, found.chosen("no_answer_threshold")),
     ),
     "caption": Task(
         "a captioner",

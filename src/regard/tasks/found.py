@@ -10,7 +10,7 @@ from typing import Any
 from regard.decoding.options import GenerationOptions
 from regard.errors import CheckpointError
 from regard.features.tokenizer import Tokenizer
-from regard.interop.directory import read_json
+from regard.interop.directory import REGARD, read_json
 from regard.specs import ModelSpec
 from regard.tasks.labels import label_names
 
@@ -53,6 +53,11 @@ class Found:
                 f"but the model's is {rows}"
             )
         return tokenizer
+
+    def chosen(self, name: str) -> float | None:
+        """What the run chose on validation for the use of its model; None where it had nothing to choose."""
+        value = read_json(self.place, REGARD).get(name) if self.place.is_dir() else None
+        return float(value) if isinstance(value, int | float) else None
 
     def _inside(self) -> Tokenizer:
         """The tokenizer of a .gguf file."""

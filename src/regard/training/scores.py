@@ -22,7 +22,17 @@ class Stopped(Exception):
 
 
 class Scores:
-    """The loss alone, and what a task adds to it. One object serves every validation of a run."""
+    """The loss alone, and what a task adds to it. One object serves every validation of a run.
+
+    chooses: whether `chosen` has something once a validation has ended: what is best for the use of those weights.
+    """
+
+    chooses: bool = False
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """By the name that the model's regard.json has for it."""
+        return {}
 
     def begin(self) -> None:
         """Before the first batch."""

@@ -1,7 +1,7 @@
 """Scores of what is read in windows: the tags of words, and the answers to questions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from regard.data.records import AnswerRecord
 from regard.data.shards import TokenShards
 from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
-from regard.metrics.answering import answer_f1, exact_match
+from regard.metrics.answering import answer_f1, best_threshold, exact_match
 from regard.metrics.classification import accuracy
 from regard.metrics.tagging import entity_f1
 from regard.nn.output import Output
@@ -52,6 +52,14 @@ class TagScores(Scores):
         return [self.names[tag] for row in rows for tag in self.tags[row][side]]
 
 
+class _Found(NamedTuple):
+    """A question's best span over its windows, and the least score that it has no answer: sums of two logits."""
+
+    text: str
+    score: float
+    none: float
+
+
 class AnswerScores(Scores):
     """Exact match and F1 of the best span over a context's windows. Where some questions have no answer, a question has
     none if the windows' least score of that is above the best span's."""
@@ -61,7 +69,18 @@ class AnswerScores(Scores):
     ) -> None:
         self.shards, self.objective, self.tokenizer = shards, objective, tokenizer
         self.questions = list(_grouped(shards, window_column))
-        self.may_be_none = any(not self._record(rows).answers for rows in self.questions)
+        self.may_be_none = self.chooses = any(not self._record(rows).answers for rows in self.questions)
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """How many nats no answer must be ahead of the best span, for the best F1."""
+        differences, gains = [], []
+        for rows in self.questions:
+            record = self._record(rows)
+            found = self._found(record, rows)
+            differences.append(found.none - found.score)
+            gains.append(answer_f1(found.text, record.answers) - answer_f1("", record.answers))
+        return {"no_answer_threshold": best_threshold(differences, gains)}
 
     def begin(self) -> None:
         self.logits: dict[int, np.ndarray] = {}  # of each window: (2, S)
@@ -86,6 +105,10 @@ class AnswerScores(Scores):
         return AnswerRecord(*self.shards.text(rows[0]))
 
     def _answer(self, record: AnswerRecord, rows: Sequence[int]) -> str:
+        found = self._found(record, rows)
+        return "" if self.may_be_none and found.none > found.score else found.text
+
+    def _found(self, record: AnswerRecord, rows: Sequence[int]) -> _Found:
         windows = self.objective.windows(record, self.tokenizer)
         best, text = -np.inf, ""
         for window, row in zip(windows, rows, strict=True):
@@ -93,7 +116,7 @@ class AnswerScores(Scores):
             if score > best:
                 best, text = score, record.context[window.offsets[begin][0] : window.offsets[end][1]]
         none = min(self._null(window, row) for window, row in zip(windows, rows, strict=True))
-        return "" if self.may_be_none and none > best else text
+        return _Found(text, best, none)
 
     def _null(self, window: Encoding, row: int) -> float:
         return float(self.logits[row][:, null_place(window, self.tokenizer)].sum())

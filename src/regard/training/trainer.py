@@ -242,14 +242,17 @@ def _finish(
     assign_weights(model, mean_weights(chosen))
     if saver.run.training.average == "ema":
         assign_averages(saver.step.optimizer, chosen[0] / TENSORS)
+    chooses = validator is not None and validator.scores.chooses
+    measured = validator.measure() if validator is not None and (len(chosen) > 1 or chooses) else None
     if len(chosen) == 1:
         score = read_json(chosen[0], STATE, required=True)["state"]["score"]
     else:
-        score = None if validator is None else finite_or_none(validator.measure())
+        score = None if measured is None else finite_or_none(measured)
+    choices = validator.scores.chosen if validator is not None and chooses else {}
     made_of = [path.name for path in chosen]
     model_step = max(read_json(path, STATE, required=True)["state"]["step"] for path in chosen)
     progress = {"step": state.step, "model_step": model_step, "tokens": state.tokens}
-    facts = {**saver.facts(), **progress, "score": score, "checkpoints": made_of}
+    facts = {**saver.facts(), **progress, **choices, "score": score, "checkpoints": made_of}
     target = directory / "model"
     for leftover in directory.glob(".model-*"):  # of a process that was killed while it wrote the model
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,13 +1,12 @@
 """Answers: SQuAD's exact match and F1, and what becomes of questions that have no answer (Rajpurkar et al. 2018)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from regard.data.records import AnswerRecord
-from regard.metrics.answering import answer_f1, exact_match
+from regard.metrics.answering import answer_f1, best_threshold, exact_match
 from regard.tasks.answer import Answer, Answerer
 from regard.tasks.judging.judgement import ALL, Evaluation, HeldOut, Judgement, Settings, in_blocks
 
@@ -16,7 +15,7 @@ THRESHOLD = "no_answer_threshold"
 
 
 def _answers(answerer: Answerer, examples: Sequence[AnswerRecord], settings: Settings) -> Iterator[Answer]:
-    asked = {name: value for name, value in settings.items() if name != THRESHOLD}
+    asked = {**settings, THRESHOLD: math.inf}  # the judgement says where there is none
     return chain.from_iterable(
         answerer([record.question for record in block], [record.context for record in block], **asked)
         for block in in_blocks(examples)
@@ -41,21 +40,6 @@ def _tuned(answerer: Answerer, held: HeldOut, settings: Settings) -> float:
     answers = list(_answers(answerer, examples, settings))
     gains = [answer_f1(a.text, r.answers) - answer_f1("", r.answers) for a, r in zip(answers, examples, strict=True)]
     return best_threshold([answer.null_difference or 0.0 for answer in answers], gains)
-
-
-def best_threshold(differences: Sequence[float], gains: Sequence[float]) -> float:
-    """Above which difference no answer is better, given what answering gains: the middle between the last question that
-    is answered and the first that is not."""
-    order = np.argsort(differences, kind="stable")
-    ranked = np.asarray(differences, np.float64)[order]
-    cumulative = np.concatenate([[0.0], np.cumsum(np.asarray(gains, np.float64)[order])])
-    apart = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])  # equal ones are answered together or not at all
-    answered = int(np.argmax(np.where(apart, cumulative, -np.inf)))
-    if answered == 0:
-        return float(ranked[0]) - 1
-    if answered == len(ranked):
-        return float(ranked[-1]) + 1
-    return float(ranked[answered - 1] + ranked[answered]) / 2
 
 
 def threshold_note(settings: Settings) -> str | None:
