@@ -209,7 +209,8 @@ def test_a_captioner_is_saved_as_transformers_has_it(undisturbed):
 def test_captions_that_are_too_long_are_dropped_and_counted(album, tmp_path):
     long = json.dumps({"image": "0.png", "caption": "a red square on a wall " * 9})
     (album / "long.jsonl").write_text(long + "\n" + (album / "train.jsonl").read_text("utf-8"), "utf-8")
-    data = {"train": [{"jsonl": f"{album}/long.jsonl"}], "workers": 1, "image_size": SIDE, "max_tokens": 16}
+    splits = {"train": [{"jsonl": f"{album}/long.jsonl"}], "validation": [{"jsonl": f"{album}/validation.jsonl"}]}
+    data = {**splits, "workers": 1, "image_size": SIDE, "max_tokens": 16}
     train_split = prepare(run_of(album, data=data), tmp_path / "data").manifest["splits"]["train"]
     assert train_split["dropped"]["counts"] == {"a caption longer than data.max_tokens = 16": 1}
 
@@ -225,8 +226,3 @@ def test_captions_that_are_too_long_are_dropped_and_counted(album, tmp_path):
 def test_a_network_that_does_not_caption_is_refused_by_name(album, model, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         train(run_of(album, model=model), tmp_path, console=quiet())
-
-
-def test_a_captioner_does_not_start_from_a_checkpoint(album):
-    with pytest.raises(ConfigError, match=r"model\.from is for other tasks"):
-        run_of(album, model={"from": "somewhere"})

@@ -8,9 +8,9 @@ from regard.errors import InputError
 
 _NAMES = """
 af afrikaans; am amharic; ar arabic; as assamese; az azerbaijani; ba bashkir; be belarusian; bg bulgarian; bn bengali;
-bo tibetan; br breton; bs bosnian; ca catalan, valencian; cs czech; cy welsh; da danish; de german; el greek; en
-english; es spanish, castilian; et estonian; eu basque; fa persian; fi finnish; fo faroese; fr french; gl galician; gu
-gujarati; ha hausa; haw hawaiian; he hebrew; hi hindi; hr croatian; ht haitian creole, haitian; hu hungarian; hy
+bo tibetan; br breton; bs bosnian; ca catalan, valencian; cs czech; cy welsh; da danish; de german, deutsch; el greek;
+en english; es spanish, castilian; et estonian; eu basque; fa persian; fi finnish; fo faroese; fr french; gl galician;
+gu gujarati; ha hausa; haw hawaiian; he hebrew; hi hindi; hr croatian; ht haitian creole, haitian; hu hungarian; hy
 armenian; id indonesian; is icelandic; it italian; ja japanese; jw javanese; ka georgian; kk kazakh; km khmer; kn
 kannada; ko korean; la latin; lb luxembourgish, letzeburgesch; ln lingala; lo lao; lt lithuanian; lv latvian; mg
 malagasy; mi maori; mk macedonian; ml malayalam; mn mongolian; mr marathi; ms malay; mt maltese; my myanmar, burmese;
@@ -39,7 +39,7 @@ def language_code(said: str, known: Collection[str]) -> str:
         name = language if language == code else f"{language} ({code})"
         raise InputError(f"this model does not know {name}: language must be one of {_listed(known)}")
     names = [name for name, code in CODES.items() if code in known]
-    near = get_close_matches(language, names, n=1, cutoff=0.85) if len(language) > 3 else []
+    near = get_close_matches(language, names, n=1, cutoff=0.8) if len(language) > 3 else []
     hint = f"did you mean {near[0]}?" if near else f"it must be one of {_listed(known)}"
     raise InputError(f"there is no language {said!r}: {hint}")
 
