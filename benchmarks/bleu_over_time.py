@@ -129,11 +129,11 @@ def regard_side(*overrides: str) -> Callable[[Path], Side]:
         feed, width = batches.iterate(), model.spec.text.width
 
         def one(number: int) -> int:
-            batch, _ = next(feed)
-            outcome = int(step([batch], learning_rate(number, run.training.schedule, width=width)))
+            micro_batches = [next(feed)[0] for _ in range(run.training.accumulation)]
+            outcome = int(step(micro_batches, learning_rate(number, run.training.schedule, width=width)))
             if outcome != APPLIED:
                 print(f"  step {number} was skipped: its loss or gradient is not finite", file=sys.stderr, flush=True)
-            return batches.tally(batch).targets
+            return sum(batches.tally(batch).targets for batch in micro_batches)
 
         def save(directory: Path) -> None:
             regard.save_model(model, directory, tokenizer=prepared)
@@ -186,7 +186,6 @@ def refuse_what_torch_lacks(run: Any) -> None:
         "task": run.task == "translate",
         "data.curriculum": data.curriculum is None,
         "data.temperature": data.temperature is None,
-        "training.accumulation": training.accumulation == 1,
         "training.ema": training.ema is None,
         "training.freeze": not training.freeze,
         "training.spike_deviations": training.spike_deviations is None,
@@ -228,6 +227,7 @@ def prepare(run: Any, place: Path) -> None:
         "optimizer": training.optimizer.model_dump(),
         "seed": run.seed,
         "batch_tokens": training.batch_tokens,
+        "accumulation": training.accumulation,
         "max_tokens": run.data.max_tokens,
         "clip_norm": training.clip_norm,
         "label_smoothing": training.label_smoothing,

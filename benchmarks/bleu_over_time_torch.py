@@ -70,32 +70,38 @@ def torch_side(place: Path, compiled: bool, shuffled: bool) -> Calls:
     optimizer = optimizer_of(network, settings["optimizer"])
     feed = batches_of(pairs, place, settings, shuffled).iterate()
 
-    def loss_of(ids: Any, mask: Any, labels: Any) -> Any:
+    smoothed = {"ignore_index": IGNORED_LABEL, "label_smoothing": settings["label_smoothing"], "reduction": "sum"}
+
+    def loss_of(count: Any, ids: Any, mask: Any, labels: Any) -> Any:
+        """The batch's part of the mean over `count` target tokens."""
         logits = network(ids, mask, labels).flatten(0, 1).float()
-        smoothing = settings["label_smoothing"]
-        return F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED_LABEL, label_smoothing=smoothing)
+        return F.cross_entropy(logits, labels.flatten(), **smoothed) / count
 
     trained = torch.compile(loss_of, dynamic=True) if compiled else loss_of
     half = settings["dtype"] == "mixed_bfloat16"
 
     def one(number: int) -> int:
-        batch, _ = next(feed)
+        batches = [next(feed)[0] for _ in range(settings["accumulation"])]
+        targets = sum(map(targets_of, batches))
+        count = torch.tensor(float(targets))
         for group in optimizer.param_groups:
             group["lr"] = float(pairs.rates[number - 1])
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = trained(*as_tensors(batch))
-        loss.backward()
+        for batch in batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                loss = trained(count, *as_tensors(batch))
+            loss.backward()
         network.table.weight.grad[network.pad] = 0  # as Regard's, the padding's row stays what it was
         if settings["clip_norm"] is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings["clip_norm"])
         optimizer.step()
-        return int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
+        return targets
 
     def exact_loss() -> float:
         with np.load(place / CHECK) as arrays, torch.no_grad():
+            batch = dict(arrays)
             network.eval()
-            loss = float(loss_of(*as_tensors(dict(arrays))))
+            loss = float(loss_of(torch.tensor(float(targets_of(batch))), *as_tensors(batch)))
             network.train()
         return loss
 
@@ -104,6 +110,10 @@ def torch_side(place: Path, compiled: bool, shuffled: bool) -> Calls:
         network.save(directory / WEIGHTS, place / INITIAL / WEIGHTS)
 
     return one, save, exact_loss
+
+
+def targets_of(batch: Arrays) -> int:
+    return int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
 
 
 def as_tensors(batch: Arrays) -> Iterator[Any]:

@@ -48,17 +48,21 @@ def said(number):
     return " ".join(letters), np.concatenate(tones) + rng.normal(0, 1e-3, len(times) * len(letters))
 
 
-@pytest.fixture(scope="module")
-def tape(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tape")
+def record(folder, facts_of):
+    """A directory of recordings and what is said in them, with whatever else is known of each number's."""
     for split, numbers in (("train", range(200)), ("validation", range(200, 216))):
         lines = []
         for number in numbers:
             text, samples = said(number)
             soundfile.write(folder / f"{number}.flac", samples, RATE)
-            lines.append({"audio": f"{number}.flac", "text": text, "group": "even" if number % 2 == 0 else "odd"})
+            lines.append({"audio": f"{number}.flac", "text": text, **facts_of(number)})
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("tape"), lambda number: {"group": "odd" if number % 2 else "even"})
 
 
 def run_of(tape, task, **sections):

@@ -75,9 +75,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
     else:
         model = _started(run, prepared, dtype, wanted)
     _refuse_unfit(run, model.spec)
-    if run.task == "transcribe" and isinstance(prepared.tokenizer, Tokenizer):
-        told = told_by(model.kept_config, model.kept_generation, model.spec, prepared.tokenizer).prefix_length
-        _refuse_no_room(run, model.spec, 1 + told if told else 0)
+    _refuse_no_room(run, model.spec, _told(run, model, prepared))
     if wanted.names:
         numbered = {str(number): name for number, name in enumerate(wanted.names)}
         label2id = {name: number for number, name in enumerate(wanted.names)}
@@ -199,22 +197,26 @@ def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
             f"of {what_it_reads} with a {HEADS[run.task]} head, such as the preset "
             f"{TASKS[run.task].defaults['model']['preset']}"
         )
-    if spec.embedding is None:
+
+
+def _told(run: RunConfig, model: Transformer, prepared: PreparedData) -> int:
+    """How many tokens a transcriber is told before it writes, the one that begins every text among them."""
+    if run.task != "transcribe" or not isinstance(prepared.tokenizer, Tokenizer):
+        return 0
+    told = told_by(model.kept_config, model.kept_generation, model.spec, prepared.tokenizer).prefix_length
+    return 1 + told if told else 0
+
+
+def _refuse_no_room(run: RunConfig, spec: ModelSpec, told: int) -> None:
+    """Raise ConfigError where a model has fewer positions than the texts of the data, or than those that it is to write
+    behind what it is told, so many tokens."""
+    if spec.embedding is None or spec.text.positions.kind == "none":
         return
-    positions = spec.text.positions
-    lengths = {"data.max_tokens": run.data.max_tokens}
+    most = spec.text.positions.max_positions
+    lengths = {"data.max_tokens": (run.data.max_tokens, 0)}
     if "decoding" in TASKS[run.task].keys:
-        lengths["decoding.max_new_tokens"] = run.decoding.max_new_tokens
-    for key, length in lengths.items():
-        if positions.kind != "none" and length > positions.max_positions:
-            raise ConfigError(f"{key} must be at most model.max_positions ({positions.max_positions}), but is {length}")
-
-
-def _refuse_no_room(run: RunConfig, spec: ModelSpec, before: int) -> None:
-    """Raise ConfigError where a text has no room behind what the model is told, so many tokens."""
-    room = spec.text.positions.max_positions - before
-    if run.decoding.max_new_tokens > room:
-        raise ConfigError(
-            f"decoding.max_new_tokens must be at most {room}, for the model has {room + before} positions and is told "
-            f"{before} tokens, but is {run.decoding.max_new_tokens}"
-        )
+        lengths["decoding.max_new_tokens"] = (run.decoding.max_new_tokens, told)
+    for key, (length, before) in lengths.items():
+        if length > most - before:
+            less = f" less the {before} tokens that the model is told" if before else ""
+            raise ConfigError(f"{key} must be at most model.max_positions ({most}){less}, but is {length}")
