@@ -20,7 +20,8 @@ Regard translates the split (or its first N examples) with each model, in float3
 Before a torch side trains, its loss without dropout must be Regard's to the fourth place; and Regard must find in each
 model that torch wrote the loss that torch said.
 
-A side whose marks are in DIR is not trained again, a model that has its scores is not scored again. PYTHON of --peers:
+A side whose marks are in DIR is not trained again, a model that has its scores is not scored again, and sides that are
+not asked for keep the rows that DIR has of them. PYTHON of --peers:
 an interpreter with torch, safetensors and NumPy. Prints a table, and when each side first reaches torch's last BLEU;
 writes DIR/bleu_over_time.json, and benchmarks/results/bleu_over_time.json where it is the real thing: this recipe, and
 marks from 10 minutes on (or --results FILE). `cores` are those that a side got: less than another's, and something
@@ -320,6 +321,14 @@ def verdict(sides: Rows) -> Iterator[str]:
             yield f"{name} reaches {best}'s BLEU after {minutes:g} minutes ({aim:.1f}) {when}"
 
 
+def merged(file: Path, about: dict[str, Any], sides: Rows) -> Rows:
+    """With the sides of a record of the same work that were not asked for this time, which come first."""
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    if any(kept.get(key) != value for key, value in about.items()):
+        return sides
+    return {**{name: rows for name, rows in kept["sides"].items() if name not in sides}, **sides}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="data, models and scores")
@@ -349,15 +358,16 @@ def main() -> None:
         name: [score(run, mark_of(place, name, mark), place, arguments.split, arguments.examples) for mark in minutes]
         for name in arguments.sides
     }
+    dtype = json.loads((place / SETTINGS).read_text("utf-8"))["dtype"]
+    about = {"recipe": arguments.recipe.name, "dtype": dtype}
+    sides = merged(place / RESULTS.name, about, sides)
     print_table(sides)
     reached = list(verdict(sides))
     print(*reached, sep="\n")
     real = arguments.recipe.resolve() == RECIPE and minutes[0] >= SHORTEST
-    dtype = json.loads((place / SETTINGS).read_text("utf-8"))["dtype"]
-    record = {"recipe": arguments.recipe.name, "dtype": dtype, "sides": sides, "verdict": reached}
     for file in (place / RESULTS.name, arguments.results or (RESULTS if real else None)):
         if file is not None:
-            file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+            file.write_text(json.dumps({**about, "sides": sides, "verdict": reached}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
