@@ -76,8 +76,9 @@ def write_corpus(directory: Path) -> None:
 
 def small_run(corpus: Path, steps: int) -> RunConfig:
     """Every part of the state is at work: dropout, Adam, the average of the weights, a mixture of two corpora,
-    accumulation, the spike guard, the counts of early stopping, the best and the last checkpoints."""
-    size = {"width": 8, "heads": 2, "ffn_width": 8, "encoder_depth": 1, "decoder_depth": 1}
+    accumulation, the spike guard, the counts of early stopping, the best and the last checkpoints. Products are in
+    bfloat16, and wide enough for several threads."""
+    size = {"width": 64, "heads": 4, "ffn_width": 128, "encoder_depth": 1, "decoder_depth": 1}
     return parse_run(
         {
             "seed": 5,
@@ -92,7 +93,7 @@ def small_run(corpus: Path, steps: int) -> RunConfig:
             "training": {
                 "steps": steps,
                 "patience": PATIENCE,
-                "batch_tokens": 64,
+                "batch_tokens": 256,
                 "accumulation": 2,
                 "log_every": 2,
                 "validate_every": VALIDATE_EVERY,
@@ -101,7 +102,7 @@ def small_run(corpus: Path, steps: int) -> RunConfig:
                 "keep_best": 2,
                 "ema": 0.6,
                 "average": "ema",
-                "dtype": "float32",
+                "dtype": "mixed_bfloat16",
                 "spike_deviations": 6.0,
                 "schedule": {"name": "inverse_sqrt", "peak": 0.2, "warmup_steps": 4},
             },

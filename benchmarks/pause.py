@@ -3,9 +3,9 @@
     python benchmarks/pause.py [--presets tiny small] [--steps 24]
 
 Times whole steps of a preset on batches of random ids; every sixth is followed by a save, which is part of its time, as
-in training. Beside it stand the time that the whole writing takes, for which training would wait if it were not done
-in a thread, and the steps during which a checkpoint is written, for the thread takes its share of the processor.
-Prints a table and writes benchmarks/results/pause.json.
+in training, and which is to take no longer than a step. Beside it stand the time that the whole writing takes, for
+which training would wait if it were not done in a thread, and the steps during which a checkpoint is written, for the
+thread takes its share of the processor. Prints a table and writes benchmarks/results/pause.json.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from regard.models.catalog import spec
 from regard.models.forms import build_model
 from regard.training.checkpoint import CheckpointStore
 from regard.training.optimizer import build_optimizer
+from regard.training.precision import resolve_dtype
 from regard.training.saving import Saver
 from regard.training.state import RunState
 from regard.training.step import TrainStep
@@ -34,10 +34,12 @@ KEYS = ("input_ids", "attention_mask", "labels")
 
 
 class Prepared:
-    """What a checkpoint takes along of its data: here, nothing."""
+    """Prepared data, as far as a checkpoint is concerned."""
 
-    content_hash = ""
-    tokenizer = SimpleNamespace(content_hash="", save=lambda directory: None)
+    content_hash = tokenizer_hash = ""
+
+    def save(self, directory: Path) -> None:
+        """It has nothing that stands beside the weights."""
 
 
 def batch_of(rows: int) -> dict[str, np.ndarray]:
@@ -45,14 +47,14 @@ def batch_of(rows: int) -> dict[str, np.ndarray]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "labels": ids}
 
 
-def measure(preset: str, batch_tokens: int, steps: int) -> dict[str, Any]:
-    model = build_model(spec(preset, vocab_size=VOCABULARY, pad_id=VOCABULARY - 1, eos_id=0))
+def measure(preset: str, batch_tokens: int, steps: int, dtype: str) -> dict[str, Any]:
+    model = build_model(spec(preset, vocab_size=VOCABULARY, pad_id=VOCABULARY - 1, eos_id=0), dtype)
     step = TrainStep(model, build_optimizer(OptimizerConfig(), model.trainable_variables), keys=KEYS, clip_norm=1.0)
     run = parse_run({"data": {"train": [{"tsv": "none"}]}, "training": {"steps": steps, "keep_last": 1}})
     batch = batch_of(batch_tokens // LENGTH)
     times: dict[str, list[float]] = {"plain": [], "beside": [], "saving": [], "pause": []}
     with tempfile.TemporaryDirectory() as place:
-        saver = Saver(CheckpointStore(Path(place)), run, Prepared(), "float32", step)
+        saver = Saver(CheckpointStore(Path(place)), run, Prepared(), dtype, step)
         with saver:
             for number in range(1, WARM_UP + steps + 1):
                 writing = saver.writing
@@ -76,6 +78,7 @@ def measure(preset: str, batch_tokens: int, steps: int) -> dict[str, Any]:
         size = sum(file.stat().st_size for file in next(Path(place).glob("step-*")).iterdir())
     return {
         "preset": preset,
+        "dtype": dtype,
         "checkpoint_mb": size / 1e6,
         "step_seconds": statistics.median(times["plain"]),
         "longest_step_seconds": max(times["plain"]),
@@ -84,6 +87,7 @@ def measure(preset: str, batch_tokens: int, steps: int) -> dict[str, Any]:
         "longest_pause_seconds": max(times["pause"]),
         "longest_step_with_save_seconds": max(times["saving"]),
         "whole_save_seconds": whole,
+        "pause_in_steps": statistics.median(times["pause"]) / statistics.median(times["plain"]),
     }
 
 
@@ -96,15 +100,18 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--dtype", choices=["float32", "mixed_bfloat16", "auto"], default="auto")
     arguments = parser.parse_args()
-    rows = []
-    print("| preset | checkpoint | step | longest | beside writing | pause | longest | with its step | whole save |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    rows, dtype = [], resolve_dtype(arguments.dtype)
+    columns = ["checkpoint", "step", "longest", "beside writing", "pause", "longest", "with its step", "whole save"]
+    print(f"| preset | {' | '.join(columns)} | pause, in steps |")
+    print("|---" * (2 + len(columns)) + "|")
     for preset in arguments.presets:
-        row = measure(preset, arguments.batch_tokens, arguments.steps)
+        row = measure(preset, arguments.batch_tokens, arguments.steps, dtype)
         rows.append(row)
         times = [seconds(value) for key, value in row.items() if key.endswith("_seconds")]
-        print(f"| {preset} | {row['checkpoint_mb']:,.0f} MB | {' | '.join(times)} |", flush=True)
+        ending = f"{' | '.join(times)} | {row['pause_in_steps']:.2f} |"
+        print(f"| {preset} | {row['checkpoint_mb']:,.0f} MB | {ending}", flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 

@@ -1,16 +1,17 @@
-"""What the data pipeline delivers alone: texts, images and recordings, beside what training takes of the last two.
+"""What the data pipeline delivers alone: texts, images and recordings, beside what training takes of them.
 
     python benchmarks/pipeline.py [--rows 110000] [--examples 1024] [--seconds 10] [--steps 3] [--run RUN]
 
 Texts: bucketed pairs and packed documents, in real tokens a second, with their padding. The lengths are log-normal, as
 those of the English-German recipe (mean 25 and 29 tokens), at most 128; --run takes a prepared run's pairs instead.
+Beside them a step of `small`, or of gpt2-mini, is timed on a batch of them.
 Images and recordings: those of four recipes, varied as each of them says, in examples a second. The examples are made
 here, pictures of noise and noise of 1 to 4 seconds, for what they show takes no time; the padding of recordings is the
 silence behind them. Beside them the recipe's own training step is timed on a batch of them (--steps 0: it is not).
 
 Each case is timed over `Batches.iterate`, thread and all, the first epoch's plan apart. Prints two tables and writes
 benchmarks/results/pipeline.json (or --results FILE). On a shared machine times are no results but beside another time
-of the same run: for texts, `training` is to be held against `tokens_per_second` in the run's metrics.jsonl.
+of the same run.
 """
 
 import argparse
@@ -32,18 +33,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from regard.config import RunConfig, parse_run
-from regard.data.batching import Batches
+from regard.config import OptimizerConfig, RunConfig, parse_run
+from regard.data.batching import ArrayBatch, Batches
 from regard.data.objectives.text_to_text import pair_batches
 from regard.data.objectives.transcribe import Transcribe
 from regard.data.packing import PackedBatches
 from regard.data.shards import PreparedData, TokenShards, write_shard
+from regard.models.catalog import spec as translator_spec
+from regard.models.forms import build_model
+from regard.models.presets import PRESETS, Vocabulary, preset_spec
 from regard.training.assembly import Rehearsal, batches_of, rehearsal
+from regard.training.optimizer import build_optimizer
+from regard.training.precision import resolve_dtype
 from regard.training.state import versions
+from regard.training.step import TrainStep
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pipeline.json"
-MOST, PER_SHARD = 128, 16_384
+MOST, PER_SHARD, VOCABULARY = 128, 16_384, 8000
 RECIPES = {
     "images of 28 x 28": "classify-image/fashion-mnist",
     "images of 64 x 64": "caption/emoji",
@@ -67,7 +74,7 @@ def main() -> None:
         directory = Path(name)
         pairs = prepared_pairs(arguments.run) or shards_of(directory / "pairs", pair_lengths(arguments.rows))
         documents = shards_of(directory / "documents", document_lengths(arguments.rows // 10))
-        texts = [measure(name, make, arguments.seconds) for name, make in cases(pairs, documents).items()]
+        texts = [measure(*case, arguments.seconds, arguments.steps) for case in cases(pairs, documents)]
         print_texts(texts)
         listing = write_examples(directory / "examples", arguments.examples)
         sensed = [
@@ -81,12 +88,13 @@ def main() -> None:
 
 
 def print_texts(rows: list[dict[str, Any]]) -> None:
-    print("| batches | real tokens/s | padding | shapes | plan of an epoch |")
-    print("|---|---|---|---|---|")
+    print("| batches | real tokens/s | padding | shapes | plan of an epoch | model | training takes | times as many |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in rows:
+        beside = times_as_many(row["tokens_per_second"], row["training_per_second"])
         print(
             f"| {row['case']} | {row['tokens_per_second']:,.0f} | {row['padding']:.2%} | {row['shapes']} "
-            f"| {row['plan_seconds']:.2f} s |"
+            f"| {row['plan_seconds']:.2f} s | {row['model']} | {beside} |"
         )
 
 
@@ -95,23 +103,30 @@ def print_sensed(rows: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|")
     for row in rows:
         padding = "" if row["padding"] is None else f"{row['padding']:.1%}"
-        taken = row["training_per_second"]
-        beside = " | " if taken is None else f"{taken:,.0f} | {row['examples_per_second'] / taken:.1f}"
+        beside = times_as_many(row["examples_per_second"], row["training_per_second"])
         print(f"| {row['case']} | {row['recipe']} | {row['examples_per_second']:,.0f} | {padding} | {beside} |")
 
 
-def cases(pairs: TokenShards, documents: TokenShards) -> dict[str, Callable[[], Batches]]:
+def times_as_many(delivered: float, taken: float | None) -> str:
+    return " | " if taken is None else f"{taken:,.0f} | {delivered / taken:,.1f}"
+
+
+def cases(pairs: TokenShards, documents: TokenShards) -> Iterator[tuple[str, str, Callable[[], Batches]]]:
+    """Name, model, and what makes the batches."""
+
     def bucketed(tokens: int) -> Callable[[], Batches]:
         return lambda: pair_batches(pairs, batch_tokens=tokens, seed=0, pad_id=0, max_tokens=MOST)
 
     def packed(window: int) -> Callable[[], Batches]:
         return lambda: PackedBatches(documents, window=window, batch_tokens=8192, seed=0, pad_id=0)
 
-    buckets = {f"pairs by length, {tokens:,} tokens": bucketed(tokens) for tokens in (4096, 8192)}
-    return {**buckets, **{f"documents packed to {window}": packed(window) for window in (256, 1024)}}
+    for tokens in (2048, 4096, 8192):
+        yield f"pairs by length, {tokens:,} tokens", "small", bucketed(tokens)
+    for window in (256, 1024):
+        yield f"documents packed to {window}", "gpt2-mini", packed(window)
 
 
-def measure(case: str, make: Callable[[], Batches], seconds: float) -> dict[str, Any]:
+def measure(case: str, model: str, make: Callable[[], Batches], seconds: float, steps: int) -> dict[str, Any]:
     began = time.perf_counter()
     batches = make()
     batches.plan(0)
@@ -124,8 +139,34 @@ def measure(case: str, make: Callable[[], Batches], seconds: float) -> dict[str,
         if position.epoch > 0 or time.perf_counter() - began > seconds:
             break
     spent = time.perf_counter() - began
-    found = {"case": case, "tokens_per_second": real / spent, "padding": 1 - real / places}
-    return {**found, "shapes": len(shapes), "plan_seconds": planned}
+    found = {"case": case, "model": model, "tokens_per_second": real / spent, "padding": 1 - real / places}
+    taken = tokens_trained(model, batches, steps) if steps else None
+    return {**found, "shapes": len(shapes), "plan_seconds": planned, "training_per_second": taken}
+
+
+def tokens_trained(name: str, batches: Batches, steps: int) -> float:
+    """Real tokens that training a preset takes a second."""
+    batch = next(batches.epoch())
+    if name in PRESETS:
+        spec = preset_spec(name, Vocabulary(VOCABULARY, 0, 1), "language")
+    else:
+        spec = translator_spec(name, vocab_size=VOCABULARY, pad_id=0, eos_id=1)
+    model = build_model(spec, resolve_dtype("auto"))
+    optimizer = build_optimizer(OptimizerConfig(), model.trainable_variables)
+    step = TrainStep(model, optimizer, keys=tuple(batch), label_smoothing=0.1, clip_norm=1.0)
+    return batches.tally(batch).real / step_seconds(step, batch, steps)
+
+
+def step_seconds(step: TrainStep, batch: ArrayBatch, steps: int) -> float:
+    """The median of several on one batch."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        step([batch] * step.accumulation, 1e-4).numpy()
+        return time.perf_counter() - began
+
+    seconds()  # which traces
+    return statistics.median(seconds() for _ in range(steps)) / step.accumulation
 
 
 class Recipe(NamedTuple):
@@ -169,16 +210,9 @@ def silence(made: Rehearsal) -> float | None:
 
 
 def trained_per_second(made: Rehearsal, batches: Batches, steps: int) -> float:
-    """Examples that training takes, by the median of several steps on one batch."""
+    """Examples that training takes."""
     batch = next(batches.epoch())
-
-    def seconds() -> float:
-        began = time.perf_counter()
-        made.step([batch], 1e-4).numpy()
-        return time.perf_counter() - began
-
-    seconds()  # which traces
-    return len(batch["labels"]) / statistics.median(seconds() for _ in range(steps))
+    return len(batch["labels"]) / step_seconds(made.step, batch, steps)
 
 
 def write_examples(directory: Path, count: int) -> Path:
@@ -223,7 +257,7 @@ def shards_of(directory: Path, lengths: NDArray[np.int64]) -> TokenShards:
         part = lengths[first : first + PER_SHARD]
         totals = part.sum(1)
         index = np.column_stack([np.cumsum(totals) - totals, part])
-        tokens = np.random.default_rng(first).integers(1, 8000, int(totals.sum())).astype(np.int32)
+        tokens = np.random.default_rng(first).integers(1, VOCABULARY, int(totals.sum())).astype(np.int32)
         names.append(f"train-{first // PER_SHARD:05d}")
         write_shard(directory, names[-1], index, tokens, None)
     return TokenShards(directory, names, "")

@@ -1,12 +1,12 @@
 """Trains one small run on one device and by several processes of this machine, and compares their logs.
 
-    python benchmarks/workers.py [--workers 2] [--steps 50] [--launcher local]
+    python benchmarks/workers.py [--workers 2] [--steps 50] [--launcher local] [--dtypes float32 mixed_bfloat16]
 
 The run is that of kill.py, mixture, accumulation and average included, but without dropout, whose noise each replica
 draws for itself, without an early end, and at a rate at which the order of additions does not grow into other weights.
 Every training line and every validation is compared: the losses, and the norms of the gradients before clipping.
 Prints the largest differences and writes benchmarks/results/workers.json, or workers-ray.json with --launcher ray; ends
-with code 1 where a loss differs by 1e-5 or more.
+with code 1 where a loss differs by 1e-5 or more, in bfloat16, whose products have three decimal places, by 1e-2.
 """
 
 import argparse
@@ -29,15 +29,15 @@ RESULTS = {
     "ray": Path(__file__).parent / "results" / "workers-ray.json",
 }
 REGARD = "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"
-BOUND = 1e-5  # nats
+BOUNDS = {"float32": 1e-5, "mixed_bfloat16": 1e-2}  # nats
 LOSSES = ("training_loss", "validation_loss")
 
 
-def the_run(corpus: Path, steps: int) -> RunConfig:
+def the_run(corpus: Path, steps: int, dtype: str) -> RunConfig:
     run = small_run(corpus, steps)
     model = run.model.model_copy(update={"dropout": 0.0})
     schedule = run.training.schedule.model_copy(update={"peak": 0.02})
-    training = run.training.model_copy(update={"log_every": 1, "patience": None, "schedule": schedule})
+    training = run.training.model_copy(update={"log_every": 1, "patience": None, "schedule": schedule, "dtype": dtype})
     return run.model_copy(update={"model": model, "training": training})
 
 
@@ -70,12 +70,13 @@ def differences(one: Log, other: Log) -> dict[str, float]:
     }
 
 
-def refuse_other_losses(found: dict[str, float]) -> None:
-    """Raise SystemExit, whose code is 1, where a loss differs by the bound or more."""
+def refuse_other_losses(found: dict[str, float], dtype: str) -> None:
+    """Raise SystemExit, whose code is 1, where a loss differs by the bound of its dtype or more."""
+    bound = BOUNDS[dtype]
     for name in LOSSES:
-        if not found[name] < BOUND:  # NaN too
-            what = name.replace("_", " ")
-            raise SystemExit(f"the {what} differs by {found[name]:.1e}; below {BOUND:.0e} is what additions explain")
+        if not found[name] < bound:  # NaN too
+            what = f"{name.replace('_', ' ')} in {dtype}"
+            raise SystemExit(f"the {what} differs by {found[name]:.1e}; below {bound:.0e} is what additions explain")
 
 
 def main() -> None:
@@ -83,25 +84,32 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--launcher", choices=RESULTS, default="local")
+    parser.add_argument("--dtypes", nargs="+", choices=BOUNDS, default=list(BOUNDS))
     parser.add_argument("--results", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    found = {dtype: compared(dtype, arguments) for dtype in arguments.dtypes}
+    about = {"arguments": {**vars(arguments), "results": None}, "found": found, "versions": versions()}
+    results: Path = arguments.results or RESULTS[arguments.launcher]
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    for dtype, each in found.items():
+        refuse_other_losses(each["largest"], dtype)
+
+
+def compared(dtype: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One process against several in this dtype."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         write_corpus(directory)
         run_file = directory / "run.toml"
-        run_file.write_text(to_toml(the_run(directory, arguments.steps)), "utf-8")
+        run_file.write_text(to_toml(the_run(directory, arguments.steps, dtype)), "utf-8")
         many = ("--workers", str(arguments.workers), "--launcher", arguments.launcher)
         one, other = trained(run_file, directory / "one"), trained(run_file, directory / "many", *many)
-    found = differences(one, other)
-    print(f"{arguments.steps} steps, one process against {arguments.workers}: the largest differences")
-    for name, difference in found.items():
-        print(f"  {name.replace('_', ' '):16} {difference:.1e}")
-    lines = Counter(kind for kind, _ in one)
-    about = {"arguments": {**vars(arguments), "results": None}, "lines": lines, "largest": found, "bound": BOUND}
-    results: Path = arguments.results or RESULTS[arguments.launcher]
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps({**about, "versions": versions()}, indent=1) + "\n", "utf-8")
-    refuse_other_losses(found)
+    largest = differences(one, other)
+    print(f"{arguments.steps} steps in {dtype}, one process against {arguments.workers}: the largest differences")
+    for name, difference in largest.items():
+        print(f"  {name.replace('_', ' '):16} {difference:.1e}", flush=True)
+    return {"lines": Counter(kind for kind, _ in one), "largest": largest, "bound": BOUNDS[dtype]}
 
 
 if __name__ == "__main__":

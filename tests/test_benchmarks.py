@@ -187,18 +187,40 @@ def test_the_run_that_is_killed_has_every_part_of_the_state(script, tmp_path):
     assert (training.accumulation, training.average, training.patience) == (2, "ema", 9)
 
 
+def test_a_pause_is_measured_beside_its_steps(script):
+    found = script("pause").measure("tiny", 64, 6, "float32")
+    assert 0 < found["pause_seconds"] <= found["longest_step_with_save_seconds"]
+    assert found["pause_in_steps"] == pytest.approx(found["pause_seconds"] / found["step_seconds"])
+    assert found["checkpoint_mb"] > 1
+
+
+def test_the_scaling_model_is_its_formula(script):
+    scaling = script("scaling")
+    measured, network = scaling.Measured(1.0, 0.2, 0.01, 10**9, 1), scaling.Network(8.0, 1e-3)  # 1 GB a second
+    assert scaling.step_seconds(measured, network, 1, weak=True) == 1.0
+    ring = 2 * 3 / 4 * 1.0 + 2 * 3 * 1e-3
+    assert network.all_reduce(10**9, 4) == pytest.approx(ring)
+    assert scaling.step_seconds(measured, network, 4, weak=True) == pytest.approx(1.0 + ring + 6e-3)
+    assert scaling.step_seconds(measured, network, 4, weak=False) == pytest.approx(0.2 + 0.8 / 4 + ring + 6e-3)
+    assert scaling.efficiency(measured, network, 4, weak=False) == pytest.approx(0.25 / (0.4 + ring + 6e-3))
+    slow = measured._replace(batch=3.0)  # each worker makes the rows of all
+    assert scaling.step_seconds(slow, network, 4, weak=True) == 12.0
+
+
 def test_workers_may_not_differ_by_more_than_additions_explain(script):
     workers = script("workers")
     good = {("train", 1): {"loss": 5.0, "gradient_norm": 1.0}, ("validation", 1): {"loss": 4.0}}
     near = {("train", 1): {"loss": 5.000009, "gradient_norm": 2.0}, ("validation", 1): {"loss": 4.0}}
     far = {("train", 1): {"loss": 5.0, "gradient_norm": 1.0}, ("validation", 1): {"loss": 4.00002}}
-    workers.refuse_other_losses(workers.differences(good, near))
-    with pytest.raises(SystemExit, match=r"the validation loss differs by 2.0e-05"):
-        workers.refuse_other_losses(workers.differences(good, far))
+    workers.refuse_other_losses(workers.differences(good, near), "float32")
+    workers.refuse_other_losses(workers.differences(good, far), "mixed_bfloat16")
+    with pytest.raises(SystemExit, match=r"the validation loss in float32 differs by 2.0e-05"):
+        workers.refuse_other_losses(workers.differences(good, far), "float32")
     with pytest.raises(SystemExit, match="first of all validation of step 1"):
         workers.differences(good, {("train", 1): good["train", 1]})
-    run = workers.the_run(Path("corpus"), 50)
+    run = workers.the_run(Path("corpus"), 50, "float32")
     assert (run.model.dropout, run.training.patience, run.training.log_every) == (0.0, None, 1)
+    assert run.training.dtype == "float32"
 
 
 def test_each_launcher_has_results_of_its_own(script):
