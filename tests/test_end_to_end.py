@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,19 @@ def test_inspect_shows_the_network_the_tokenizer_and_the_scores(command, run):
     assert "validation chrf: " in out
 
 
+def test_a_script_hears_of_a_damaged_checkpoint(command, run, tmp_path):
+    shutil.copytree(run, tmp_path / "copy")
+    assert command("inspect", str(tmp_path / "copy"))[0] == 0
+    weights = sorted((tmp_path / "copy" / "checkpoints").glob("step-*/model.safetensors"))[-1]
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    code, out, err = command("inspect", str(tmp_path / "copy"))
+    assert code == 2
+    assert "model.safetensors is damaged: its SHA-256" in " ".join(out.split())
+    assert err.startswith("regard: 1 of the ")
+    assert f"is damaged ({weights.parent.name}): `regard train` sets such aside" in err
+    assert err.count("\n") == 1
+
+
 def test_the_variables_that_inspect_lists_are_those_of_the_model(command, run):
     _, out, _ = command("inspect", "first", "--weights")
     listed = {tuple(line.split()[:2]) for line in out.splitlines() if line.startswith(("encoder/", "decoder/"))}
@@ -205,6 +219,16 @@ def test_a_tokenizer_of_another_model_is_one_line(command, run, tmp_path):
     assert code == 2
     assert "the tokenizer is another model's: its vocabulary is " in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("letters", ["a ", "a"])
+def test_a_line_of_a_million_characters_is_refused_in_one_short_line(command, tmp_path, letters):
+    (tmp_path / "long.txt").write_text(letters * (1_000_000 // len(letters)) + "\n")
+    code, out, err = command("translate", "first", "--file", str(tmp_path / "long.txt"))
+    assert (code, out) == (2, "")
+    assert err.startswith("regard: line 1 has ")
+    assert "tokens, but the model reads at most 32" in err
+    assert (err.count("\n"), len(err) < 300) == (1, True)
 
 
 def test_text_beyond_the_models_positions_is_refused_or_split(command):

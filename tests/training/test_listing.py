@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from regard.commands import checkpoints
-from regard.commands.checkpoints import list_checkpoints, print_checkpoints
+from regard.commands.checkpoints import list_checkpoints, print_checkpoints, refuse_damaged
+from regard.errors import CheckpointError
 from regard.training.checkpoint import CheckpointStore
 
 
@@ -57,6 +58,10 @@ def test_a_flipped_bit_a_missing_file_and_a_missing_manifest_are_named(run: Path
         "is damaged: state.json is missing",
         "not whole: it has no manifest",
     ]
+    with pytest.raises(
+        CheckpointError, match=r"2 of the 3 checkpoints of .* are damaged \(step-00000010, step-00000020\)"
+    ):
+        refuse_damaged(run, list_checkpoints(run))
 
 
 def test_what_was_set_aside_and_what_a_kill_left_are_listed_too(run: Path) -> None:
@@ -65,6 +70,7 @@ def test_what_was_set_aside_and_what_a_kill_left_are_listed_too(run: Path) -> No
     found = {each.name: each.complaint for each in list_checkpoints(run)}
     assert found["step-00000030.damaged"] == "set aside: damaged"
     assert found["step-00000035.tmp"] == "not whole: written when the process ended"
+    refuse_damaged(run, list_checkpoints(run))  # which says nothing: no training goes on from these
 
 
 def test_a_checkpoint_that_training_removes_meanwhile_is_left_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """The command line: `regard VERB`. Results go to stdout, progress and errors to stderr; TensorFlow is imported late.
 
 Exit codes: 0 done, 1 an unexpected error, or some of several files could not be read, 2 usage or input that must be put
-right, 69 a worker of a training cluster is gone, 75 training interrupted after saving, 130 interrupted, 141 the reader
-of stdout went away.
+right, 69 a worker of a training cluster is gone, 75 training was stopped as it was asked to (its line says from where
+it goes on), 130 interrupted, 141 the reader of stdout went away.
 """
 
 import errno

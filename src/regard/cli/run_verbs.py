@@ -180,7 +180,8 @@ def inspect(
 ) -> None:
     """Show a model: its tasks, layers, shapes, parameters, memory, inputs, tokenizer, languages and scores.
 
-    Of a run directory also its checkpoints, held against their hashes; of a run file all its keys, defaults too.
+    Of a run directory also its checkpoints, held against their hashes (exit code 2 where one is damaged); of a run file
+    all its keys, defaults too.
 
     \b
     Examples:

@@ -1,6 +1,6 @@
 """What `regard inspect` says of a run's checkpoints; every file is held against the hash in its manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ from rich.table import Table
 from regard.errors import CheckpointError
 from regard.interop.directory import read_json
 from regard.training.checkpoint import STATE, CheckpointStore, verify
+
+_ASIDE, _NOT_WHOLE = "set aside", "not whole"
 
 
 class Listed(NamedTuple):
@@ -21,6 +23,11 @@ class Listed(NamedTuple):
     kept: tuple[str, ...]  # why: last, best, steady, newest
     best: bool  # the best of all
     complaint: str | None  # None: its files are what its manifest says
+
+    @property
+    def damaged(self) -> bool:
+        """And no training has seen it yet: it is neither set aside nor one that was never whole."""
+        return self.complaint is not None and not self.complaint.startswith((_ASIDE, _NOT_WHOLE))
 
 
 def list_checkpoints(run: Path) -> list[Listed]:
@@ -36,11 +43,11 @@ def list_checkpoints(run: Path) -> list[Listed]:
     return [each for each in listed if each is not None]
 
 
-def print_checkpoints(console: Console, run: Path) -> None:
+def print_checkpoints(console: Console, run: Path) -> list[Listed]:
     """A table of `list_checkpoints`; nothing where `run` has none."""
     found = list_checkpoints(run)
     if not found:
-        return
+        return []
     scores = list(dict.fromkeys(name for each in found for name, value in each.score.items() if value is not None))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("checkpoint", no_wrap=True)
@@ -54,6 +61,18 @@ def print_checkpoints(console: Console, run: Path) -> None:
         table.add_row(each.name, *values, f"{each.size / 1e6:,.2f}", ", ".join(kept), each.complaint or "hashes hold")
     console.print("\n[bold]checkpoints[/bold]")
     console.print(table)
+    return found
+
+
+def refuse_damaged(run: Path, found: Sequence[Listed]) -> None:
+    """Raise CheckpointError, so that a script hears of it, where a checkpoint is damaged."""
+    damaged = [each.name for each in found if each.damaged]
+    if damaged:
+        raise CheckpointError(
+            f"{len(damaged)} of the {len(found)} checkpoints of {run} "
+            f"{'is' if len(damaged) == 1 else 'are'} damaged ({', '.join(damaged)}): `regard train` sets such aside "
+            "and goes on from one that is whole"
+        )
 
 
 def _listed(
@@ -78,9 +97,9 @@ def _listed(
 
 def _complaint(path: Path, complete: bool) -> str | None:
     if path.suffix:
-        return "set aside: damaged" if path.suffix == ".damaged" else "not whole: written when the process ended"
+        return f"{_ASIDE}: damaged" if path.suffix == ".damaged" else f"{_NOT_WHOLE}: written when the process ended"
     if not complete:
-        return "not whole: it has no manifest"
+        return f"{_NOT_WHOLE}: it has no manifest"
     try:
         verify(path)
     except CheckpointError as error:

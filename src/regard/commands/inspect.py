@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from regard.commands.checkpoints import print_checkpoints
+from regard.commands.checkpoints import print_checkpoints, refuse_damaged
 from regard.commands.spec_words import described as in_words
 from regard.commands.text import table_console
 from regard.config import load_run, to_toml
@@ -76,7 +76,8 @@ def inspect_model(model: str, *, vocab_size: int, weights: bool) -> None:
         try:
             _inspect_checkpoint(console, model, weights)
         finally:  # a run without a good checkpoint has them listed, too
-            print_checkpoints(console, Path(model))
+            found = print_checkpoints(console, Path(model))
+        refuse_damaged(Path(model), found)
     else:
         known = [*PRESETS, *PACKAGES]
         near = difflib.get_close_matches(model, known, n=1)

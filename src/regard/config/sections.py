@@ -222,7 +222,7 @@ class TrainingConfig(Section):
     max_bad_steps: int = Field(default=10, ge=1)  # skipped steps in a row before a rollback to the last good checkpoint
     max_rollbacks: int = Field(default=3, ge=0)  # of a run; where one more would be needed, it ends with an error
     spike_deviations: float | None = Field(default=None, gt=0)  # skip steps with a loss so far above the running mean
-    deterministic: bool = False  # on a GPU: the operations that give equal bits each time; a CPU's do anyway
+    deterministic: bool = False  # on a GPU: operations that are to give equal bits each time; a CPU's do anyway
     tensorboard: bool = False  # write the curves for it too (extra `tensorboard`)
 
     @model_validator(mode="after")
