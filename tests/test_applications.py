@@ -138,6 +138,9 @@ def test_a_recipe_leads_from_packages_to_a_model_that_is_scored_shown_and_used(
     page = (run / "report.html").read_text("utf-8")
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page, re.DOTALL)
     assert headings[:2] == ["Learning", "Scores on held-out data"]
+    if "bits_per_byte" in application.metrics:
+        assert headings.pop(2) == "What it writes"
+        assert 0 < page.count('<p class="sample"') <= 12
     assert re.match(r"12 unselected|\d unselected", headings[2])
     assert headings[3:] == ["The worst errors", *filter(None, [application.attention]), "The run"]
     card = (run / "model" / "README.md").read_text("utf-8")

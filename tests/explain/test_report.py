@@ -17,6 +17,7 @@ from regard.explain.maps import MAX_WEIGHTS
 from regard.explain.report import (
     Item,
     Report,
+    Sample,
     Table,
     charts,
     difference,
@@ -285,6 +286,14 @@ def test_empty_parts_leave_their_sections_out() -> None:
     assert bare.all("section") == []
     assert bare.all("figure") == []
     assert bare.all("a") == []
+
+
+def test_samples_show_what_was_given_and_what_the_model_went_on_with() -> None:
+    page = Page(render(report_of(samples=[Sample("This <b>", " is\nnew")], samples_note="Drawn by chance.")))
+    assert [text for _, text in page.all("p", "sample")] == ["This <b> is\nnew"]
+    assert [text for _, text in page.all("b")] == ["This <b>"]
+    assert "Drawn by chance." in [text for _, text in page.all("p", "lead")]
+    assert not Page(render(report_of())).all("p", "sample")
 
 
 def test_the_score_table_aligns_figures_and_shows_a_dash_for_none(page: Page) -> None:

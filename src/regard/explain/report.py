@@ -44,6 +44,13 @@ class Item:
     picture: str = ""  # of an image: a data: URI that the page shows before the source
 
 
+class Sample(NamedTuple):
+    """What a language model wrote."""
+
+    prompt: str
+    text: str  # that it went on with
+
+
 @dataclass(frozen=True)
 class Report:
     """All that the page shows; an empty part leaves its section out."""
@@ -58,6 +65,8 @@ class Report:
     worst: Sequence[Item]
     attention: Sequence[Mapped]  # of one kind
     items_note: str = ""  # how the items were chosen
+    samples: Sequence[Sample] = ()
+    samples_note: str = ""  # how they were drawn
     words: Words = TRANSLATIONS
 
 

@@ -14,6 +14,8 @@ from regard.explain.curves import Curves
 from regard.explain.report import Cell, Item, Report, Table, write_report
 from regard.explain.run_attention import attention_of
 from regard.explain.run_facts import RunFacts, facts_of
+from regard.explain.run_samples import NOTE as SAMPLES_NOTE
+from regard.explain.run_samples import samples_of
 from regard.explain.words import words_of
 from regard.features.rgb import read_image
 from regard.metrics.catalog import METRICS
@@ -48,6 +50,8 @@ def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path
         worst=[_item(judgement) for judgement in worst(record.judgements)],
         attention=list(attention_of(facts.run.task, task, items)),
         items_note=f"{len(items)} of {record.count:,}, at equal distances through the {record.split} split.",
+        samples=samples_of(facts.run.task, task, items),
+        samples_note=SAMPLES_NOTE,
         words=words_of(facts.run),
     )
     return write_report(directory / PAGE, page)
