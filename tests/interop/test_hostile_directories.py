@@ -127,6 +127,37 @@ def ended(code, *arguments, within=100):
     ).stdout
 
 
+@pytest.mark.parametrize("name", ["../weights.safetensors", "/tmp/weights.safetensors", "a/b.safetensors", "a.bin", ""])
+def test_an_index_names_weights_beside_it_and_no_other_file(copy, name):
+    shutil.copy(copy / "model.safetensors", copy.parent / "weights.safetensors")
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"classifier.bias": name}}))
+    with pytest.raises(CheckpointError, match=f"must name .safetensors files beside it, but names {name!r}"):
+        open_checkpoint(copy)
+
+
+@pytest.mark.parametrize("offsets", [[0, 10**12], [10**12, 10**12 + 4], [8, 0], [-4, 0], [0, 3], ["0", "8"], None])
+def test_offsets_that_lie_are_refused_before_anything_is_read(copy, offsets):
+    path = copy / "model.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["classifier.bias"]["data_offsets"] = offsets
+    lies = json.dumps(header).encode()
+    path.write_bytes(len(lies).to_bytes(8, "little") + lies + content[8 + size :])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or no safetensors file") as raised:
+        open_checkpoint(copy)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", [0, 2**62, 2**64 - 1])
+def test_a_header_that_is_longer_than_its_file_is_refused(copy, size):
+    path = copy / "model.safetensors"
+    path.write_bytes(size.to_bytes(8, "little") + path.read_bytes()[8:])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or no safetensors file"):
+        open_checkpoint(copy)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes by name on this system")
 @pytest.mark.parametrize(
     ("name", "index"),

@@ -75,6 +75,37 @@ def test_an_answer_is_compared_as_squad_does():
     assert answer_f1("cat cat", ["cat"]) == pytest.approx(2 / 3)
 
 
+# torchmetrics 1.9, torchmetrics.functional.text.squad: the highest over the references; its F1 has a float's precision
+SQUAD = [
+    ("The Cat's,  a  hat!", ["cat's hat", "the hat"], 1, 1.000000),
+    ("an apple a day", ["Apple day.", "apples"], 1, 1.000000),
+    ("the the the", ["the"], 1, 1.000000),
+    ("black cat black", ["black black dog", "a cat"], 0, 0.666666),
+    ("EACCES", ["eacces", "EPERM"], 1, 1.000000),
+    ("theatre another", ["the atre an other"], 0, 0.000000),
+    ("O_RDONLY | O_WRONLY", ["O_RDONLY, O_WRONLY", "O RDONLY"], 1, 1.000000),
+    ("1,024 bytes", ["1024 bytes", "1 024 bytes"], 1, 1.000000),
+    ("Straße — grün", ["straße grün", "strasse"], 0, 0.800000),
+    ("kein «Wort»", ["kein Wort"], 0, 0.500000),
+    ("漢字 の 本", ["漢字 の 本", "の"], 1, 1.000000),
+    ("returns -1", ["-1", "it returns −1"], 0, 0.666666),
+    ("the file's owner (root)", ["owner of the file", "root"], 0, 0.500000),
+    ("x x y y z", ["x y", "x x x y"], 0, 0.666666),
+    ("tab\tand\nnewline", ["tab and newline"], 1, 1.000000),
+    ("A-B", ["AB", "A B"], 1, 1.000000),
+    ("i.e. that", ["ie that"], 1, 1.000000),
+    ("an", [""], 1, 1.000000),
+    ("", [""], 1, 1.000000),
+    ("cat", [""], 0, 0.000000),
+]
+
+
+@pytest.mark.parametrize(("answer", "references", "exact", "overlap"), SQUAD)
+def test_answers_are_scored_as_another_implementation_of_squads_script_does(answer, references, exact, overlap):
+    assert exact_match(answer, references) == exact
+    assert answer_f1(answer, references) == pytest.approx(overlap, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("metric", "bounds", "shown"),
     [

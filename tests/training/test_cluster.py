@@ -1,19 +1,24 @@
 """Replicas against one device: MirroredStrategy on two logical CPUs, in a process of its own."""
 
+import io
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from regard.config import RunConfig, to_toml
 from regard.config.tf_config import Place, worker_of
 from regard.errors import ConfigError, WorkerLost
 from regard.training.cluster import ALONE, Cluster
-from regard.training.trainer import _refuse_shared_batches
+from regard.training.trainer import _refuse_shared_batches, train
 
 TWO = {"worker": ["a:1", "b:1"]}
 TWO_HOSTS = ("a:1", "b:1")
@@ -48,6 +53,36 @@ def test_so_they_are_by_every_optimizer() -> None:
     cases = two_replicas("--all")["cases"]
     assert len(cases) == 8
     assert_equal(cases)
+
+
+def test_a_whole_run_on_two_replicas_is_one_devices_and_goes_on_with_the_same_bits(
+    toy_run: Callable[..., RunConfig],
+    undisturbed: Path,
+    tmp_path: Path,
+    records: Callable[[Path], list[dict[str, Any]]],
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
+) -> None:
+    noisy = toy_run(ema=0.9, average="ema")
+    plain = toy_run()
+    plain = plain.model_copy(update={"model": plain.model.model_copy(update={"dropout": 0.0})})
+    places = {name: tmp_path / name for name in ("whole", "stopped", "plain", "alone")}
+    for place in places.values():
+        shutil.copytree(undisturbed / "data", place / "data")
+    for name, run in (("noisy", noisy), ("plain", plain)):
+        (tmp_path / f"{name}.toml").write_text(to_toml(run), "utf-8")
+    jobs = [("noisy", "whole", []), ("noisy", "stopped", [3, 5]), ("plain", "plain", [])]
+    asked = [[str(tmp_path / f"{run}.toml"), str(places[name]), stops] for run, name, stops in jobs]
+    script = Path(__file__).with_name("mirrored_runs.py")
+    done = subprocess.run([sys.executable, str(script), json.dumps(asked)], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 replicas in 1 process: each takes its rows of every batch") == 5
+    assert done.stdout.count("going on from") == 2
+    assert_as_if_nothing_had_happened(places["stopped"], places["whole"])
+    train(plain, places["alone"], console=Console(file=io.StringIO()))
+    together, alone = (
+        {(each["kind"], each["step"]): each["loss"] for each in records(places[name])} for name in ("plain", "alone")
+    )
+    assert together == pytest.approx(alone, abs=1e-5)
 
 
 def test_the_devices_of_a_machine_are_taken_without_being_asked_for(found: dict[str, Any]) -> None:

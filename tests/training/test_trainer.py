@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -70,6 +71,24 @@ def test_a_run_stopped_and_gone_on_with_many_times_ends_with_the_same_bits(
     assert_as_if_nothing_had_happened(begun, undisturbed)
 
 
+def test_so_does_one_that_multiplies_in_bfloat16(
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    tmp_path: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
+) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(begun / "data", whole / "data")
+    run = toy_run(dtype="mixed_bfloat16", accumulation=2, ema=0.9, average="ema")
+    run = run.model_copy(update={"model": run.model.model_copy(update={"width": 64, "ffn_width": 128})})
+    train(run, whole, console=quiet())
+    asked = iter(range(100))
+    with pytest.raises(TrainingInterrupted):
+        train(run, begun, stop=lambda: next(asked) > 4, console=quiet())
+    train(run, begun, console=quiet())
+    assert_as_if_nothing_had_happened(begun, whole)
+
+
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     toy_run: Callable[..., RunConfig],
     done: Path,
@@ -124,6 +143,27 @@ def test_validation_with_translation_changes_nothing_of_the_training(
     name = Path("checkpoints") / "step-00000012" / "model.safetensors"
     assert (begun / name).read_bytes() == (undisturbed / name).read_bytes()
     assert (begun / "model" / "model.safetensors").read_bytes() == (begun / name).read_bytes()
+
+
+def test_a_system_that_takes_no_larger_file_costs_the_checkpoints_and_nothing_else(
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
+) -> None:
+    """The system's own error, in the midst of a file, where other tests raise one of theirs."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    output = io.StringIO()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"step 9 could not be written: .*3 in a row have failed"):
+            train(toy_run(), begun, console=Console(file=output))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert output.getvalue().count("WARNING: the checkpoint of step") == 2
+    assert CheckpointStore(begun / "checkpoints").complete() == []
+    train(toy_run(), begun, console=quiet())
+    assert_as_if_nothing_had_happened(begun, undisturbed)
 
 
 def test_a_disk_that_stays_full_is_outlived_twice_and_ends_the_run_the_third_time(

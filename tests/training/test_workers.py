@@ -37,11 +37,10 @@ def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
     return {(each["kind"], each.get("step", 0)): each["loss"] for each in records}
 
 
-@pytest.mark.full  # minutes; make test has two replicas in one process (test_cluster.py)
 def test_two_processes_train_as_one_does(
     toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
 ) -> None:
-    run = toy_run()
+    run = toy_run(steps=50, accumulation=2, clip_norm=0.5, validate_every=25)
     without_noise = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
     alone = begun.with_name("alone")
     shutil.copytree(begun / "data", alone / "data")
@@ -50,6 +49,7 @@ def test_two_processes_train_as_one_does(
     assert (done.returncode, done.stdout) == (0, f"{begun / 'model'}\n"), done.stderr
     together, expected = losses(records(begun)), losses(records(alone))
     assert together.keys() == expected.keys()
+    assert len(together) == 25 + 2 + 1  # of training, validation and the end
     assert together == pytest.approx(expected, abs=1e-5)
     assert "2 replicas in 2 processes" in (begun / "workers" / "worker-1.log").read_text("utf-8")
 
