@@ -1,4 +1,4 @@
-"""Baselines of the text applications, on the corpora that the recipes use: what a model must be better than.
+"""Baselines of the applications, on the corpora that the recipes use: what a model must be better than.
 
     python benchmarks/baselines.py translation NAME     # the source as its own translation: BLEU and chrF by direction
     python benchmarks/baselines.py summaries            # first sentence: ROUGE
@@ -9,6 +9,8 @@
                                                         # and what the form of the questions alone is worth
     python benchmarks/baselines.py language             # 5-grams with Kneser-Ney smoothing, and xz: bits per byte;
                                                         # --beside RUN: a model on what xz has of single documents
+    python benchmarks/baselines.py images               # logistic regression and nearest neighbours on the pixels of
+                                                        # Fashion-MNIST (needs scikit-learn)
     python benchmarks/baselines.py captions             # the most frequent, the nearest picture's, the references'
 
 Scores are of the whole test split, by group, with 95 % bootstrap intervals: what a baseline writes is judged as
@@ -51,6 +53,8 @@ TRANSLATIONS = ["debian-en-de", "debian-de-en", "debian-en-zh", "debian-zh-en", 
 QUESTIONS = ["questions-manpages", "questions-python", "questions-packages", "questions", "written-answers"]
 _ASKED_FOR = re.compile(r"What (?:does (\S+) mean in .*|is (\S+)\?)$")
 SAMPLED = 150  # documents
+PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of logistic regression: C, the inverse strength
+NEIGHBOURS = (1, 3, 5, 7)
 Table = dict[str, list[GroupScores]]  # by baseline
 
 
@@ -290,18 +294,47 @@ def bits_of_run(run: Path, texts: set[str]) -> list[tuple[str, float]]:
     return [(text, bits) for text, bits in found if text in texts]
 
 
-def thumbnails(images: Sequence[str]) -> np.ndarray:
-    """Pictures of 64 x 64 as means of 2 x 2 pixels, each as a vector: (images, 3072)."""
+def images(corpus: Corpora, arguments: argparse.Namespace) -> Table:
+    """Each with the setting that is best on validation, trained on the training split alone."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
+    except ImportError as error:
+        raise SystemExit("scikit-learn is not installed: pip install 'regard[baselines]'") from error
+    splits = corpus.train[: arguments.limit], corpus.validation, corpus.test
+    pixels = [np.stack([pixels_of(each.image).ravel() / 255 for each in split]) for split in splits]
+    labels = [[each.label for each in split] for split in splits]
+    candidates = {
+        "logistic regression": [LogisticRegression(C=penalty, max_iter=300) for penalty in PENALTIES],
+        "nearest neighbours": [KNeighborsClassifier(count, algorithm="brute") for count in NEIGHBOURS],
+    }
+    table = {}
+    for name, models in candidates.items():
+        fitted = (model.fit(pixels[0], labels[0]) for model in models)
+        best = max(fitted, key=lambda model: model.score(pixels[1], labels[1]))
+        setting = best.get_params().get("n_neighbors") or best.get_params()["C"]
+        rankings = [Ranking((LabelScore(label, 1.0),)) for label in best.predict(pixels[2])]
+        table[f"{name} ({setting:g})"] = judged("classify-image", corpus.test, rankings)
+    return table
+
+
+def pixels_of(image: str) -> np.ndarray:
+    """(H, W), or (H, W, 3): 0 to 255."""
     from PIL import Image
 
     from regard.data.objectives.files import opened
 
-    found = np.empty((len(images), 32, 32, 3), np.float32)
-    for place, image in enumerate(images):
-        content = opened(image)
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
-            found[place] = np.asarray(picture, np.float32).reshape(32, 2, 32, 2, 3).mean((1, 3))
-    return found.reshape(len(images), -1)
+    content = opened(image)
+    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as picture:
+        return np.asarray(picture, np.float32)
+
+
+def thumbnails(pictures: Sequence[str]) -> np.ndarray:
+    """Pictures of 64 x 64 as means of 2 x 2 pixels, each as a vector: (pictures, 3072)."""
+    found = np.empty((len(pictures), 32, 32, 3), np.float32)
+    for place, picture in enumerate(pictures):
+        found[place] = pixels_of(picture).reshape(32, 2, 32, 2, 3).mean((1, 3))
+    return found.reshape(len(pictures), -1)
 
 
 def nearest(queries: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -371,6 +404,7 @@ def main() -> None:
     verb = add("language", language, builder="english")
     verb.add_argument("--order", type=int, default=5)
     verb.add_argument("--beside", type=Path, metavar="RUN", help="of a language model: its evaluation beside xz's")
+    add("images", images, builder="fashion-mnist").add_argument("--limit", type=int, help="pictures to learn from")
     add("captions", captions, builder="emoji")
     arguments = parser.parse_args()
     corpus = build(arguments.builder, None, print)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from regard.explain.run_facts import RunFacts
 
 RECIPES = Path(__file__).resolve().parent
-SHOWN = 3  # scores of a group on the page; the record has all
+SHOWN = 3  # scores of a group on the page, but what a task must say of itself; the record has all
+ALSO = ("right_unanswerable", "copied1", "copied4")
 NAMED = 3  # settings that a mark quotes; of more it has the names
 WINDOWED = ("answer", "tag")  # tasks whose prepared data counts windows, of which a long text has several
 
@@ -288,7 +289,8 @@ def row(name: str, run: RunConfig, record: Mapping[str, Any]) -> str:
 
 def section(name: str, run: RunConfig, record: Mapping[str, Any], baselines: Mapping[str, Any] | None) -> str:
     """A recipe's scores by group, the baselines and what it was compared with beside them; and what has changed."""
-    shown = list(record["test"][0]["scores"])[:SHOWN]
+    scores = list(record["test"][0]["scores"])
+    shown = [name for place, name in enumerate(scores) if place < SHOWN or name in ALSO]
     columns = {"the recipe": {group["name"]: _shown(group, shown) for group in record["test"]}}
     for other, groups in (baselines or {"baselines": {}})["baselines"].items():
         columns[other] = {group["name"]: _shown(group, shown) for group in groups}

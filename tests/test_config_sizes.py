@@ -53,7 +53,7 @@ def test_what_the_run_file_says_wins_key_by_key() -> None:
         "translate", "small", model={"width": 128}, training={"steps": 9, "accumulation": 3, "schedule": {"peak": 0.5}}
     )
     assert (run.model.preset, run.model.width) == ("small", 128)
-    assert (run.training.batch_tokens, run.training.accumulation) == (4096, 3)
+    assert (run.training.batch_tokens, run.training.accumulation) == (2048, 3)
     assert (run.training.schedule.peak, run.training.schedule.warmup_steps) == (0.5, 500)
 
 

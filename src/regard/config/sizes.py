@@ -34,9 +34,10 @@ _ENCODERS = {
     "base": Size("bert-small", 2e-4, 500, 4096, 2),
     "big": Size("bert", 5e-5, 1000, 4096, 4),
 }
+# A step of a writer is several batches, or all its texts would be of one length: docs/decisions.md.
 _WRITERS = {
-    "tiny": Size("tiny", 2e-3, 300, 2048),
-    "small": Size("small", 1.5e-3, 500, 4096),
+    "tiny": Size("tiny", 2e-3, 300, 1024, 2),
+    "small": Size("small", 1.5e-3, 500, 2048, 2),
     "base": Size("base", 7e-4, 4000, 4096, 6),
     "big": Size("big", 5e-4, 4000, 4096, 6),
 }
