@@ -24,7 +24,7 @@ from regard.training.state import versions
 RESULTS = Path(__file__).parent / "results" / "first_step.json"
 TRAIN = "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))"
 IMPORT = "import regard.training.trainer"
-ONE_STEP = {"steps": 1, "log_every": 1, "schedule.warmup_steps": 1, "schedule.name": "constant"}
+ONE_STEP = {"steps": 1, "log_every": 1}
 
 
 def seconds_of(*arguments: str, until: Path | None = None) -> float:

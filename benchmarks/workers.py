@@ -36,7 +36,7 @@ LOSSES = ("training_loss", "validation_loss")
 def the_run(corpus: Path, steps: int, dtype: str) -> RunConfig:
     run = small_run(corpus, steps)
     model = run.model.model_copy(update={"dropout": 0.0})
-    schedule = run.training.schedule.model_copy(update={"peak": 0.02})
+    schedule = run.training.schedule.model_copy(update={"peak": 2e-3})
     training = run.training.model_copy(update={"log_every": 1, "patience": None, "schedule": schedule, "dtype": dtype})
     return run.model_copy(update={"model": model, "training": training})
 
