@@ -15,7 +15,7 @@ from regard.data.objectives.files import opened
 from regard.data.objectives.objective import Batching
 from regard.data.objectives.transcribe import TranscribeFrames, hearing
 from regard.data.prepare import prepare
-from regard.data.sound_augmentation import HIGH, MOST_MASKED, SoundAugmenter
+from regard.data.sound_augmentation import AUDIBLE, HIGH, MOST_MASKED, SLOPES, TRACK, SoundAugmenter
 from regard.errors import ConfigError
 from regard.features.audio import AudioProcessor
 
@@ -187,23 +187,41 @@ def augmenter(**config):
     return SoundAugmenter(AugmentationConfig(**config), hearing(1).log_mel, 0)
 
 
+def heard(samples, example, **config):
+    vary = augmenter(**config)
+    return vary.heard(samples, vary.chances(np.array([example]), 0)[0])
+
+
 def test_noise_room_and_band_do_what_they_say():
     samples = sound(0, 0.9).astype(np.float32) / 2**15
-    assert np.array_equal(augmenter().heard(samples, 0, 0), samples)
+    assert np.array_equal(heard(samples, 0), samples)
     for example in range(8):
-        louder = augmenter(level=6.0).heard(samples, example, 0)[samples != 0] / samples[samples != 0]
+        louder = heard(samples, example, level=6.0)[samples != 0] / samples[samples != 0]
         assert np.ptp(louder) < 1e-6
         assert 0.5 < louder.mean() < 2
-        hissing = augmenter(noise=1.0).heard(samples, example, 0) - samples
+        hissing = heard(samples, example, noise=1.0) - samples
         ratio = 10 * np.log10(np.sum(samples**2) / np.sum(hissing**2))
         assert 4 < ratio < 31
-        power = np.abs(np.fft.rfft(augmenter(band=1.0).heard(samples, example, 0))) ** 2
+        power = np.abs(np.fft.rfft(heard(samples, example, band=1.0))) ** 2
         assert power[int(HIGH[1] * 0.9) + 100 :].mean() < 1e-2 * power[500:2500].mean()
     impulse = np.zeros(8000, np.float32)
     impulse[0] = 1
-    echoing = augmenter(room=1.0).heard(impulse, 0, 0)
+    echoing = heard(impulse, 0, room=1.0)
     assert np.argmax(np.abs(echoing)) == 0
     assert np.abs(echoing[1:800]).mean() > 10 * np.abs(echoing[5600:6400]).mean() > 0
+
+
+def test_a_noise_is_as_coloured_as_its_slope_and_goes_round_without_a_seam():
+    vary = augmenter()
+    track = vary._noises[:, :TRACK].astype(float)
+    power = np.abs(np.fft.rfft(track)) ** 2
+    hz = np.fft.rfftfreq(TRACK, 1 / RATE)
+    octaves = [power[:, (hz >= low) & (hz < 2 * low)].mean(1) for low in (250, 4000)]
+    assert np.allclose(np.log2(octaves[0] / octaves[1]) / 4, SLOPES, atol=0.05)
+    assert power[:, hz < AUDIBLE * 0.99].max() < 1e-6 * power.max()
+    assert np.array_equal(vary._noises[:, TRACK:], vary._noises[:, :RATE])
+    last = augmenter(noise=1.0).heard(sound(0, 1.0) / np.float32(2**15), np.full(12, 1 - 2**-53))
+    assert len(last) == RATE
 
 
 def test_masks_are_bands_and_stretches_at_the_mean_within_the_recording():
@@ -212,7 +230,8 @@ def test_masks_are_bands_and_stretches_at_the_mean_within_the_recording():
     widths = []
     for example in range(200):
         features = rng.normal(size=(100, 80)).astype(np.float32)
-        masked = augmenter(**config).masked(features.copy(), 60 * 160, example, 0)
+        chances = augmenter(**config).chances(np.array([example]), 0)[0]
+        masked = augmenter(**config).masked(features.copy(), 60 * 160, chances)
         changed = masked != features
         assert np.allclose(masked[changed], features[:60].mean(), atol=1e-6)
         assert not changed[60:].any()

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import IO, NamedTuple, Protocol
 
 from regard.commands.text import program
+from regard.data.processes import available_cores
 from regard.errors import ConfigError, TrainingInterrupted, WorkerLost
 
 COMMAND = "REGARD_COMMAND"  # names the command that started a worker, for what it tells its user to type
@@ -67,7 +68,7 @@ def contract(hosts: Sequence[str], worker: int) -> dict[str, str]:
 
 def threads(workers: int) -> dict[str, str]:
     """Each worker's share of the processor, unless the environment says otherwise."""
-    share = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    share = str(max(1, available_cores() // workers))
     names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
     return {name: share for name in names if name not in os.environ}
 

@@ -66,13 +66,11 @@ class ImageAugmenter:
 
     def _cropped(self, pixels: Pixels, draws: NDArray[np.float64]) -> Pixels:
         """Each image within a black border, cut to its size at a place of its own."""
-        margin = self._config.crop_padding
+        margin, cropped = self._config.crop_padding, np.zeros_like(pixels)
         _, height, width, _ = pixels.shape
-        bordered = np.pad(pixels, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-        tops, lefts = (draws * (2 * margin + 1)).astype(np.int64).T
-        rows = tops[:, None, None] + np.arange(height)[:, None]
-        columns = lefts[:, None, None] + np.arange(width)
-        cropped: Pixels = bordered[np.arange(len(pixels))[:, None, None], rows, columns]
+        for image, made, (top, left) in zip(pixels, cropped, (draws * (2 * margin + 1)).astype(int), strict=True):
+            (down, rows), (across, columns) = _overlap(top - margin, height), _overlap(left - margin, width)
+            made[down, across] = image[rows, columns]
         return cropped
 
     def _erase(self, image: Pixels, draws: NDArray[np.float64], example: NDArray[np.int64], epoch: int) -> None:
@@ -84,6 +82,11 @@ class ImageAugmenter:
         top, left = int(draws[2] * (height - rows + 1)), int(draws[3] * (width - columns + 1))
         bits: Any = noise(self._seed, epoch, example, rows * columns * channels, _FILL)
         image[top : top + rows, left : left + columns] = (bits % np.uint64(256)).reshape(rows, columns, channels)
+
+
+def _overlap(start: int, length: int) -> tuple[slice, slice]:
+    """Where what begins at `start` of a side has something of it, and what."""
+    return slice(max(0, -start), max(0, length - max(start, 0))), slice(max(0, start), max(0, length + min(start, 0)))
 
 
 def _within(length: float, longest: int) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from regard.batch import IGNORED_LABEL
 from regard.data.curriculum import Curriculum
 from regard.data.mixture import Mixture
+from regard.data.processes import available_cores
 from regard.errors import DataError
 
 MULTIPLE = 2  # sizes are multiples of it, but for one that stops at max_tokens
@@ -27,7 +28,7 @@ WIDE_MULTIPLE = 8  # of a source longer than the targets, as far as it decides h
 MAX_SHAPES = 24
 LEAST_GAIN = 0.001  # one shape more must save this share of all cells, and a batch of cells
 _OF_BATCHES = 1  # keeps what the batches' turn is drawn from apart from the rows'
-PREFETCH = 4  # batches made ahead, in a thread
+PREFETCH = 4  # batches made ahead, in threads
 
 Rows = NDArray[np.int64]
 ArrayBatch = dict[str, NDArray[Any]]
@@ -78,12 +79,12 @@ class Batches(ABC):
 
     def iterate(self, position: Position = START) -> Iterator[tuple[ArrayBatch, Position]]:
         """The batches from `position` on, each with the position after it; epochs follow without end."""
-        with ThreadPoolExecutor(1, "batches") as thread:
+        with ThreadPoolExecutor(min(PREFETCH, available_cores()), "batches") as threads:
             ahead: deque[tuple[Future[ArrayBatch], Position]] = deque()
             while True:
                 while len(ahead) < PREFETCH:
                     epoch = position.epoch
-                    made = thread.submit(self._assemble, self.plan(epoch)[position.batch], epoch)
+                    made = threads.submit(self._assemble, self.plan(epoch)[position.batch], epoch)
                     position = self._after(position)
                     ahead.append((made, position))
                 made, following = ahead.popleft()

@@ -1,7 +1,6 @@
 """The two passes of `prepare`: the first trains the tokenizer and splits validation off, the second writes shards."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -16,6 +15,7 @@ from regard.data.encode import Job, ShardRecord, encode_shards, in_parts
 from regard.data.given import Given
 from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Objective
+from regard.data.processes import available_cores
 from regard.data.progress import Advance, Narrator
 from regard.data.sampling import SAMPLE_COST, SAMPLE_PAIRS, Survey, TextSample, in_validation, limited, survey
 from regard.data.shards import FORMAT, MANIFEST, NO_TOKENIZER, SPLITS, damaged_files, write_file
@@ -316,5 +316,4 @@ def _counted(pairs: Iterator[Located], advance: Advance) -> Iterator[Located]:
 
 def _default_workers() -> int:
     """Processors that this process may use, as far as memory allows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS)
+    return min(available_cores(), MAX_WORKERS)

@@ -1,4 +1,4 @@
-"""Processes that work for this one: they leave Ctrl-C to it, and end with it."""
+"""Processes that work for this one: they leave Ctrl-C to it, and end with it. How many the machine has room for."""
 
 import multiprocessing
 import os
@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_pool(workers: int, begin: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:

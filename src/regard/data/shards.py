@@ -134,9 +134,9 @@ class TokenShards:
         cuts = np.searchsorted(rows, self._first)
         return np.concatenate(
             [
-                stored[ranges(*self._places[rows[low:high]].T)]
+                stored[start : start + length]
                 for stored, low, high in zip(self._features, cuts[:-1], cuts[1:], strict=True)
-                if low < high
+                for start, length in self._places[rows[low:high]].tolist()
             ]
         )
 

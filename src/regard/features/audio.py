@@ -203,5 +203,8 @@ def _window(samples: int, log_mel: LogMel, multiple: int | None) -> int:
 
 def _padded(samples: Samples, window: int) -> Samples:
     """Silence to the end of the window, where the samples do not reach it."""
-    missing = window - len(samples)
-    return np.pad(samples, (0, missing)) if missing > 0 else samples
+    if len(samples) >= window:
+        return samples
+    padded = np.zeros(window, samples.dtype)
+    padded[: len(samples)] = samples
+    return padded

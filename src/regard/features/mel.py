@@ -16,7 +16,8 @@ _KINK_HZ, _KINK_MEL = 1000.0, 15.0  # the mel scale is linear below, logarithmic
 _MELS_PER_E = 27 / math.log(6.4)
 _SILENCE = 1e-10  # the least power
 _RANGE = 8.0  # decades below the loudest that are kept
-_BLOCK = 512  # frames whose spectra are held at a time: they stay in the cache
+_BLOCK = 64  # frames whose spectra are held at a time: fresh memory for all at once costs more than the spectra do
+_BAND = 16  # filters that are applied at a time, to the bins that one of them hears: no product is worth BLAS's threads
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class LogMel:
             samples = samples + np.float32(self.dither) * noise
         features = np.empty((frames, self.feature_size), np.float32)
         for start in range(0, frames, _BLOCK):
-            features[start : start + _BLOCK] = self._log_power(samples, start, min(start + _BLOCK, frames))
+            stop = min(start + _BLOCK, frames)
+            features[start:stop] = self._log_power(samples, start, stop)
         np.maximum(features, features.max() - np.float32(_RANGE), out=features)
         features += 4
         features /= 4
@@ -88,14 +90,31 @@ class LogMel:
     def _log_power(self, samples: Samples, start: int, stop: int) -> NDArray[np.float64]:
         """The decimal logarithm of each mel's power, of the frames from `start` until `stop`."""
         first = start * self.hop_length - self.n_fft // 2
-        places = np.arange(first, first + (stop - start - 1) * self.hop_length + self.n_fft)
-        last = len(samples) - 1
-        reflected = last - np.abs(last - np.abs(places))
-        frames = sliding_window_view(samples[reflected].astype(np.float64), self.n_fft)[:: self.hop_length]
-        spectra = np.fft.rfft(frames * np.hanning(self.n_fft + 1)[:-1])
+        around = _reflected(samples, first, first + (stop - start - 1) * self.hop_length + self.n_fft)
+        frames = sliding_window_view(around, self.n_fft)[:: self.hop_length]
+        spectra = np.fft.rfft(frames * _window(self.n_fft))
         power = spectra.real**2 + spectra.imag**2
-        filters = mel_filters(1 + self.n_fft // 2, self.feature_size, self.sampling_rate)
-        return np.log10(np.maximum(power @ filters, _SILENCE))
+        found = np.empty((stop - start, self.feature_size))
+        for mels, bins, filters in _bands(power.shape[1], self.feature_size, self.sampling_rate):
+            np.matmul(power[:, bins], filters, out=found[:, mels])
+        return np.log10(np.maximum(found, _SILENCE))
+
+
+@functools.lru_cache(maxsize=4)
+def _window(size: int) -> NDArray[np.float64]:
+    """Hann's, periodic."""
+    window = np.hanning(size + 1)[:-1]
+    window.flags.writeable = False
+    return window
+
+
+def _reflected(samples: Samples, first: int, last: int) -> Samples:
+    """The samples from place `first` until `last`; before the recording and behind it, its own, backwards."""
+    before, behind = max(0, -first), max(0, last - len(samples))
+    within = samples[max(first, 0) : last]
+    if not before and not behind:
+        return within
+    return np.concatenate([samples[before:0:-1], within, samples[-2 : -2 - behind : -1]])
 
 
 @functools.lru_cache(maxsize=4)
@@ -108,6 +127,19 @@ def mel_filters(bins: int, mels: int, sampling_rate: int) -> NDArray[np.float64]
     filters = np.maximum(np.minimum(rising, falling), 0) * 2 / (edges[2:] - edges[:-2])
     filters.flags.writeable = False
     return filters
+
+
+@functools.lru_cache(maxsize=4)
+def _bands(bins: int, mels: int, sampling_rate: int) -> list[tuple[slice, slice, NDArray[np.float64]]]:
+    """`mel_filters` in parts: which filters, the bins that they hear, and what they make of these."""
+    filters, parts = mel_filters(bins, mels, sampling_rate), []
+    for first in range(0, mels, _BAND):
+        part = filters[:, first : first + _BAND]
+        heard = np.flatnonzero(part.any(1))
+        first_bin, last_bin = (int(heard[0]), int(heard[-1]) + 1) if len(heard) else (0, 1)  # a narrow one hears none
+        within = slice(first_bin, last_bin)
+        parts.append((slice(first, first + _BAND), within, np.ascontiguousarray(part[within])))
+    return parts
 
 
 def _mel(hz: float) -> float:

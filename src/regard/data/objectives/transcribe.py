@@ -180,14 +180,11 @@ class Transcribe(Objective):
     ) -> NDArray[np.float32]:
         """`input_features` of ascending rows (R,), whose windows are of one size: (R, A, M), as the processor makes
         them, or varied."""
-        found = []
-        for row, samples in zip(rows.tolist(), recordings(shards, rows), strict=True):
-            if vary is None:
-                found.append(self.sounds.features(samples))
-            else:
-                heard = self.sounds.features(vary.heard(samples, row, epoch))
-                found.append(vary.masked(heard, len(samples), row, epoch))
-        return np.stack(found)
+        sounds = recordings(shards, rows)
+        if vary is None:
+            return np.stack([self.sounds.features(samples) for samples in sounds])
+        drawn = zip(sounds, vary.chances(rows, epoch), strict=True)
+        return np.stack([vary.masked(self.sounds.features(vary.heard(each, of)), len(each), of) for each, of in drawn])
 
 
 @dataclass(frozen=True)
