@@ -22,7 +22,7 @@ def samples_of(name: str, task: Any, items: Sequence[Judgement]) -> list[Sample]
     if name != "language-model":
         return []
     found = (_BEGINNING.match(item.inputs["text"]) for item in items)
-    prompts = list(dict.fromkeys(match[0][:_LONGEST] for match in found if match is not None))
+    prompts = list(dict.fromkeys(_cut(match[0]) for match in found if match is not None))
     room = {prompt: _room(task, prompt) for prompt in prompts}
     fitting = [prompt for prompt in prompts if room[prompt] > 0]
     if not fitting:
@@ -30,6 +30,14 @@ def samples_of(name: str, task: Any, items: Sequence[Judgement]) -> list[Sample]
     tokens = min(_TOKENS, *(room[prompt] for prompt in fitting))
     written = task(fitting, max_new_tokens=tokens, **DRAWN)
     return [Sample(prompt, answer.text) for prompt, answer in zip(fitting, written, strict=True)]
+
+
+def _cut(words: str) -> str:
+    """The whole ones of them that fit, or what fits of one."""
+    fitting = words[:_LONGEST]
+    if len(words) == len(fitting):
+        return words
+    return fitting.rsplit(maxsplit=1)[0] if re.search(r"\S\s+\S", fitting) else fitting
 
 
 def _room(task: Any, prompt: str) -> int:
