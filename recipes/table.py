@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from regard.config import RunConfig, Section, load_run, parse_run
 from regard.config.tasks import learnt_from
-from regard.corpora import BUILDERS, fashion
+from regard.corpora import BUILDERS
 from regard.corpora.corpus import Pinned
 from regard.errors import ConfigError, InputError, RegardError
 from regard.metrics.catalog import METRICS, Metric
@@ -164,9 +164,7 @@ def pinned(builder: str | None) -> dict[str, Pinned]:
     """What a builder is held to, by corpus: its own, or those of the parts that it joins. Empty where nothing is."""
     if builder is None:
         return {}
-    if builder == "fashion-mnist":
-        return {builder: Pinned(*fashion.EXPECTED, fashion.PACKAGE.sha256)} if fashion.EXPECTED else {}
-    pins = getattr(sys.modules[BUILDERS[builder].build.__module__], "PINNED", {})
+    pins = getattr(sys.modules[BUILDERS[builder].build.__module__], "PINNED", None) or {}
     pins = pins if isinstance(pins, Mapping) else {builder: pins}
     return {builder: pins[builder]} if builder in pins else dict(pins)
 

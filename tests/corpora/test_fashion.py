@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from regard.corpora import build, fashion
+from regard.corpora.corpus import Pinned
 from regard.corpora.fetch import Package
 from regard.errors import DataError
 
@@ -51,7 +52,7 @@ def pin_package(cache, monkeypatch, **others):
     (cache / "packages").mkdir(parents=True, exist_ok=True)
     (cache / "packages" / "dataset-fashion-mnist_1_all.deb").write_bytes(content)
     monkeypatch.setattr(fashion, "PACKAGE", package)
-    monkeypatch.setattr(fashion, "EXPECTED", None)
+    monkeypatch.setattr(fashion, "PINNED", None)
     monkeypatch.setenv("PATH", "")
     return cache
 
@@ -82,11 +83,13 @@ def test_a_second_build_gives_the_same(cache):
     assert build("fashion-mnist", place) == build("fashion-mnist", place)
 
 
-def test_counts_other_than_the_pinned_ones_are_refused(cache, monkeypatch):
+def test_what_is_not_as_pinned_is_refused(cache, monkeypatch):
     place = cache()
-    monkeypatch.setattr(fashion, "EXPECTED", (1, 2, 3))
-    with pytest.raises(DataError, match="but 1 and 2 and 3 are pinned"):
-        build("fashion-mnist", place)
+    counts = build("fashion-mnist", place).counts.values()
+    for pinned, words in ((Pinned(1, 2, 3, ""), "but 1 and 2 and 3 are pinned"), (Pinned(*counts, "0"), "but 0 is")):
+        monkeypatch.setattr(fashion, "PINNED", pinned)
+        with pytest.raises(DataError, match=words):
+            build("fashion-mnist", place)
 
 
 CUT = idx(np.zeros((2, 28, 28)))[:30]
