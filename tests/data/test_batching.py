@@ -1,4 +1,7 @@
 import tempfile
+import threading
+import time
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -7,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.data.batching import MAX_SHAPES, MULTIPLE, BucketedBatches, Position, batches_by_length, choose_shapes
+from regard.data import batching
+from regard.data.batching import (
+    MAX_SHAPES,
+    MULTIPLE,
+    PREFETCH,
+    BucketedBatches,
+    Position,
+    batches_by_length,
+    choose_shapes,
+)
 from regard.data.objectives.text_to_text import pair_batches
 from regard.data.shards import TokenShards, write_shard
 from regard.errors import DataError
@@ -185,11 +197,71 @@ def test_a_pair_above_max_tokens_is_refused():
         batches_of([(9, 3)], max_tokens=8)
 
 
-def test_an_error_of_the_thread_reaches_the_caller(monkeypatch):
+def test_an_error_of_a_thread_reaches_the_caller(monkeypatch):
     batches = batches_of([(5, 5)] * 9)
     monkeypatch.setattr(TokenShards, "gather", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         next(batches.iterate())
+
+
+def made_by(arrange, threads, rows=60):
+    """Ten batches of rows of one length."""
+    lengths = np.ones((rows, 1), np.int32)
+    return BucketedBatches(lengths, arrange, batch_tokens=rows // 10, seed=0, max_tokens=1, threads=threads)
+
+
+def test_several_threads_work_at_once_and_hand_over_in_order():
+    together, order = threading.Barrier(2, timeout=30), []
+
+    def arrange(planned, epoch):
+        together.wait()  # which one thread alone would do for ever
+        time.sleep(0.002 * int(planned.rows[0] % 3))
+        return {"labels": planned.rows}
+
+    with closing(made_by(arrange, 2).iterate()) as feed:
+        order = [batch["labels"].tolist() for batch, _ in islice(feed, 14)]
+    plan = made_by(arrange, 1)
+    assert order == [list(rows) for epoch in (0, 1) for rows in plan.rows(epoch)][:14]
+
+
+def test_an_error_waits_until_all_batches_before_it_are_there():
+    def arrange(planned, epoch):
+        if planned.rows[0] == third:
+            raise ZeroDivisionError
+        time.sleep(0.01)
+        return {"labels": planned.rows}
+
+    batches = made_by(arrange, 4)
+    third = list(batches.rows())[2][0]
+    feed = batches.iterate()
+    assert [next(feed)[1].batch for _ in range(2)] == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        next(feed)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_more_than_a_few_are_made_ahead_and_none_after_the_end(threads):
+    begun = []
+
+    def arrange(planned, epoch):
+        begun.append(planned)
+        return {"labels": planned.rows}
+
+    feed = made_by(arrange, threads).iterate()
+    next(feed)
+    time.sleep(0.05)
+    assert len(begun) <= PREFETCH
+    feed.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+@pytest.mark.parametrize(
+    ("cores", "share", "threads"), [(1, "", 1), (3, "", 3), (64, "", 4), (64, "2", 2), (8, "x", 4)]
+)
+def test_a_worker_feeds_itself_with_its_share_of_the_cores(monkeypatch, cores, share, threads):
+    monkeypatch.setattr(batching, "available_cores", lambda: cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", share)
+    assert batching.threads_to_feed() == threads
 
 
 @given(lengths=st.lists(st.integers(0, 50), max_size=80), batch_tokens=st.integers(1, 200))

@@ -187,6 +187,11 @@ def test_crops_are_windows_of_the_bordered_image_and_reach_every_place():
     image = picture(0)
     bordered = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     windows = [bordered[top : top + SIDE, left : left + SIDE] for top in range(3) for left in range(3)]
+    for margin in (1, 3, 8, 11):
+        bordered = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
+        places = [bordered[y : y + SIDE, x : x + SIDE].tobytes() for y, x in np.ndindex(2 * margin + 1, 2 * margin + 1)]
+        made = ImageAugmenter(AugmentationConfig(crop_padding=margin), 0)(np.stack([image] * 60), np.arange(60), 0)
+        assert {each.tobytes() for each in made} <= set(places)
     cropped = ImageAugmenter(AugmentationConfig(crop_padding=1), 0)(np.stack([image] * 300), np.arange(300), 0)
     found = [next(place for place, window in enumerate(windows) if np.array_equal(window, one)) for one in cropped]
     assert np.bincount(found, minlength=9).min() > 15

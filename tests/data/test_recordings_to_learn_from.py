@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -178,8 +179,13 @@ def test_what_becomes_of_a_recording_hangs_on_seed_epoch_and_row_alone(tape, tmp
     first, again, later = (batch_of(prepared, run, varied, epoch=epoch)["input_features"] for epoch in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, later)
-    apart = varied._replace(batch_rows=1)
-    assert np.array_equal(batch_of(prepared, run, apart)["input_features"][0], first[0])
+    apart = (
+        objective_of(run)
+        .of(prepared)
+        .batches(prepared.split("train"), prepared.tokenizer, varied._replace(batch_rows=1))
+    )
+    assert np.array_equal([batch["input_features"][0] for batch, _ in islice(apart.iterate(), 5)], first)
+    assert all(one.any() for one in first - batch_of(prepared, run, varied._replace(seed=4))["input_features"])
     assert np.array_equal(batch_of(prepared, run)["input_features"], batch_of(prepared, run_of(tape))["input_features"])
 
 
@@ -209,19 +215,62 @@ def test_noise_room_and_band_do_what_they_say():
     echoing = heard(impulse, 0, room=1.0)
     assert np.argmax(np.abs(echoing)) == 0
     assert np.abs(echoing[1:800]).mean() > 10 * np.abs(echoing[5600:6400]).mean() > 0
+    last = heard(impulse[::-1], 0, room=1.0)
+    assert np.abs(last[:-1]).max() < 1e-5, "the echo of the end does not come back at the beginning"
+    assert np.abs(last[-1]) > 0.5
+
+
+def test_a_rooms_echoes_are_as_loud_and_as_long_as_was_drawn():
+    vary, impulse = augmenter(room=1.0), np.zeros(RATE, np.float32)
+    impulse[0] = 1
+    for decay, echo in ((0, 0), (0, 1), (1, 0), (1, 1 - 2**-53)):
+        found = vary.heard(impulse, np.array([0.5, 0, decay, echo, 0.3, 1, 0, 0, 0, 1, 0, 0])).astype(float)
+        power = found**2
+        assert power.sum() == pytest.approx(1, abs=1e-4)
+        assert 10 * np.log10(power[1:].sum() / power[0]) == pytest.approx(-12 + 12 * echo, abs=0.01)
+        slope = np.log10(power[1:801].sum() / power[801:1601].sum()) * 10 / 0.05  # decibels a second
+        assert slope == pytest.approx(60 / (0.1 + 0.4 * decay), rel=0.15)
+
+
+def test_a_band_holds_what_was_drawn_of_sound_and_noise():
+    vary, samples = augmenter(noise=1.0, band=1.0), sound(0, 0.9).astype(np.float32) / 2**15
+    for low, high in ((0, 0), (1 - 2**-53, 1 - 2**-53)):
+        chances = np.array([0.5, 1, 0, 0, 0, 0, 0, 0, 0.3, 0, low, high])
+        power = np.abs(np.fft.rfft(vary.heard(samples, chances).astype(float))) ** 2
+        hz = np.fft.rfftfreq(len(samples), 1 / RATE)
+        inside = (hz > 50 + 250 * low + 30) & (hz < 3000 + 4000 * high - 30)
+        outside = (hz < 50 + 250 * low - 30) | (hz > 3000 + 4000 * high + 30)
+        assert power[outside].mean() < 1e-3 * power[inside].mean()
+
+
+def test_each_recording_has_a_noise_of_its_own():
+    vary, silence = augmenter(noise=0.3), np.full(RATE, 1e-3, np.float32)
+    chances = vary.chances(np.arange(400), 0)
+    hisses = np.array([vary.heard(silence, each) - silence for each in chances])
+    there = hisses[hisses.any(axis=1)]
+    assert 0.2 < len(there) / 400 < 0.4
+    assert np.abs(np.corrcoef(there) - np.eye(len(there))).max() < 0.7
+    steps = np.square(np.diff(there)).mean(1) / np.square(there).mean(1)
+    assert steps.max() > 1.5, "white"
+    assert steps.min() < 0.6, "pink"
 
 
 def test_a_noise_is_as_coloured_as_its_slope_and_goes_round_without_a_seam():
     vary = augmenter()
-    track = vary._noises[:, :TRACK].astype(float)
+    track = vary._noises().astype(float)
     power = np.abs(np.fft.rfft(track)) ** 2
     hz = np.fft.rfftfreq(TRACK, 1 / RATE)
     octaves = [power[:, (hz >= low) & (hz < 2 * low)].mean(1) for low in (250, 4000)]
     assert np.allclose(np.log2(octaves[0] / octaves[1]) / 4, SLOPES, atol=0.05)
     assert power[:, hz < AUDIBLE * 0.99].max() < 1e-6 * power.max()
-    assert np.array_equal(vary._noises[:, TRACK:], vary._noises[:, :RATE])
-    last = augmenter(noise=1.0).heard(sound(0, 1.0) / np.float32(2**15), np.full(12, 1 - 2**-53))
-    assert len(last) == RATE
+    vary = augmenter(noise=1.0)
+    assert np.array_equal(vary._cut(3, 1 - 1 / TRACK, 3), track[3, [-1, 0, 1]].astype(np.float32))
+    seam = np.diff(vary._cut(8, 1 - 8 / TRACK, 16))
+    assert np.abs(seam).max() < 6 * np.diff(track[8]).std()
+    assert (
+        len(vary.heard(np.ones(2 * TRACK, np.float32), np.array([0.5, 1, 0, 0, 0, 0, 0, 0.9, 0.9, 1, 0, 0])))
+        == 2 * TRACK
+    )
 
 
 def test_masks_are_bands_and_stretches_at_the_mean_within_the_recording():

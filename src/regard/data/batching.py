@@ -6,9 +6,10 @@ each batch pads no further than its own longest. An epoch's plan is an order cut
 integers.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +29,7 @@ WIDE_MULTIPLE = 8  # of a source longer than the targets, as far as it decides h
 MAX_SHAPES = 24
 LEAST_GAIN = 0.001  # one shape more must save this share of all cells, and a batch of cells
 _OF_BATCHES = 1  # keeps what the batches' turn is drawn from apart from the rows'
-PREFETCH = 4  # batches made ahead, in threads
+PREFETCH = 4  # batches made ahead, in one thread or in several
 
 Rows = NDArray[np.int64]
 ArrayBatch = dict[str, NDArray[Any]]
@@ -56,6 +57,7 @@ class Batches(ABC):
     """Batches, epoch after epoch: each a pure function of the data, the seed, the epoch and its number."""
 
     mixture: Mixture | None = None  # what an epoch is made of, where that is not each row once
+    threads = 1  # that make batches ahead
     two_sided = False  # labels are a text of their own, and not of the places of `input_ids`
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class Batches(ABC):
 
     @abstractmethod
     def _assemble(self, planned: Any, epoch: int) -> ArrayBatch:
-        """The arrays of one batch."""
+        """The arrays of one batch. Threads call it at the same time: it changes nothing."""
 
     def plan(self, epoch: int = 0) -> Any:
         """The batches of an epoch: a pure function of the data, the budget, the seed and the epoch."""
@@ -77,10 +79,10 @@ class Batches(ABC):
         """Batches in an epoch."""
         return len(self.plan(epoch))
 
-    def iterate(self, position: Position = START) -> Iterator[tuple[ArrayBatch, Position]]:
+    def iterate(self, position: Position = START) -> Generator[tuple[ArrayBatch, Position]]:
         """The batches from `position` on, each with the position after it; epochs follow without end."""
-        with ThreadPoolExecutor(min(PREFETCH, available_cores()), "batches") as threads:
-            ahead: deque[tuple[Future[ArrayBatch], Position]] = deque()
+        threads, ahead = ThreadPoolExecutor(self.threads, "batches"), deque[tuple[Future[ArrayBatch], Position]]()
+        try:
             while True:
                 while len(ahead) < PREFETCH:
                     epoch = position.epoch
@@ -89,6 +91,8 @@ class Batches(ABC):
                     ahead.append((made, position))
                 made, following = ahead.popleft()
                 yield made.result(), following
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def epoch(self, epoch: int = 0) -> Iterator[ArrayBatch]:
         """The batches of one epoch."""
@@ -160,6 +164,7 @@ class BucketedBatches(Batches):
         curriculum: in which the first batches are short ones.
         kinds: (rows,), from 0: a batch's rows are all of one kind. For rows of one length, which these part as lengths
             part others.
+        threads: that make batches ahead.
     """
 
     def __init__(
@@ -174,8 +179,10 @@ class BucketedBatches(Batches):
         mixture: Mixture | None = None,
         curriculum: Curriculum | None = None,
         kinds: NDArray[np.integer[Any]] | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__()
+        self.threads = threads
         self._lengths, self._arrange, self._seed, self._shuffle = lengths, arrange, seed, shuffle
         self.mixture, self._curriculum = mixture, curriculum
         self.two_sided = lengths.shape[1] == 2
@@ -252,6 +259,13 @@ class BucketedBatches(Batches):
 
     def _assemble(self, planned: PlannedBatch, epoch: int) -> ArrayBatch:
         return self._arrange(planned, epoch)
+
+
+def threads_to_feed() -> int:
+    """As many as a training's pictures or sounds are worth: a thread a core, of this process's share where
+    OMP_NUM_THREADS says one."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return min(PREFETCH, available_cores(), max(1, int(share)) if share.isdecimal() else PREFETCH)
 
 
 def _up(lengths: Rows, multiple: int, most: int | None) -> Rows:

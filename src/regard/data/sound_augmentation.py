@@ -2,7 +2,6 @@
 masks after. What becomes of one depends on (seed, epoch, example) alone, so that a run which was stopped goes on with
 the same."""
 
-import functools
 import math
 
 import numpy as np
@@ -34,6 +33,7 @@ class SoundAugmenter:
 
     def __init__(self, config: AugmentationConfig, log_mel: LogMel, seed: int) -> None:
         self._config, self._log_mel, self._seed = config, log_mel, seed
+        self._tracks = self._noises() if config.room or config.noise else None
 
     def chances(self, examples: NDArray[np.integer], epoch: int) -> Chances:
         """Of the examples (R,): (R, W)."""
@@ -74,7 +74,7 @@ class SoundAugmenter:
         alone."""
         size, tail = self._size(samples), self._tail - 1
         seconds = np.arange(1, tail + 1) / self._log_mel.sampling_rate
-        echoes = self._noises[0, int(place * TRACK) :][:tail] * 10 ** (-3 * seconds / _between(DECAY, decay))
+        echoes = self._cut(0, place, tail) * 10 ** (-3 * seconds / _between(DECAY, decay))
         echoes *= _decibels(_between(ECHO, echo)) / np.sqrt(np.sum(echoes**2))
         response = np.concatenate([[1.0], echoes])
         response /= np.sqrt(np.sum(response**2))
@@ -82,7 +82,7 @@ class SoundAugmenter:
 
     def _noise(self, samples: Samples, ratio: float, slope: float, place: float) -> Samples:
         """As many samples of a noise, from some place on, so much below those."""
-        hiss = self._noises[int(slope * len(SLOPES)), int(place * TRACK) :][: len(samples)]
+        hiss = self._cut(int(slope * len(SLOPES)), place, len(samples))
         power, own = (np.sum(each * each) for each in (samples, hiss))
         return hiss * np.float32(np.sqrt(power / own) * _decibels(-_between(SIGNAL_TO_NOISE, ratio)))
 
@@ -94,16 +94,21 @@ class SoundAugmenter:
         spectrum[math.floor(high * bins) + 1 :] = 0
         return _waves(spectrum, size)[: len(samples)]
 
-    @functools.cached_property
+    def _cut(self, slope: int, place: float, length: int) -> Samples:
+        """So many samples of the track with this slope, from a place on; behind its end it begins again, unheard."""
+        assert self._tracks is not None  # where there is room or noise
+        track, start = self._tracks[slope], int(place * TRACK)
+        if start + length <= TRACK:
+            return track[start : start + length]
+        return np.take(track, np.arange(start, start + length), mode="wrap")
+
     def _noises(self) -> NDArray[np.float32]:
-        """(SLOPES, samples): the run's noises, each long enough for a window from any of TRACK places on. Drawn once,
-        for to draw and to shape a recording's own takes longer than all else that is done to it."""
+        """(SLOPES, TRACK): the run's noises. Drawn once, for to draw and to shape a recording's own takes longer than
+        all else that is done to it."""
         white = np.fft.rfft(2 * shares(noise(self._seed, 0, np.zeros(1, int), TRACK, _TRACKS))[0] - 1)
         hz = np.fft.rfftfreq(TRACK, 1 / self._log_mel.sampling_rate)
         amplitudes = np.maximum(hz, AUDIBLE) ** (-SLOPES[:, None] / 2) * (hz >= AUDIBLE)
-        noises = np.fft.irfft(white * amplitudes).astype(np.float32)
-        longest = max(self._log_mel.window_samples, self._tail)
-        return np.pad(noises, ((0, 0), (0, longest)), mode="wrap")
+        return np.fft.irfft(white * amplitudes).astype(np.float32)
 
     @property
     def _tail(self) -> int:

@@ -159,9 +159,9 @@ class ImageProcessor:
 
     def normalised(self, pixels: Pixels) -> NDArray[np.float32]:
         """What the model reads of such pixels, of one image or of several: (..., C) -> (..., C)."""
-        if self.do_rescale:
-            pixels = pixels.astype(np.float64) * self.rescale_factor
-        values: NDArray[np.float32] = pixels.astype(np.float32)
+        values = pixels.astype(np.float32)
+        if self.do_rescale:  # in float64, of which a whole batch would be large
+            np.multiply(pixels, self.rescale_factor, out=values, dtype=np.float64, casting="unsafe")
         if self.do_normalize:
             values -= np.array(self.image_mean, np.float32)
             values /= np.array(self.image_std, np.float32)

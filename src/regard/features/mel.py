@@ -17,7 +17,8 @@ _MELS_PER_E = 27 / math.log(6.4)
 _SILENCE = 1e-10  # the least power
 _RANGE = 8.0  # decades below the loudest that are kept
 _BLOCK = 64  # frames whose spectra are held at a time: fresh memory for all at once costs more than the spectra do
-_BAND = 16  # filters that are applied at a time, to the bins that one of them hears: no product is worth BLAS's threads
+_BAND = 16  # filters that are applied at a time, to the bins that one of them hears: at Whisper's n_fft no product is
+# worth BLAS's threads, which would wait for cores that training holds
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class LogMel:
         """(samples,) at `sampling_rate` -> (A, M) float32, for any length; the loudest of them all sets the scale.
 
         Frame a is centred on sample a * hop_length; the recording is reflected at both ends. The spectra are float64:
-        float32 would save 4 ms of 12 for 30 s, and err by 1e-5 instead of 1e-7 far below the loudest. Dither is the
-        same noise each time. InputError where the samples do not fill a frame.
+        float32's would err by 1e-5 instead of 1e-7 far below the loudest. Dither is the same noise each time.
+        InputError where the samples do not fill a frame.
         """
         frames = self.frames(len(samples))
         if frames < 1 or len(samples) <= self.n_fft // 2:
@@ -130,7 +131,7 @@ def mel_filters(bins: int, mels: int, sampling_rate: int) -> NDArray[np.float64]
 
 
 @functools.lru_cache(maxsize=4)
-def _bands(bins: int, mels: int, sampling_rate: int) -> list[tuple[slice, slice, NDArray[np.float64]]]:
+def _bands(bins: int, mels: int, sampling_rate: int) -> tuple[tuple[slice, slice, NDArray[np.float64]], ...]:
     """`mel_filters` in parts: which filters, the bins that they hear, and what they make of these."""
     filters, parts = mel_filters(bins, mels, sampling_rate), []
     for first in range(0, mels, _BAND):
@@ -138,8 +139,10 @@ def _bands(bins: int, mels: int, sampling_rate: int) -> list[tuple[slice, slice,
         heard = np.flatnonzero(part.any(1))
         first_bin, last_bin = (int(heard[0]), int(heard[-1]) + 1) if len(heard) else (0, 1)  # a narrow one hears none
         within = slice(first_bin, last_bin)
-        parts.append((slice(first, first + _BAND), within, np.ascontiguousarray(part[within])))
-    return parts
+        own = np.ascontiguousarray(part[within])
+        own.flags.writeable = False
+        parts.append((slice(first, first + _BAND), within, own))
+    return tuple(parts)
 
 
 def _mel(hz: float) -> float:

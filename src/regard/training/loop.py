@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple, NoReturn
 
 from regard.batch import Batch
@@ -64,7 +65,10 @@ class Loop:
 
     def train(self, stop: Callable[[], bool]) -> str:
         """Train until a budget is met, and say which. Raises TrainingInterrupted, after saving, if `stop` says so."""
-        feed = self.batches.iterate(self.state.position)
+        with closing(self.batches.iterate(self.state.position)) as feed:
+            return self._train(feed, stop)
+
+    def _train(self, feed: Iterator[tuple[Batch, Position]], stop: Callable[[], bool]) -> str:
         while True:
             agreed = self.cluster.agree(self.state.step, stop(), self.state.seconds)
             self.state.seconds = agreed.seconds

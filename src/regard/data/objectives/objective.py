@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from regard.batch import KEYS, Key
 from regard.config import CorpusConfig
-from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded
+from regard.data.batching import Arrange, ArrayBatch, Batches, BucketedBatches, Rows, padded, threads_to_feed
 from regard.data.curriculum import Curriculum
 from regard.data.given import Given
 from regard.data.mixture import Mixture
@@ -89,6 +89,7 @@ class Batching(NamedTuple):
             max_tokens=1,
             mixture=self.mixture(np.arange(len(sizes))),
             kinds=sizes,
+            threads=threads_to_feed(),
         )
 
 
