@@ -2,7 +2,9 @@
 
 import functools
 import math
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -16,8 +18,8 @@ _KINK_HZ, _KINK_MEL = 1000.0, 15.0  # the mel scale is linear below, logarithmic
 _MELS_PER_E = 27 / math.log(6.4)
 _SILENCE = 1e-10  # the least power
 _RANGE = 8.0  # decades below the loudest that are kept
-_BLOCK = 64  # frames whose spectra are held at a time: fresh memory for all at once costs more than the spectra do
-_BAND = 16  # filters that are applied at a time, to the bins that one of them hears: at Whisper's n_fft no product is
+_BLOCK = 256  # frames whose spectra are held at a time: they stay in the cache
+_BAND = 8  # filters that are applied at a time, to the bins that one of them hears: at Whisper's n_fft no product is
 # worth BLAS's threads, which would wait for cores that training holds
 
 
@@ -90,15 +92,37 @@ class LogMel:
 
     def _log_power(self, samples: Samples, start: int, stop: int) -> NDArray[np.float64]:
         """The decimal logarithm of each mel's power, of the frames from `start` until `stop`."""
-        first = start * self.hop_length - self.n_fft // 2
+        first, bins = start * self.hop_length - self.n_fft // 2, 1 + self.n_fft // 2
         around = _reflected(samples, first, first + (stop - start - 1) * self.hop_length + self.n_fft)
-        frames = sliding_window_view(around, self.n_fft)[:: self.hop_length]
-        spectra = np.fft.rfft(frames * _window(self.n_fft))
-        power = spectra.real**2 + spectra.imag**2
-        found = np.empty((stop - start, self.feature_size))
-        for mels, bins, filters in _bands(power.shape[1], self.feature_size, self.sampling_rate):
-            np.matmul(power[:, bins], filters, out=found[:, mels])
-        return np.log10(np.maximum(found, _SILENCE))
+        frames, spectra, power, found = _scratch.of(stop - start, self.n_fft, bins, self.feature_size)
+        np.multiply(sliding_window_view(around, self.n_fft)[:: self.hop_length], _window(self.n_fft), out=frames)
+        np.fft.rfft(frames, out=spectra)
+        parts = spectra.view(np.float64)
+        np.square(parts, out=parts)
+        np.add(parts[:, ::2], parts[:, 1::2], out=power)
+        for mels, heard, filters in _bands(bins, self.feature_size, self.sampling_rate):
+            np.matmul(power[:, heard], filters, out=found[:, mels])
+        np.maximum(found, _SILENCE, out=found)
+        return np.log10(found, out=found)
+
+
+class _Scratch(threading.local):
+    """A thread's memory for a block of frames, kept: fresh memory costs more than the spectra do."""
+
+    def __init__(self) -> None:
+        self._sizes: tuple[int, ...] = ()
+        self._arrays: list[NDArray[Any]] = []
+
+    def of(self, frames: int, n_fft: int, bins: int, mels: int) -> list[NDArray[Any]]:
+        """Of so many frames: what is seen of them, its spectra, the power of these, and that of the mels."""
+        sizes = (n_fft, bins, mels)
+        if sizes != self._sizes:
+            shapes = ((n_fft, np.float64), (bins, np.complex128), (bins, np.float64), (mels, np.float64))
+            self._sizes, self._arrays = sizes, [np.empty((_BLOCK, size), kind) for size, kind in shapes]
+        return [array[:frames] for array in self._arrays]
+
+
+_scratch = _Scratch()
 
 
 @functools.lru_cache(maxsize=4)
