@@ -19,12 +19,14 @@ from regard.data.shards import PreparedData
 from regard.errors import ConfigError, InputError, TrainingInterrupted
 from regard.explain.card import write_card
 from regard.explain.run_facts import facts_of
+from regard.interop.checkpoints import load_model
 from regard.interop.directory import read_json
 from regard.metrics.transcripts import error_rates
 from regard.tasks.judging.sounds import FRAME_TRANSCRIPTS
 from regard.tasks.loading import load
 from regard.tasks.transcribe import Transcriber
 from regard.tasks.transcribe_frames import FrameTranscriber
+from regard.training.assembly import rehearsal
 from regard.training.trainer import train
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "features" / "tokenizers")]
@@ -116,6 +118,43 @@ def test_a_transcriber_learns_what_tones_say_and_the_command_line_prints_it(task
     assert error_rates(texts, [text for _, text in found])["wer"] < 0.25
     alone = CliRunner().invoke(app, ["transcribe", str(undisturbed[task]), paths[0]])
     assert alone.stdout == texts[0] + "\n"
+
+
+def begun_with(tape, start, steps, **sections):
+    """A transcriber with the ears of a recogniser of frames."""
+    values = run_of(tape, "transcribe").model_dump(exclude_unset=True, by_alias=True)
+    data = {key: value for key, value in values["data"].items() if key not in ("audio_seconds", "frame_ms")}
+    training = {**values["training"], "steps": steps, "validate_every": steps}
+    kept = {key: values[key] for key in ("task", "seed", "augmentation", "decoding")}
+    return parse_run({**kept, "data": data, "model": {"from": str(start)}, "training": training, **sections})
+
+
+def test_a_decoder_is_set_on_what_heard_frames_and_learns_to_write(tape, undisturbed, tmp_path):
+    heard, run = undisturbed["transcribe-ctc"], begun_with(tape, undisturbed["transcribe-ctc"], 60)
+    first = rehearsal(run, tmp_path / "first", quiet())
+    ears = {variable.path: np.asarray(variable.value) for variable in load_model(heard / "model").variables}
+    ours = {variable.path: np.asarray(variable.value) for variable in first.step.model.variables}
+    assert sum(path.startswith("encoder/") for path in ears) > 10
+    for path, value in ears.items():
+        if path.startswith("encoder/"):
+            np.testing.assert_array_equal(ours[path], value, path)
+    spec = first.step.model.spec
+    assert (spec.form, spec.source.whole_windows, spec.decoder.depth) == ("encoder-decoder", True, spec.encoder.depth)
+    assert first.prepared.processor.pad_to_multiple_of is None
+    assert first.prepared.tokenizer.content_hash == PreparedData.open(heard / "data").tokenizer_hash
+    train(run, tmp_path / "run", console=quiet())
+    assert validations(tmp_path / "run")[-1]["wer"] < 0.5, "a guess is wrong in three of four"
+    assert read_json(tmp_path / "run" / "model", "generation_config.json")["is_multilingual"] is False
+    assert load(tmp_path / "run")(str(tape / "200.flac")).text
+
+
+def test_a_decoder_that_was_set_on_goes_on_to_the_same_bits(tape, undisturbed, tmp_path):
+    training = {"validate_every": 4, "best": "loss", "batch_recordings": 16, "dtype": "float32"}
+    for name, stops in (("whole", (8,)), ("cut", (4, 8))):
+        for steps in stops:
+            run = begun_with(tape, undisturbed["transcribe-ctc"], 8, training={**training, "steps": steps})
+            train(run, tmp_path / name, console=quiet())
+    assert bits(tmp_path / "cut" / "checkpoints") == bits(tmp_path / "whole" / "checkpoints")
 
 
 @pytest.mark.parametrize("task", list(STEPS))

@@ -4,6 +4,7 @@ Its encoder alone, with a linear layer on each frame for connectionist temporal 
 our own layout, which Transformers does not have: `WhisperForCTC`, with `ctc_head` beside the encoder's tensors.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from regard.errors import CheckpointError
@@ -13,6 +14,7 @@ from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, LayerSpec, ModelSpe
 
 ARCHITECTURES = {"hidden": "WhisperModel", "language": "WhisperForConditionalGeneration", "ctc": "WhisperForCTC"}
 WITHOUT_KEY = (True, False, True)  # a bias for queries and values
+TEXT_POSITIONS = 448
 
 
 def from_config(config: Config) -> ModelSpec:
@@ -32,7 +34,7 @@ def from_config(config: Config) -> ModelSpec:
     embedding = EmbeddingSpec(
         vocab_size=config.get("vocab_size", 51865),
         width=width,
-        positions=PositionSpec("learned", max_positions=config.get("max_target_positions", 448)),
+        positions=PositionSpec("learned", max_positions=config.get("max_target_positions", TEXT_POSITIONS)),
         pad_id=pad,
         scale=False,
         dropout=dropout,
@@ -170,6 +172,31 @@ def _layer(ours: str, theirs: str, layer: LayerSpec) -> list[Rule]:
         *linear(f"{ours}/feed_forward/up", (f"{theirs}.fc1",), width, layer.ffn_width),
         *linear(f"{ours}/feed_forward/down", (f"{theirs}.fc2",), layer.ffn_width, width),
     ]
+
+
+def with_decoder(frames: ModelSpec, tokens: TokenIds) -> ModelSpec:
+    """A transcriber that hears with this encoder of frames, and writes with a decoder as deep."""
+    assert frames.encoder is not None
+    assert isinstance(frames.source, AudioSpec)
+    layer = frames.encoder.layer
+    positions = PositionSpec("learned", max_positions=TEXT_POSITIONS)
+    embedding = EmbeddingSpec(
+        vocab_size=frames.output.labels,
+        width=layer.width,
+        positions=positions,
+        pad_id=frames.tokens.pad,
+        scale=False,
+        dropout=layer.dropout,
+    )
+    return ModelSpec(
+        family="whisper",
+        embedding=embedding,
+        tokens=replace(tokens, pad=frames.tokens.pad),
+        source=replace(frames.source, whole_windows=True),
+        encoder=frames.encoder,
+        decoder=replace(frames.encoder, layer=replace(layer, cross_attention=True)),
+        head=HeadSpec("language", tied=True),
+    )
 
 
 def adapt(spec: ModelSpec, tensors: StoredTensors) -> ModelSpec:

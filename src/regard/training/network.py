@@ -11,7 +11,7 @@ from regard.data.shards import NO_TOKENIZER, PreparedData
 from regard.errors import ConfigError
 from regard.features.audio import STRIDE, AudioProcessor
 from regard.features.tokenizer import Tokenizer
-from regard.interop.both_sides import load_both_sides
+from regard.interop.both_sides import load_both_sides, load_with_decoder
 from regard.interop.checkpoints import load_model
 from regard.interop.described import described
 from regard.interop.speech_tokens import told_by
@@ -89,15 +89,16 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
 
 def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedHead) -> Transformer:
     """The model of `model.from`, with the head that the task needs; where it is an encoder and the task writes texts,
-    both sides begin with it."""
+    both sides begin with it, or of a transcriber what hears."""
     assert run.model.from_ is not None
-    start = open_start(run.model.from_)
-    if FORMS[run.task] == ("encoder-decoder",) and run.task not in SENSING:
+    start, tokenizer = open_start(run.model.from_), prepared.tokenizer
+    if FORMS[run.task] == ("encoder-decoder",) and isinstance(tokenizer, Tokenizer):
         found = described(start)
-        if found.spec.form == "encoder":
-            assert isinstance(prepared.tokenizer, Tokenizer)
-            begin = prepared.tokenizer.id_of("cls")
-            return load_both_sides(found, dtype, TokenIds(eos=prepared.tokenizer.end_id, decoder_start=begin))
+        if run.task not in SENSING and found.spec.form == "encoder":
+            begin = tokenizer.id_of("cls")
+            return load_both_sides(found, dtype, TokenIds(eos=tokenizer.end_id, decoder_start=begin))
+        if run.task == "transcribe" and found.spec.output.kind == "ctc":
+            return load_with_decoder(found, dtype, TokenIds(eos=tokenizer.end_id, decoder_start=tokenizer.pad_id))
     return load_model(start.place, dtype, head_for(start, wanted))
 
 

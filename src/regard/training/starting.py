@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
     else:
         content, config = (checkpoint.companions[name]() for name in ("tokenizer.json", "tokenizer_config.json"))
         tokenizer = Tokenizer(content, json.loads(config), str(checkpoint.place))
-    rows = _spec_of(checkpoint).text.vocab_size
+    rows = _spec_of(checkpoint).vocab_size
     if tokenizer.vocab_size > rows:
         raise CheckpointError(
             f"{checkpoint.place}: the tokenizer is another model's: its vocabulary is {tokenizer.vocab_size}, "
@@ -102,8 +103,11 @@ def _brought(name: str, task: TaskName) -> Given:
     tokenizer = tokenizer_of(checkpoint)
     if task != "transcribe":
         return Given(tokenizer, processor)
-    told = told_by(checkpoint.config, checkpoint.generation, _spec_of(checkpoint), tokenizer)
-    return Given(tokenizer, processor, told.prefixes())
+    spec = _spec_of(checkpoint)
+    if spec.output.kind == "ctc":  # is told nothing; and what it heard by length, a decoder hears in whole windows
+        assert isinstance(processor, AudioProcessor)
+        return Given(tokenizer, replace(processor, pad_to_multiple_of=None))
+    return Given(tokenizer, processor, told_by(checkpoint.config, checkpoint.generation, spec, tokenizer).prefixes())
 
 
 def _spec_of(checkpoint: Checkpoint) -> ModelSpec:
