@@ -11,8 +11,6 @@ from regard.errors import CheckpointError
 from regard.interop.directory import read_json
 from regard.training.checkpoint import STATE, CheckpointStore, verify
 
-_ASIDE, _NOT_WHOLE = "set aside", "not whole"
-
 
 class Listed(NamedTuple):
     """One directory under RUN/checkpoints."""
@@ -23,11 +21,7 @@ class Listed(NamedTuple):
     kept: tuple[str, ...]  # why: last, best, steady, newest
     best: bool  # the best of all
     complaint: str | None  # None: its files are what its manifest says
-
-    @property
-    def damaged(self) -> bool:
-        """And no training has seen it yet: it is neither set aside nor one that was never whole."""
-        return self.complaint is not None and not self.complaint.startswith((_ASIDE, _NOT_WHOLE))
+    damaged: bool  # and no training has seen it yet: it is neither set aside nor one that was never whole
 
 
 def list_checkpoints(run: Path) -> list[Listed]:
@@ -39,7 +33,10 @@ def list_checkpoints(run: Path) -> list[Listed]:
     states = {path: read_json(path, STATE) for path, complaint in found.items() if complaint is None}
     newest = states[max(states)] if states else {}
     kept, best_step = newest.get("kept", {}), newest.get("state", {}).get("best_step")
-    listed = (_listed(path, states.get(path, {}), kept, best_step, complaint) for path, complaint in found.items())
+    listed = (
+        _listed(path, states.get(path, {}), kept, best_step, complaint, path.name in complete)
+        for path, complaint in found.items()
+    )
     return [each for each in listed if each is not None]
 
 
@@ -76,7 +73,12 @@ def refuse_damaged(run: Path, found: Sequence[Listed]) -> None:
 
 
 def _listed(
-    path: Path, values: Mapping[str, Any], kept: Mapping[str, list[str]], best_step: int | None, complaint: str | None
+    path: Path,
+    values: Mapping[str, Any],
+    kept: Mapping[str, list[str]],
+    best_step: int | None,
+    complaint: str | None,
+    whole: bool,
 ) -> Listed | None:
     try:
         size = sum(file.stat().st_size for file in path.iterdir())
@@ -92,14 +94,15 @@ def _listed(
         tuple(kept.get(str(step), ())),
         step is not None and step == best_step,
         complaint,
+        complaint is not None and whole,
     )
 
 
 def _complaint(path: Path, complete: bool) -> str | None:
     if path.suffix:
-        return f"{_ASIDE}: damaged" if path.suffix == ".damaged" else f"{_NOT_WHOLE}: written when the process ended"
+        return "set aside: damaged" if path.suffix == ".damaged" else "not whole: written when the process ended"
     if not complete:
-        return f"{_NOT_WHOLE}: it has no manifest"
+        return "not whole: it has no manifest"
     try:
         verify(path)
     except CheckpointError as error:
