@@ -31,6 +31,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 ENGINES = {"keras", "tensorflow"}
 WITHOUT_ENGINE = {"errors", "config", "specs", "batch", "features", "metrics", "decoding", "corpora"}
 WITHOUT_TENSORFLOW = {"nn", "models"}
+KERNELS = {"nn/kernels.py", "nn/training_kernels.py"}  # what training alone needs is in the second
 NEVER = {"tf_keras", "pickle", "dill", "joblib", "shelve", "marshal"}
 ONLY_IN = {  # reference.py is run by another interpreter; nothing of Regard runs it
     "torch": "commands/reference.py",
@@ -74,7 +75,7 @@ def offence(part: str, name: str, file: str = "") -> str | None:
         return f"{top} has its place in {ONLY_IN[top]} alone"
     if top in ENGINES and part in WITHOUT_ENGINE:
         return f"{part} knows neither Keras nor TensorFlow, but imports {top}"
-    if top == "tensorflow" and part in WITHOUT_TENSORFLOW and file != "nn/kernels.py":
+    if top == "tensorflow" and part in WITHOUT_TENSORFLOW and file not in KERNELS:
         return f"{part} is written in keras.ops; what needs TensorFlow stands in nn/kernels.py"
     return None
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from regard.batch import IGNORED_LABEL
 from regard.decoding.frames import collapsed
-from regard.nn import kernels
+from regard.nn import training_kernels
 from regard.nn.losses import ctc_losses, mean_ctc
 
 LABELS = np.array([[0, 1, 2], [1, 1, -100], [2, -100, -100], [0, 0, 0]], np.int32)
@@ -47,7 +47,7 @@ def test_the_kernel_and_its_gradient_equal_the_portable_form():
     logits, labels = tf.constant(values), tf.constant(LABELS)
     real = labels != IGNORED_LABEL
     found = []
-    for function in (kernels.ctc, kernels.portable_ctc):
+    for function in (training_kernels.ctc, training_kernels.portable_ctc):
         with tf.GradientTape() as tape:
             tape.watch(logits)
             losses = function(logits, labels, real, blank)
@@ -57,7 +57,7 @@ def test_the_kernel_and_its_gradient_equal_the_portable_form():
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
     steps = np.zeros_like(values)
     steps[1, 4, 1] = 1e-2
-    up, down = (kernels.ctc(logits + sign * steps, labels, real, blank).numpy()[1] for sign in (1, -1))
+    up, down = (training_kernels.ctc(logits + sign * steps, labels, real, blank).numpy()[1] for sign in (1, -1))
     assert 2 * (up - down) / 2e-2 == pytest.approx(found[0][1][1, 4, 1], rel=1e-2)
 
 

@@ -21,70 +21,6 @@ def value_and_gradient(function, x):
     return np.asarray(y), np.asarray(tape.gradient(total, x))
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_and_its_gradient_equal_the_portable_form(smoothing):
-    logits = random(7, 11, dtype="float64") * 5
-    labels = ops.convert_to_tensor(np.arange(7) * 3 % 11, dtype="int32")
-    ours = value_and_gradient(lambda x: kernels.cross_entropy(x, labels, smoothing), logits)
-    plain = value_and_gradient(lambda x: kernels.portable_cross_entropy(x, labels, smoothing), logits)
-    np.testing.assert_allclose(ours[0], plain[0], rtol=1e-12)
-    np.testing.assert_allclose(ours[1], plain[1], atol=1e-12)
-
-
-def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
-    logits = random(4, 9, dtype="bfloat16") * 30
-    labels = ops.convert_to_tensor([1, 2, 3, 4], dtype="int32")
-    losses = kernels.cross_entropy(logits, labels, 0.1)
-    assert keras.backend.standardize_dtype(losses.dtype) == "float32"
-    exact = kernels.portable_cross_entropy(ops.cast(logits, "float32"), labels, 0.1)
-    np.testing.assert_allclose(losses, exact, rtol=1e-5)
-
-
-def test_cross_entropy_stays_finite_for_extreme_logits():
-    logits = ops.convert_to_tensor([[1e4, -1e4, 0.0]], dtype="float32")
-    losses, slopes = value_and_gradient(lambda x: kernels.cross_entropy(x, np.array([1], "int32"), 0.0), logits)
-    assert np.allclose(losses, 2e4)
-    assert np.isfinite(slopes).all()
-
-
-def seeds(of):
-    return keras.random.SeedGenerator(of)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-@pytest.mark.parametrize("dropout", [kernels.dropout, kernels.portable_dropout])
-def test_dropout_drops_its_share_and_scales_the_rest_and_the_gradient_alike(dropout, dtype):
-    x, rate = ops.ones((101, 333), dtype=dtype), 0.1
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = dropout(x, rate, seeds(3))
-    slopes = ops.convert_to_numpy(ops.cast(tape.gradient(y, x), "float32"))
-    y = ops.convert_to_numpy(ops.cast(y, "float32"))
-    assert np.array_equal(y, slopes)
-    np.testing.assert_allclose(y[y != 0], 1 / 0.9, rtol=4e-3 if dtype == "bfloat16" else 2e-5)
-    for axis in (0, 1):  # neither rows nor columns go together; five standard deviations
-        shares, count = (y == 0).mean(axis=axis), y.shape[axis]
-        assert abs(shares.mean() - rate) < 5 * (rate * 0.9 / y.size) ** 0.5
-        assert shares.std() == pytest.approx((rate * 0.9 / count) ** 0.5, rel=0.25)
-
-
-def test_dropout_is_that_of_its_seed_in_a_graph_too_and_another_seed_drops_others():
-    x = random(8, 64)
-    drawn = np.asarray(kernels.dropout(x, 0.5, seeds(3)))
-    again = seeds(3)
-    in_graph = tf.function(lambda x: kernels.dropout(x, 0.5, again))
-    assert np.array_equal(drawn, in_graph(x))
-    assert not np.array_equal(drawn, in_graph(x))
-    other = np.asarray(kernels.dropout(x, 0.5, seeds(4)))
-    assert 0.4 < ((drawn == 0) == (other == 0)).mean() < 0.6
-
-
-@given(st.lists(st.integers(0, 5), min_size=0, max_size=3), st.sampled_from([1e-9, 0.3, 1 - 1e-9]))
-def test_dropout_keeps_shapes_of_any_size_and_rates_of_any_share(shape, rate):
-    assert kernels.dropout(tf.ones(shape), rate, seeds(3)).shape == tuple(shape)
-    assert np.isfinite(kernels.dropout(tf.ones(shape), rate, seeds(3))).all()
-
-
 def test_a_shared_function_equals_the_portable_form_and_stands_in_a_graph_once():
     traced = []
 
@@ -105,9 +41,76 @@ def test_a_shared_function_equals_the_portable_form_and_stands_in_a_graph_once()
     np.testing.assert_allclose(shared, plain, rtol=1e-6)
 
 
-def test_affine_equals_the_portable_form():
-    x, kernel, bias = random(5, 3), random(3, 4, seed=1), random(4, seed=2)
-    np.testing.assert_allclose(kernels.affine(x, kernel, bias), kernels.portable_affine(x, kernel, bias), atol=1e-6)
+def gradients(function, *tensors):
+    """Of a sum that weighs each number of the outcome differently, with that outcome."""
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        y = function(*tensors)
+        total = tf.reduce_sum(y * tf.cast(random(*y.shape, dtype="float64", seed=9), y.dtype))
+    return [np.asarray(ops.cast(each, "float64")) for each in (y, *tape.gradient(total, tensors))]
+
+
+def assert_alike(ours, portable, *tensors, tolerance=1e-12):
+    for one, other in zip(gradients(ours, *tensors), gradients(portable, *tensors), strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("bfloat16", 2e-2)])
+def test_affine_and_its_gradients_equal_the_portable_form(rows, dtype, tolerance):
+    x, kernel, bias = random(rows, 3, dtype=dtype), random(3, 4, seed=1, dtype=dtype), random(4, seed=2, dtype=dtype)
+    assert_alike(kernels.affine, kernels.portable_affine, x, kernel, bias, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (2, 3, 6), (2, 1, 3, 6), (0, 6)])
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_normalised_and_its_gradients_equal_the_portable_form(kind, shape):
+    weights = [random(6, seed=seed, dtype="float64") for seed in ((1, 2) if kind == "layer" else (1,))]
+    x = 3 * random(*shape, dtype="float64") + 2
+
+    def of(kernel):
+        return lambda x, scale, bias=None: kernel(x, scale, bias, 1e-3)
+
+    assert_alike(of(kernels.normalised), of(kernels.portable_normalised), x, *weights)
+
+
+def test_normalised_bfloat16_is_computed_in_float32_in_a_graph_of_open_shapes_too():
+    x, scale, bias = 50 + random(5, 64, dtype="bfloat16"), random(64, seed=1), random(64, seed=2)
+    spec = tf.TensorSpec([None, 64], tf.bfloat16)
+
+    def both(kernel):
+        def of(x):
+            with tf.GradientTape() as tape:
+                tape.watch([x, scale])
+                y = kernel(x, scale, bias, 1e-5)
+            return y, *tape.gradient(y, [x, scale], output_gradients=tf.ones_like(y) * x)
+
+        return tf.function(of, input_signature=[spec], autograph=False)(x)
+
+    for one, other in zip(both(kernels.normalised), both(kernels.portable_normalised), strict=True):
+        assert one.dtype == other.dtype
+        one, other = (np.asarray(ops.cast(each, "float32")) for each in (one, other))
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max())
+
+
+def test_a_product_with_a_transposed_table_equals_the_portable_form():
+    x, table = random(5, 3, dtype="float64"), random(7, 3, seed=1, dtype="float64")
+    assert_alike(kernels.times_transposed, kernels.portable_times_transposed, x, table)
+
+
+def test_a_held_row_equals_the_portable_form_whoever_reads_the_table():
+    table, ids = random(7, 3, dtype="float64"), np.array([[0, 6, 2], [2, 2, 1]], "int32")
+    for row in (0, 2, 6):
+
+        def looked_up(held, row=row):
+            return lambda table: kernels.lookup(held(table, row), ids)
+
+        def multiplied(held, row=row):
+            return lambda table: held(table, row) @ tf.ones([3, 2], tf.float64)
+
+        for use in (looked_up, multiplied):
+            assert_alike(use(kernels.held), use(kernels.portable_held), table)
+            assert not gradients(use(kernels.held), table)[1][row].any()
 
 
 def test_lookup_equals_the_portable_form_and_reads_a_variable_as_all_else_does():
@@ -157,23 +160,6 @@ def test_one_graph_serves_all_sizes():
     for size in (1, 4, 7):
         np.testing.assert_array_equal(graph(np.ones((size, size), "float32")), np.full((size, size), 2))
     assert len(traces) == 1
-
-
-def test_a_recomputed_function_equals_the_plain_one_and_so_does_its_gradient():
-    x, y = tf.constant([0.5, -1.0]), tf.constant([2.0, 3.0])
-
-    def function(x, absent, rest):
-        assert absent is None
-        return tf.sin(x) * rest[0]
-
-    found = []
-    for form in (kernels.recomputed, kernels.portable_recomputed):
-        with tf.GradientTape() as tape:
-            tape.watch([x, y])
-            value = form(function, [], x, None, (y,))
-        found.append([value, *tape.gradient(value, [x, y])])
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 15))

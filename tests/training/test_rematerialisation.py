@@ -76,7 +76,7 @@ def test_the_graph_of_a_step_draws_each_mask_twice_from_the_same_seed() -> None:
     def draws(step: TrainStep) -> int:
         operations = step._whole.get_concrete_function().graph.get_operations()
         calls = [each.get_attr("f").name for each in operations if each.type.endswith("PartitionedCall")]
-        return sum("_drawn_" in name for name in calls)  # of dropout, in nn/kernels.py
+        return sum("_factors_" in name for name in calls)  # of dropout, in nn/training_kernels.py
 
     assert draws(step_of("two sides", True)) > 1.5 * draws(step_of("two sides", False)) > 0
 

@@ -130,7 +130,7 @@ def begun_with(tape, start, steps, **sections):
 
 
 def test_a_decoder_is_set_on_what_heard_frames_and_learns_to_write(tape, undisturbed, tmp_path):
-    heard, run = undisturbed["transcribe-ctc"], begun_with(tape, undisturbed["transcribe-ctc"], 60)
+    heard, run = undisturbed["transcribe-ctc"], begun_with(tape, undisturbed["transcribe-ctc"], 100)
     first = rehearsal(run, tmp_path / "first", quiet())
     ears = {variable.path: np.asarray(variable.value) for variable in load_model(heard / "model").variables}
     ours = {variable.path: np.asarray(variable.value) for variable in first.step.model.variables}

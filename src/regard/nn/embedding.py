@@ -43,8 +43,7 @@ class TokenEmbedding(Layer):
         table = self.table.value
         if not training or self.spec.pad_id is None:
             return table
-        is_pad = ops.convert_to_tensor(np.arange(self.spec.vocab_size)[:, None] == self.spec.pad_id)
-        return ops.where(is_pad, ops.stop_gradient(table), table)
+        return kernels.held(table, self.spec.pad_id)
 
     def call(self, ids: Tensor, training: bool = False) -> Tensor:
         """(B, T) int32 -> (B, T, D)."""
@@ -55,6 +54,6 @@ class TokenEmbedding(Layer):
         """(B, T, D) -> (B, T, V): at least float32; in training in the compute dtype, for the loss is exact inside."""
         batch, length, width = ops.shape(hidden)
         table = ops.cast(self.trained_table(training), self.compute_dtype)
-        product = ops.matmul(ops.reshape(hidden, (-1, width)), ops.transpose(table))
+        product = kernels.times_transposed(ops.reshape(hidden, (-1, width)), table)
         logits = ops.reshape(product, (batch, length, self.spec.vocab_size))
         return logits if training else at_least_float32(logits)

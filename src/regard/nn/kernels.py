@@ -1,17 +1,17 @@
-"""The one file of `nn` that needs TensorFlow: each kernel beside its portable form, and a test holds the two equal."""
+"""What `nn` needs TensorFlow for, each kernel beside its portable form, and a test holds the two equal.
 
-from collections.abc import Callable, Collection, Sequence
+Those of training alone stand in `training_kernels`.
+"""
+
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras import ops
 
 from regard.nn.output import Tensor
 from regard.nn.precision import at_least_float32
-
-_SIXTEEN_BITS = 1 << 16
 
 
 def compiled(function: Callable[..., Any], *example: Any, known: Collection[str] = ()) -> Callable[..., Any]:
@@ -82,15 +82,92 @@ portable_sizes = ops.shape
 
 
 def affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product, and its
-    gradient is one reduction where a broadcast sum's needs its shapes computed first."""
-    product = tf.matmul(x, kernel)
-    return product if bias is None else tf.nn.bias_add(product, bias)
+    """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product."""
+    if bias is None:
+        return tf.matmul(x, kernel)
+
+    @tf.custom_gradient
+    def of(x: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            # The sum over the rows as a product: oneDNN's, which reads bfloat16 faster, and adds it up in float32.
+            ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
+            return (
+                tf.matmul(upstream, kernel, transpose_b=True),
+                tf.matmul(x, upstream, transpose_a=True),
+                tf.matmul(ones, upstream)[0],
+            )
+
+        return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient
+
+    result: Tensor = of(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+    return result
 
 
 def portable_affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     product = ops.matmul(x, kernel)
     return product if bias is None else product + bias
+
+
+def normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias over the last axis: (..., D), (D,), (D,) -> (..., D) of x's
+    dtype, computed at least in float32. Without a bias nothing is centred: x / sqrt(E[x^2] + epsilon) * scale.
+
+    Its gradient is written out: of the forward pass it keeps x, a mean and a deviation a row, where a derived one keeps
+    several float32 copies of x, and its sums over rows and over columns are products.
+    """
+
+    @tf.custom_gradient
+    def of(x: Tensor, scale: Tensor, *bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        def centred(exact: Tensor) -> Tensor:
+            return exact - mean if bias else exact
+
+        exact = at_least_float32(x)
+        mean = tf.reduce_mean(exact, axis=-1, keepdims=True) if bias else None
+        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred(exact)), axis=-1, keepdims=True) + epsilon)
+        normal = centred(exact) * inverse * scale
+        width = x.shape[-1]
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            with tf.control_dependencies([upstream]):  # else the forward pass's copy in float32 would be kept for it
+                again = centred(at_least_float32(x))
+            slopes = at_least_float32(upstream)
+            both, rows = slopes * again, tf.reshape(inverse, (-1, 1))
+            by_scale = tf.matmul(rows, tf.reshape(both, (-1, width)), transpose_a=True)[0]
+            # dx = (g - E[g] - n E[g n]) / sigma, with g = upstream * scale and n = (x - E[x]) / sigma
+            means = scale[:, None] / width
+            inner = slopes * scale
+            if bias:
+                inner -= _times_column(slopes, means)
+            inner -= again * (_times_column(both, means) * tf.square(inverse))
+            by_x = tf.cast(inner * inverse, x.dtype)
+            if not bias:
+                return by_x, by_scale
+            by_bias = tf.matmul(tf.ones_like(rows), tf.reshape(slopes, (-1, width)), transpose_a=True)[0]
+            return by_x, by_scale, by_bias
+
+        return tf.cast(normal + bias[0] if bias else normal, x.dtype), gradient
+
+    exact = tf.convert_to_tensor(scale)
+    weights = [exact] if bias is None else [exact, tf.convert_to_tensor(bias)]
+    result: Tensor = of(x, *(tf.cast(weight, at_least_float32(x).dtype) for weight in weights))
+    return result
+
+
+def _times_column(x: Tensor, column: Tensor) -> Tensor:
+    """(..., D), (D, 1) -> (..., 1)"""
+    product = tf.matmul(tf.reshape(x, (-1, column.shape[0])), column)
+    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [1]], 0))
+
+
+def portable_normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    exact = at_least_float32(x)
+    if bias is not None:
+        exact = exact - ops.mean(exact, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    normal = exact * ops.rsqrt(variance + epsilon) * ops.cast(scale, exact.dtype)
+    if bias is not None:
+        normal = normal + ops.cast(bias, exact.dtype)
+    return ops.cast(normal, x.dtype)
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:
@@ -106,51 +183,35 @@ def portable_lookup(table: Tensor, ids: Tensor) -> Tensor:
     return ops.take(table, ids, axis=0)
 
 
-def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor:
-    """x, of which each number is 0 with the probability `rate`, and divided by 1 - rate otherwise: Srivastava et al.
-    2014, scaled in training. The shape and dtype of x; the same numbers for the same state of `seeds`, which moves on.
+def times_transposed(x: Tensor, table: Tensor) -> Tensor:
+    """x E^T: (R, D), (V, D) -> (R, V). The gradient of E comes as E lies; of a product with a transposed E, it would be
+    turned round once more: 154 MB at each step of GPT-2."""
+    return tf.matmul(x, table, transpose_b=True)
 
-    Sixteen random bits a number, where a uniform float takes 32 and more work: so the rate is that of the nearest
-    65,536th, and the scale follows it. The mask is kept in bytes, and multiplied by, which took a sixth of the time of
-    Keras's selection in bfloat16 (2,048 rows of 1,024, forward and back: 3.4 against 20 ms).
-    """
-    dropped = min(max(round(rate * _SIXTEEN_BITS), 1), _SIXTEEN_BITS - 1)
-    scale = tf.cast(_SIXTEEN_BITS / (_SIXTEEN_BITS - dropped), x.dtype)
-    kept = _drawn(tf.cast(seeds.next(), tf.int32), tf.shape(x), tf.constant(dropped, tf.uint16))
-    kept.set_shape(x.shape)
+
+def portable_times_transposed(x: Tensor, table: Tensor) -> Tensor:
+    return ops.matmul(x, ops.transpose(table))
+
+
+def held(table: Tensor, row: int) -> Tensor:
+    """The table, one row of which no gradient reaches: (V, D) -> (V, D). That row of the gradient is set to zero where
+    it lies; a selection between the table and its copy reads and writes all of both."""
 
     @tf.custom_gradient
-    def of(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        def masked(value: Tensor) -> Tensor:
-            return value * (tf.cast(kept, value.dtype) * scale)
+    def of(table: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
+        def gradient(upstream: Any) -> Tensor:
+            zeros = tf.zeros([1, table.shape[-1]], table.dtype)
+            return tf.tensor_scatter_nd_update(tf.convert_to_tensor(upstream), [[row]], zeros)
 
-        def gradient(upstream: Tensor) -> Tensor:
-            # Without this, the forward pass's mask of x's dtype would be kept for it instead of the bytes.
-            with tf.control_dependencies([upstream]):
-                return masked(upstream)
+        return tf.identity(table), gradient
 
-        return masked(x), gradient
-
-    result: Tensor = of(x)
+    result: Tensor = of(tf.convert_to_tensor(table))
     return result
 
 
-_SEED, _SHAPE, _BOUND = tf.TensorSpec([2], tf.int32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.uint16)
-
-
-@tf.function(input_signature=[_SEED, _SHAPE, _BOUND], autograph=False)  # traced once, and not in each of 62 places
-def _drawn(seed: Tensor, shape: Tensor, bound: Tensor) -> Tensor:
-    """Booleans of a shape, each true where sixteen random bits come to at least the bound."""
-    size = tf.reduce_prod(shape)
-    pairs = tf.random.stateless_uniform(
-        [(size + 1) // 2], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
-    )
-    bits = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size]
-    return tf.reshape(bits >= bound, shape)
-
-
-def portable_dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor:
-    return keras.random.dropout(x, rate, seed=seeds)
+def portable_held(table: Tensor, row: int) -> Tensor:
+    here = ops.arange(table.shape[0])[:, None] == row
+    return ops.where(here, ops.stop_gradient(table), table)
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -160,103 +221,6 @@ def softmax(scores: Tensor) -> Tensor:
 
 def portable_softmax(scores: Tensor) -> Tensor:
     return ops.softmax(scores, axis=-1)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Cross-entropy of each row against 1 - e on its label plus e / V everywhere: (R, V), (R,) -> (R,), in nats.
-
-    XLA makes one pass over the logits forward and one backward, in float32 inside whatever they are stored in: half the
-    time of the portable form, whose every operation writes another (R, V) tensor, and whose gradient scatters.
-    """
-
-    @tf.custom_gradient
-    def of(logits: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        losses, normalizers = _cross_entropy_forward(logits, labels, label_smoothing)
-
-        def gradient(upstream: Tensor) -> Tensor:
-            return _cross_entropy_backward(logits, labels, label_smoothing, normalizers, upstream)
-
-        return losses, gradient
-
-    losses: Tensor = of(logits)
-    return losses
-
-
-def portable_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    logits = at_least_float32(logits)
-    chosen = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
-    expected = (1 - label_smoothing) * chosen + label_smoothing * ops.mean(logits, axis=-1)
-    return ops.logsumexp(logits, axis=-1) - expected
-
-
-def _smoothed_targets(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    vocab_size = logits.shape[-1]
-    hit = tf.cast(tf.range(vocab_size, dtype=labels.dtype)[None] == labels[:, None], logits.dtype)
-    return hit * (1 - label_smoothing) + label_smoothing / vocab_size
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _cross_entropy_forward(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    logits = at_least_float32(logits)
-    highest = tf.reduce_max(logits, axis=-1)
-    normalizers = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1))
-    expected = tf.reduce_sum(logits * _smoothed_targets(logits, labels, label_smoothing), axis=-1)
-    return normalizers - expected, normalizers
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _cross_entropy_backward(
-    logits: Tensor, labels: Tensor, label_smoothing: float, normalizers: Tensor, upstream: Tensor
-) -> Tensor:
-    exact = at_least_float32(logits)
-    probabilities = tf.exp(exact - normalizers[:, None])
-    slopes = (probabilities - _smoothed_targets(exact, labels, label_smoothing)) * upstream[:, None]
-    return tf.cast(slopes, logits.dtype)
-
-
-def ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
-    """-log p of each row's labels under its frames: (B, S, V), (B, T) int32, where they are real (B, T) -> (B,).
-
-    TensorFlow has it twice. Of sparse labels it is one C++ operation, the forward and the backward variables together:
-    18 times as fast on 2 cores as that of dense ones, which is a loop of small operations (32 rows of 200 frames).
-    """
-    places = tf.where(real)
-    shape = tf.shape(labels, out_type=tf.int64)
-    sparse = tf.SparseTensor(places, tf.gather_nd(labels, places), shape)
-    lengths = tf.fill(tf.shape(logits)[:1], tf.shape(logits)[1])
-    return tf.nn.ctc_loss(sparse, at_least_float32(logits), None, lengths, logits_time_major=False, blank_index=blank)
-
-
-def portable_ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
-    lengths = ops.sum(ops.cast(real, "int32"), axis=1)
-    frames = ops.full_like(lengths, logits.shape[1])
-    return ops.ctc_loss(ops.where(real, labels, 0), at_least_float32(logits), lengths, frames, mask_index=blank)
-
-
-def recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
-    """function(*arguments) of which no intermediate value is kept for the gradient: they are computed again when it is
-    asked for. `arguments` are tensors, structures of them, or None.
-
-    noise: the variables that the function draws random numbers from and moves on. They are put back before the second
-    computation, which draws the same and leaves them as the first one did.
-    """
-    states = [variable.value.read_value() for variable in noise]
-    places = tf.nest.flatten(arguments)
-    given = [place for place in places if place is not None]
-
-    def again(*tensors: Tensor) -> Tensor:
-        for variable, state in zip(noise, states, strict=True):
-            variable.assign(state)
-        left = iter(tensors)
-        filled = [None if place is None else next(left) for place in places]
-        return function(*tf.nest.pack_sequence_as(arguments, filled))
-
-    result: Tensor = tf.recompute_grad(again)(*given)
-    return result
-
-
-def portable_recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
-    return function(*arguments)
 
 
 def write_slot(buffer: Tensor, slot: Tensor, values: Tensor) -> Tensor:

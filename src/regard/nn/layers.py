@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from regard.nn import kernels
+from regard.nn import kernels, training_kernels
 from regard.nn.attention import CrossAttention, KeysAndValues, Reach, SelfAttention
 from regard.nn.cache import LayerCache
 from regard.nn.dropout import Dropout
@@ -34,6 +34,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu2": lambda x: ops.square(ops.relu(x)),
     "relu6": ops.relu6,
 }
+# Several operations each: in training one pass over memory does them all.
+IN_ONE_PASS = {"gelu", "gelu_tanh", "quick_gelu", "silu", "gelu_10", "mish"}
 
 
 class FeedForward(Layer):
@@ -42,6 +44,7 @@ class FeedForward(Layer):
     def __init__(self, spec: LayerSpec, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation, self.gated = ACTIVATIONS[spec.activation], spec.gated
+        self.in_one_pass = spec.activation in IN_ONE_PASS
         own = {"dtype": self.dtype_policy, "bias": spec.feed_forward_bias}
         if spec.gated:
             self.up = Linear(spec.width, spec.ffn_width, spec.ffn_width, name="gate_up", **own)
@@ -55,13 +58,18 @@ class FeedForward(Layer):
         self.down.build()
 
     def call(self, hidden: Tensor, training: bool = False) -> Tensor:
-        return self.down(self.dropout(self.inner(self.up(hidden)), training=training))
+        return self.down(self.dropout(self.inner(self.up(hidden), training), training=training))
 
-    def inner(self, raised: Tensor) -> Tensor:
+    def inner(self, raised: Tensor, training: bool) -> Tensor:
         if not self.gated:
-            return self.activation(raised)
+            return self.activated(raised, training)
         gate, up = ops.split(raised, 2, axis=-1)
-        return self.activation(gate) * up
+        return self.activated(gate, training) * up
+
+    def activated(self, raised: Tensor, training: bool) -> Tensor:
+        if training and self.in_one_pass:
+            return training_kernels.elementwise(self.activation, raised)
+        return self.activation(raised)
 
 
 class LayerOutput(NamedTuple):
@@ -136,7 +144,7 @@ class TransformerLayer(Layer):
             biased = reach._replace(bias=bias)
             return self(hidden, reach=biased, memory=memory, memory_allowed=memory_allowed, training=True).hidden
 
-        return kernels.recomputed(forward, self.noise(), hidden, reach.bias, memory)
+        return training_kernels.recomputed(forward, self.noise(), hidden, reach.bias, memory)
 
     def noise(self) -> list[Any]:
         """The variables that the layer's dropout draws its masks from."""

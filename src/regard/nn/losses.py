@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from regard.batch import IGNORED_LABEL, Batch
-from regard.nn import kernels
+from regard.nn import training_kernels
 from regard.nn.contrast import contrastive_losses, segment_vectors
 from regard.nn.output import Output, Tensor
 from regard.specs import ModelSpec, Problem
@@ -22,7 +22,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     """
     labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
     logits = ops.reshape(logits, (-1, logits.shape[-1]))
-    losses = kernels.cross_entropy(logits, ops.maximum(labels, 0), label_smoothing)
+    losses = training_kernels.cross_entropy(logits, ops.maximum(labels, 0), label_smoothing)
     real = labels != IGNORED_LABEL
     # `where`, not a product: an ignored place must not spread a NaN.
     return ops.sum(ops.where(real, losses, ops.zeros_like(losses))), ops.sum(ops.cast(real, losses.dtype))
@@ -42,7 +42,7 @@ def ctc_losses(logits: Tensor, labels: Tensor, blank: int | None) -> tuple[Tenso
     ones. logits: (B, S, V); labels: (B, T), -100 behind each text, which must not need more frames than there are.
     """
     real = labels != IGNORED_LABEL
-    losses = kernels.ctc(logits, ops.cast(labels, "int32"), real, blank)
+    losses = training_kernels.ctc(logits, ops.cast(labels, "int32"), real, blank)
     return ops.sum(losses), ops.sum(ops.cast(real, losses.dtype))
 
 

@@ -2,11 +2,9 @@
 
 from typing import Any, Literal
 
-from keras import ops
-
+from regard.nn import kernels
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
-from regard.nn.precision import at_least_float32
 
 
 class Norm(Layer):
@@ -22,11 +20,5 @@ class Norm(Layer):
             self.bias = self.add_weight(name="bias", shape=(self.width,), initializer="zeros", autocast=False)
 
     def call(self, x: Tensor) -> Tensor:
-        exact = at_least_float32(x)
-        if self.kind == "layer":
-            exact = exact - ops.mean(exact, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
-        normal = exact * ops.rsqrt(variance + self.epsilon) * ops.cast(self.scale.value, exact.dtype)
-        if self.kind == "layer":
-            normal = normal + ops.cast(self.bias.value, exact.dtype)
-        return ops.cast(normal, x.dtype)
+        bias = self.bias.value if self.kind == "layer" else None
+        return kernels.normalised(x, self.scale.value, bias, self.epsilon)

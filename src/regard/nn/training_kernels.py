@@ -1,0 +1,249 @@
+"""The kernels of training alone, as `kernels` has those of all uses: dropout, activations, losses, recomputation."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from regard.nn.output import Tensor
+from regard.nn.precision import at_least_float32
+
+_SIXTEEN_BITS = 1 << 16
+_NUMBERS_AT_ONCE = 1 << 24  # of logits: 64 MiB in float32
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)  # of Threefry-2x32
+
+
+def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor:
+    """x, of which each number is 0 with the probability `rate`, and divided by 1 - rate otherwise: Srivastava et al.
+    2014, scaled in training. The shape and dtype of x; the same numbers for the same state of `seeds`, which moves on.
+
+    Sixteen random bits a number, where a uniform float takes 32: so the rate is that of the nearest 65,536th, and the
+    scale follows it. What x is multiplied by is kept for the gradient.
+    """
+    dropped = min(max(round(rate * _SIXTEEN_BITS), 1), _SIXTEEN_BITS - 1)
+    scale = tf.cast(_SIXTEEN_BITS / (_SIXTEEN_BITS - dropped), x.dtype)
+    size = tf.size(x)
+    seed, drawn = tf.cast(seeds.next(), tf.int32), _few_sizes(size)
+    kept = tf.reshape(_factors(seed, drawn, tf.constant(dropped, tf.uint32), scale)[:size], tf.shape(x))
+    kept.set_shape(x.shape)
+
+    @tf.custom_gradient
+    def of(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return x * kept, lambda upstream: upstream * kept
+
+    result: Tensor = of(x)
+    return result
+
+
+def _few_sizes(size: Tensor) -> Tensor:
+    """The size, or the next of four between two powers of two, from 16 on: XLA compiles for each once."""
+    octave = tf.cast(tf.math.log(tf.cast(tf.maximum(size, 16), tf.float64)) / np.log(2.0), tf.int32)
+    step = tf.bitwise.left_shift(1, octave - 2)
+    return (size + step - 1) // step * step
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _factors(seed: Tensor, size: Tensor, dropped: Tensor, scale: Tensor) -> Tensor:
+    """(size,) of the scale's dtype: 0 where sixteen random bits are below `dropped`, else the scale. size: a multiple
+    of four.
+
+    Threefry-2x32 with 13 rounds (Salmon et al. 2011, section 3.3; the fewest that passed all of their tests): sums,
+    rotations and exclusive ors of a counter, by XLA in one pass. TensorFlow's own generators take twice as long.
+    """
+    words = tf.concat(_threefry(tf.bitcast(seed, tf.uint32), tf.bitcast(tf.range(size // 4), tf.uint32)), 0)
+    halves = tf.concat([words & _word(_SIXTEEN_BITS - 1), tf.bitwise.right_shift(words, _word(16))], 0)
+    return tf.where(halves < dropped, tf.zeros([], scale.dtype), scale)
+
+
+def _threefry(key: Tensor, counters: Tensor) -> tuple[Tensor, Tensor]:
+    """The two words of each counter, whose other half is 0."""
+    first, second = tf.unstack(key)
+    keys = (first, second, first ^ second ^ _word(0x1BD11BDA))
+    one, other = counters + first, tf.fill(tf.shape(counters), second)
+    for turn in range(13):
+        one += other
+        other = _rotated(other, _ROTATIONS[turn % 8]) ^ one
+        if turn % 4 == 3:
+            number = turn // 4 + 1
+            one += keys[number % 3]
+            other += keys[(number + 1) % 3] + _word(number)
+    return one, other
+
+
+def _word(number: int) -> Tensor:
+    return tf.constant(number, tf.uint32)
+
+
+def _rotated(words: Tensor, bits: int) -> Tensor:
+    return tf.bitwise.left_shift(words, _word(bits)) | tf.bitwise.right_shift(words, _word(32 - bits))
+
+
+def portable_dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor:
+    return keras.random.dropout(x, rate, seed=seeds)
+
+
+def elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), which computes each number by itself: x's shape and dtype, inside at least in float32.
+
+    XLA makes one pass over memory forward and one backward, for which x alone is kept; operation by operation, GELU
+    takes eight and twelve, and keeps seven tensors.
+    """
+    value, slope = _passes(function)
+    size, shape = tf.size(x), tf.shape(x)
+    room = _few_sizes(size) - size
+
+    def flat(tensor: Tensor) -> Tensor:
+        one = tf.reshape(tensor, [-1])
+        return tf.cond(room > 0, lambda: tf.pad(one, [[0, room]]), lambda: one)
+
+    def shaped(padded: Tensor) -> Tensor:
+        whole = tf.reshape(padded[:size], shape)
+        whole.set_shape(x.shape)
+        return whole
+
+    @tf.custom_gradient
+    def of(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return shaped(value(flat(x))), lambda upstream: shaped(slope(flat(x), flat(upstream)))
+
+    result: Tensor = of(x)
+    return result
+
+
+@cache
+def _passes(function: Callable[[Tensor], Tensor]) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    def value(x: Tensor) -> Tensor:
+        return tf.cast(function(at_least_float32(x)), x.dtype)
+
+    def slope(x: Tensor, upstream: Tensor) -> Tensor:
+        exact = at_least_float32(x)
+        with tf.GradientTape() as tape:
+            tape.watch(exact)
+            y = function(exact)
+        return tf.cast(tape.gradient(y, exact, output_gradients=at_least_float32(upstream)), x.dtype)
+
+    return tuple(tf.function(each, jit_compile=True, autograph=False) for each in (value, slope))
+
+
+def portable_elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return ops.cast(function(at_least_float32(x)), x.dtype)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy of each row against 1 - e on its label plus e / V everywhere: (R, V), (R,) -> (R,), in nats.
+
+    XLA makes one pass over the logits forward and one backward, in float32 inside whatever they are stored in: half the
+    time of the portable form, whose every operation writes another (R, V) tensor, and whose gradient scatters.
+    """
+
+    @tf.custom_gradient
+    def of(logits: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        losses, normalizers = _cross_entropy_by_parts(logits, labels, label_smoothing)
+
+        def gradient(upstream: Tensor) -> Tensor:
+            return _cross_entropy_backward(logits, labels, label_smoothing, normalizers, upstream)
+
+        return losses, gradient
+
+    losses: Tensor = of(logits)
+    return losses
+
+
+def portable_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    logits = at_least_float32(logits)
+    chosen = ops.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    expected = (1 - label_smoothing) * chosen + label_smoothing * ops.mean(logits, axis=-1)
+    return ops.logsumexp(logits, axis=-1) - expected
+
+
+def _smoothed_targets(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    vocab_size = logits.shape[-1]
+    hit = tf.cast(tf.range(vocab_size, dtype=labels.dtype)[None] == labels[:, None], logits.dtype)
+    return hit * (1 - label_smoothing) + label_smoothing / vocab_size
+
+
+def _cross_entropy_by_parts(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Losses and normalizers, (R,) each, of some rows after the others: XLA lays what it reads into memory in float32,
+    twice, which of all rows at once was the most that a step of GPT-2 needed beside its weights."""
+    most = max(_NUMBERS_AT_ONCE // logits.shape[-1], 1)
+    rows, dtype = tf.shape(logits)[0], at_least_float32(logits).dtype
+
+    def part(number: Tensor, *found: tf.TensorArray) -> tuple[Any, ...]:
+        here = slice(number * most, (number + 1) * most)
+        computed = _cross_entropy_forward(logits[here], labels[here], label_smoothing)
+        return number + 1, *(array.write(number, each) for array, each in zip(found, computed, strict=True))
+
+    parts = tf.maximum((rows + most - 1) // most, 1)
+    arrays = [tf.TensorArray(dtype, parts, infer_shape=False, element_shape=[None]) for _ in range(2)]
+    _, *found = tf.while_loop(lambda number, *_: number < parts, part, (0, *arrays), parallel_iterations=1)
+    losses, normalizers = (array.concat() for array in found)
+    return losses, normalizers
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _cross_entropy_forward(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    logits = at_least_float32(logits)
+    highest = tf.reduce_max(logits, axis=-1)
+    normalizers = highest + tf.math.log(tf.reduce_sum(tf.exp(logits - highest[:, None]), axis=-1))
+    expected = tf.gather(logits, labels, batch_dims=1)
+    if label_smoothing:  # a third pass over the logits
+        expected = (1 - label_smoothing) * expected + label_smoothing * tf.reduce_mean(logits, axis=-1)
+    return normalizers - expected, normalizers
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _cross_entropy_backward(
+    logits: Tensor, labels: Tensor, label_smoothing: float, normalizers: Tensor, upstream: Tensor
+) -> Tensor:
+    exact = at_least_float32(logits)
+    probabilities = tf.exp(exact - normalizers[:, None])
+    slopes = (probabilities - _smoothed_targets(exact, labels, label_smoothing)) * upstream[:, None]
+    return tf.cast(slopes, logits.dtype)
+
+
+def ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
+    """-log p of each row's labels under its frames: (B, S, V), (B, T) int32, where they are real (B, T) -> (B,).
+
+    TensorFlow has it twice. Of sparse labels it is one C++ operation, the forward and the backward variables together:
+    18 times as fast on 2 cores as that of dense ones, which is a loop of small operations (32 rows of 200 frames).
+    """
+    places = tf.where(real)
+    shape = tf.shape(labels, out_type=tf.int64)
+    sparse = tf.SparseTensor(places, tf.gather_nd(labels, places), shape)
+    lengths = tf.fill(tf.shape(logits)[:1], tf.shape(logits)[1])
+    return tf.nn.ctc_loss(sparse, at_least_float32(logits), None, lengths, logits_time_major=False, blank_index=blank)
+
+
+def portable_ctc(logits: Tensor, labels: Tensor, real: Tensor, blank: int | None) -> Tensor:
+    lengths = ops.sum(ops.cast(real, "int32"), axis=1)
+    frames = ops.full_like(lengths, logits.shape[1])
+    return ops.ctc_loss(ops.where(real, labels, 0), at_least_float32(logits), lengths, frames, mask_index=blank)
+
+
+def recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
+    """function(*arguments) of which no intermediate value is kept for the gradient: they are computed again when it is
+    asked for. `arguments` are tensors, structures of them, or None.
+
+    noise: the variables that the function draws random numbers from and moves on. They are put back before the second
+    computation, which draws the same and leaves them as the first one did.
+    """
+    states = [variable.value.read_value() for variable in noise]
+    places = tf.nest.flatten(arguments)
+    given = [place for place in places if place is not None]
+
+    def again(*tensors: Tensor) -> Tensor:
+        for variable, state in zip(noise, states, strict=True):
+            variable.assign(state)
+        left = iter(tensors)
+        filled = [None if place is None else next(left) for place in places]
+        return function(*tf.nest.pack_sequence_as(arguments, filled))
+
+    result: Tensor = tf.recompute_grad(again)(*given)
+    return result
+
+
+def portable_recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments: Any) -> Tensor:
+    return function(*arguments)
