@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from regard.config import RunConfig, to_toml
+from regard.training.schedule import learning_rate
 from regard.training.trainer import train
 
 Check = Callable[[Path, Path], None]
@@ -52,6 +53,59 @@ def test_two_processes_train_as_one_does(
     assert len(together) == 25 + 2 + 1  # of training, validation and the end
     assert together == pytest.approx(expected, abs=1e-5)
     assert "2 replicas in 2 processes" in (begun / "workers" / "worker-1.log").read_text("utf-8")
+
+
+STUMBLING = """
+import importlib.abc, importlib.util, sys
+
+class Stumbling(importlib.abc.MetaPathFinder):  # every process that finds this on its path stumbles at two rates
+    def find_spec(self, name, path=None, target=None):
+        if name != "regard.training.step":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def patched(module):
+            run(module)
+            call = module.TrainStep.__call__
+            module.TrainStep.__call__ = lambda step, batches, rate: (
+                module.NOT_FINITE if rate in BAD else call(step, batches, rate)
+            )
+
+        spec.loader.exec_module = patched
+        return spec
+
+sys.meta_path.insert(0, Stumbling())
+"""
+
+
+def test_two_processes_roll_back_together_and_go_on_as_one_does(
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    tmp_path: Path,
+    records: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = toy_run(max_bad_steps=2)
+    run = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
+    bad = {learning_rate(number, run.training.schedule, width=run.model.width or 0) for number in (8, 9)}
+    (tmp_path / "sitecustomize.py").write_text(f"BAD = {bad!r}\n{STUMBLING}", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    alone = begun.with_name("alone")
+    shutil.copytree(begun / "data", alone / "data")
+    for directory, more in ((begun, ["--workers", "2"]), (alone, [])):
+        done = subprocess.run([*command(run, directory)[:-2], *more], capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        (record,) = (each for each in records(directory) if each["kind"] == "rolled_back")
+        assert (record["step"], record["to"]) == (9, 6)
+    assert "rolled back to the weights of step 6" in (begun / "workers" / "worker-1.log").read_text("utf-8")
+    together, expected = (
+        [each["loss"] for each in records(directory) if each["kind"] in ("train", "validation")]
+        for directory in (begun, alone)
+    )
+    assert len(together) > 3
+    assert together == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.fixture(scope="module")
