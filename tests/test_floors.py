@@ -76,7 +76,7 @@ def offence(part: str, name: str, file: str = "") -> str | None:
     if top in ENGINES and part in WITHOUT_ENGINE:
         return f"{part} knows neither Keras nor TensorFlow, but imports {top}"
     if top == "tensorflow" and part in WITHOUT_TENSORFLOW and file not in KERNELS:
-        return f"{part} is written in keras.ops; what needs TensorFlow stands in nn/kernels.py"
+        return f"{part} is written in keras.ops; what needs TensorFlow stands in {' or '.join(sorted(KERNELS))}"
     return None
 
 

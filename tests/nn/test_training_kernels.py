@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from regard.nn import training_kernels
+from regard.models.forms import build_model
+from regard.models.presets import Vocabulary, preset_spec
+from regard.nn import kernels, training_kernels
 from regard.nn.layers import ACTIVATIONS, IN_ONE_PASS
 
 
@@ -140,6 +142,20 @@ def test_dropout_drops_what_the_halves_of_threefrys_words_say(seed, size):
     np.testing.assert_allclose(y, np.where(halves < 2**14, 0, 1 / 0.75), rtol=1e-6)
 
 
+def test_dropout_of_a_seed_beyond_32_bits_is_that_of_its_last_32():
+    class Seeds:
+        def __init__(self, seed):
+            self.seed = seed
+
+        def next(self):
+            return self.seed
+
+    x, words = tf.ones([64]), [3_000_000_000, 5]
+    wide = training_kernels.dropout(x, 0.5, Seeds(tf.constant(words, tf.int64)))
+    narrow = training_kernels.dropout(x, 0.5, Seeds(tf.constant([words[0] - 2**32, words[1]], tf.int32)))
+    assert np.array_equal(wide, narrow)
+
+
 def test_sizes_of_drawings_are_few_never_too_small_and_at_most_a_quarter_too_large():
     asked = np.concatenate([np.arange(1, 3000), 2 ** np.arange(12, 31) - 1, 2 ** np.arange(12, 30) + 1])
     found = np.array([int(training_kernels._few_sizes(tf.constant(int(size)))) for size in asked])
@@ -147,6 +163,73 @@ def test_sizes_of_drawings_are_few_never_too_small_and_at_most_a_quarter_too_lar
     assert (found % 4 == 0).all()
     assert (found[asked >= 16] <= asked[asked >= 16] * 1.25 + 1).all()
     assert len(set(found[asked <= 4096])) <= 4 * 12
+
+
+def gradients(function, *tensors):
+    """Of a sum that weighs each number of the outcome differently, with that outcome."""
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        y = function(*tensors)
+        total = tf.reduce_sum(y * tf.cast(random(*y.shape, dtype="float64", seed=9), y.dtype))
+    return [np.asarray(ops.cast(each, "float64")) for each in (y, *tape.gradient(total, tensors))]
+
+
+def assert_alike(ours, portable, *tensors, tolerance=1e-12):
+    for one, other in zip(gradients(ours, *tensors), gradients(portable, *tensors), strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float16", 2e-3), ("bfloat16", 2e-2)])
+def test_affine_and_its_gradients_equal_the_portable_form(rows, dtype, tolerance):
+    x, kernel, bias = random(rows, 3, dtype=dtype), random(3, 4, seed=1, dtype=dtype), random(4, seed=2, dtype=dtype)
+    assert_alike(training_kernels.affine, kernels.portable_affine, x, kernel, bias, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(7, 6), (2, 3, 6), (2, 1, 3, 6), (0, 6)])
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_normalised_and_its_gradients_equal_the_portable_form(kind, shape):
+    weights = [random(6, seed=seed, dtype="float64") for seed in ((1, 2) if kind == "layer" else (1,))]
+    x = 3 * random(*shape, dtype="float64") + 2
+
+    def of(kernel):
+        return lambda x, scale, bias=None: kernel(x, scale, bias, 1e-3)
+
+    assert_alike(of(training_kernels.normalised), of(training_kernels.portable_normalised), x, *weights)
+
+
+def test_normalised_bfloat16_is_computed_in_float32_in_a_graph_of_open_shapes_too():
+    x, scale, bias = 50 + random(5, 64, dtype="bfloat16"), random(64, seed=1), random(64, seed=2)
+    spec = tf.TensorSpec([None, 64], tf.bfloat16)
+
+    def both(kernel):
+        def of(x):
+            with tf.GradientTape() as tape:
+                tape.watch([x, scale])
+                y = kernel(x, scale, bias, 1e-5)
+            return y, *tape.gradient(y, [x, scale], output_gradients=tf.ones_like(y) * x)
+
+        return tf.function(of, input_signature=[spec], autograph=False)(x)
+
+    for one, other in zip(both(training_kernels.normalised), both(training_kernels.portable_normalised), strict=True):
+        assert one.dtype == other.dtype
+        one, other = (np.asarray(ops.cast(each, "float32")) for each in (one, other))
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-2 * np.abs(other).max())
+
+
+def test_a_models_graph_has_gradients_of_its_own_in_training_alone():
+    model = build_model(preset_spec("gpt2-tiny", Vocabulary(11, 10, 0), width=8, heads=2, depth=3, dropout=0.3))
+    batch = {"input_ids": np.ones((2, 5), np.int32), "attention_mask": np.ones((2, 5), np.int32)}
+
+    def own(training):
+        graph = (
+            tf.function(lambda: model(batch, training=training).logits, autograph=False).get_concrete_function().graph
+        )
+        return sum(operation.type == "IdentityN" for operation in graph.get_operations())
+
+    assert own(False) == 0
+    of_a_layer = 2 + 4 + 1 + 3  # norms, products, GELU, dropouts
+    assert own(True) == 3 * of_a_layer + 1 + 1 + 2  # the last norm, the embeddings' dropout, the padding row twice
 
 
 @pytest.mark.parametrize("name", sorted(IN_ONE_PASS))

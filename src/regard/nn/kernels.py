@@ -11,7 +11,6 @@ import tensorflow as tf
 from keras import ops
 
 from regard.nn.output import Tensor
-from regard.nn.precision import at_least_float32
 
 
 def compiled(function: Callable[..., Any], *example: Any, known: Collection[str] = ()) -> Callable[..., Any]:
@@ -82,92 +81,15 @@ portable_sizes = ops.shape
 
 
 def affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product."""
-    if bias is None:
-        return tf.matmul(x, kernel)
-
-    @tf.custom_gradient
-    def of(x: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
-            # The sum over the rows as a product: oneDNN's, which reads bfloat16 faster, and adds it up in float32.
-            ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
-            return (
-                tf.matmul(upstream, kernel, transpose_b=True),
-                tf.matmul(x, upstream, transpose_a=True),
-                tf.matmul(ones, upstream)[0],
-            )
-
-        return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient
-
-    result: Tensor = of(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
-    return result
+    """x W + b: (R, in), (in, out), (out,) -> (R, out). `bias_add` lets oneDNN fuse the sum into the product, and its
+    gradient is one reduction where a broadcast sum's needs its shapes computed first."""
+    product = tf.matmul(x, kernel)
+    return product if bias is None else tf.nn.bias_add(product, bias)
 
 
 def portable_affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     product = ops.matmul(x, kernel)
     return product if bias is None else product + bias
-
-
-def normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
-    """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias over the last axis: (..., D), (D,), (D,) -> (..., D) of x's
-    dtype, computed at least in float32. Without a bias nothing is centred: x / sqrt(E[x^2] + epsilon) * scale.
-
-    Its gradient is written out: of the forward pass it keeps x, a mean and a deviation a row, where a derived one keeps
-    several float32 copies of x, and its sums over rows and over columns are products.
-    """
-
-    @tf.custom_gradient
-    def of(x: Tensor, scale: Tensor, *bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-        def centred(exact: Tensor) -> Tensor:
-            return exact - mean if bias else exact
-
-        exact = at_least_float32(x)
-        mean = tf.reduce_mean(exact, axis=-1, keepdims=True) if bias else None
-        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred(exact)), axis=-1, keepdims=True) + epsilon)
-        normal = centred(exact) * inverse * scale
-        width = x.shape[-1]
-
-        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
-            with tf.control_dependencies([upstream]):  # else the forward pass's copy in float32 would be kept for it
-                again = centred(at_least_float32(x))
-            slopes = at_least_float32(upstream)
-            both, rows = slopes * again, tf.reshape(inverse, (-1, 1))
-            by_scale = tf.matmul(rows, tf.reshape(both, (-1, width)), transpose_a=True)[0]
-            # dx = (g - E[g] - n E[g n]) / sigma, with g = upstream * scale and n = (x - E[x]) / sigma
-            means = scale[:, None] / width
-            inner = slopes * scale
-            if bias:
-                inner -= _times_column(slopes, means)
-            inner -= again * (_times_column(both, means) * tf.square(inverse))
-            by_x = tf.cast(inner * inverse, x.dtype)
-            if not bias:
-                return by_x, by_scale
-            by_bias = tf.matmul(tf.ones_like(rows), tf.reshape(slopes, (-1, width)), transpose_a=True)[0]
-            return by_x, by_scale, by_bias
-
-        return tf.cast(normal + bias[0] if bias else normal, x.dtype), gradient
-
-    exact = tf.convert_to_tensor(scale)
-    weights = [exact] if bias is None else [exact, tf.convert_to_tensor(bias)]
-    result: Tensor = of(x, *(tf.cast(weight, at_least_float32(x).dtype) for weight in weights))
-    return result
-
-
-def _times_column(x: Tensor, column: Tensor) -> Tensor:
-    """(..., D), (D, 1) -> (..., 1)"""
-    product = tf.matmul(tf.reshape(x, (-1, column.shape[0])), column)
-    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [1]], 0))
-
-
-def portable_normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
-    exact = at_least_float32(x)
-    if bias is not None:
-        exact = exact - ops.mean(exact, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
-    normal = exact * ops.rsqrt(variance + epsilon) * ops.cast(scale, exact.dtype)
-    if bias is not None:
-        normal = normal + ops.cast(bias, exact.dtype)
-    return ops.cast(normal, x.dtype)
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from regard.nn import kernels
+from regard.nn import kernels, training_kernels
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 
@@ -36,10 +36,12 @@ class Linear(Layer):
         ]
         return drawn[0] if len(drawn) == 1 else ops.concatenate(drawn, axis=1)
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """training: as the layer is told that calls this one."""
         *outer, width = kernels.sizes(x)
         bias = self.bias
         if bias is not None and self.biased is not None:  # no gradient reaches the others
             bias = ops.cast(bias, self.compute_dtype) * ops.convert_to_tensor(self.biased, dtype=self.compute_dtype)
-        product = kernels.affine(ops.reshape(x, (-1, width)), self.kernel, bias)
+        affine = training_kernels.affine if training else kernels.affine
+        product = affine(ops.reshape(x, (-1, width)), self.kernel, bias)
         return ops.reshape(product, (*outer, product.shape[-1]))

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from regard.nn import kernels
+from regard.nn import training_kernels
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 
@@ -19,6 +19,7 @@ class Norm(Layer):
         if self.kind == "layer":
             self.bias = self.add_weight(name="bias", shape=(self.width,), initializer="zeros", autocast=False)
 
-    def call(self, x: Tensor) -> Tensor:
-        bias = self.bias.value if self.kind == "layer" else None
-        return kernels.normalised(x, self.scale.value, bias, self.epsilon)
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """(..., D) -> (..., D). training: as the layer is told that calls this one."""
+        normalised = training_kernels.normalised if training else training_kernels.portable_normalised
+        return normalised(x, self.scale.value, self.bias.value if self.kind == "layer" else None, self.epsilon)

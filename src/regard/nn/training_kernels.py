@@ -1,14 +1,17 @@
-"""The kernels of training alone, as `kernels` has those of all uses: dropout, activations, losses, recomputation."""
+"""The kernels of training alone, as `kernels` has those of all uses.
+
+Apart, for TensorFlow keeps something of each graph with a gradient of its own as long as the process lives.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from regard.nn import kernels
 from regard.nn.output import Tensor
 from regard.nn.precision import at_least_float32
 
@@ -41,9 +44,10 @@ def dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) -> Tensor
 
 def _few_sizes(size: Tensor) -> Tensor:
     """The size, or the next of four between two powers of two, from 16 on: XLA compiles for each once."""
-    octave = tf.cast(tf.math.log(tf.cast(tf.maximum(size, 16), tf.float64)) / np.log(2.0), tf.int32)
-    step = tf.bitwise.left_shift(1, octave - 2)
-    return (size + step - 1) // step * step
+    with tf.device("CPU:0"):  # where a shape is: a GPU would have to be waited for
+        steps = tf.constant([1 << bits for bits in range(2, 29)])
+        step = tf.reduce_max(tf.where(4 * steps[:-1] <= size, steps[:-1], steps[0]))
+        return (size + step - 1) // step * step
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -86,11 +90,99 @@ def portable_dropout(x: Tensor, rate: float, seeds: keras.random.SeedGenerator) 
     return keras.random.dropout(x, rate, seed=seeds)
 
 
+def affine(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """As `kernels.affine`, with a gradient of the bias that reads less."""
+    if bias is None:
+        return kernels.affine(x, kernel, bias)
+
+    @tf.custom_gradient
+    def of(x: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            # The sum over the rows as a product: oneDNN's, which reads bfloat16 faster, and adds it up in float32.
+            ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
+            return (
+                tf.matmul(upstream, kernel, transpose_b=True),
+                tf.matmul(x, upstream, transpose_a=True),
+                tf.matmul(ones, upstream)[0],
+            )
+
+        return kernels.affine(x, kernel, bias), gradient
+
+    result: Tensor = of(x, tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+    return result
+
+
+def normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias over the last axis: (..., D), (D,), (D,) -> (..., D) of x's
+    dtype, computed at least in float32. Without a bias nothing is centred: x / sqrt(E[x^2] + epsilon) * scale.
+
+    Its gradient is written out: of the forward pass it keeps x, a mean and a deviation a row, where a derived one keeps
+    several float32 copies of x, and its sums over rows and over columns are products; where there is a GPU, which
+    rounds the factors of float32 products, it is derived.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return portable_normalised(x, scale, bias, epsilon)
+
+    @tf.custom_gradient
+    def of(x: Tensor, scale: Tensor, *bias: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        def centred(exact: Tensor) -> Tensor:
+            return exact - mean if bias else exact
+
+        exact = at_least_float32(x)
+        mean = tf.reduce_mean(exact, axis=-1, keepdims=True) if bias else None
+        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred(exact)), axis=-1, keepdims=True) + epsilon)
+        normal = centred(exact) * inverse * scale
+        width = scale.shape[0]
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            with tf.control_dependencies([upstream]):  # else the forward pass's copy in float32 would be kept for it
+                again = centred(at_least_float32(x))
+            slopes = at_least_float32(upstream)
+            both, rows = slopes * again, tf.reshape(inverse, (-1, 1))
+            by_scale = tf.matmul(rows, tf.reshape(both, (-1, width)), transpose_a=True)[0]
+            # dx = (g - E[g] - n E[g n]) / sigma, with g = upstream * scale and n = (x - E[x]) / sigma
+            means = scale[:, None] / width
+            inner = slopes * scale
+            if bias:
+                inner -= _times_column(slopes, means)
+            inner -= again * (_times_column(both, means) * tf.square(inverse))
+            by_x = tf.cast(inner * inverse, x.dtype)
+            if not bias:
+                return by_x, by_scale
+            by_bias = tf.matmul(tf.ones_like(rows), tf.reshape(slopes, (-1, width)), transpose_a=True)[0]
+            return by_x, by_scale, by_bias
+
+        return tf.cast(normal + bias[0] if bias else normal, x.dtype), gradient
+
+    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+    weights = [scale] if bias is None else [scale, bias]
+    result: Tensor = of(x, *(tf.cast(tf.convert_to_tensor(weight), dtype) for weight in weights))
+    return result
+
+
+def _times_column(x: Tensor, column: Tensor) -> Tensor:
+    """(..., D), (D, 1) -> (..., 1)"""
+    product = tf.matmul(tf.reshape(x, (-1, column.shape[0])), column)
+    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [1]], 0))
+
+
+def portable_normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    exact = at_least_float32(x)
+    if bias is not None:
+        exact = exact - ops.mean(exact, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    normal = exact * ops.rsqrt(variance + epsilon) * ops.cast(scale, exact.dtype)
+    if bias is not None:
+        normal = normal + ops.cast(bias, exact.dtype)
+    return ops.cast(normal, x.dtype)
+
+
 def elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """function(x), which computes each number by itself: x's shape and dtype, inside at least in float32.
 
-    XLA makes one pass over memory forward and one backward, for which x alone is kept; operation by operation, GELU
-    takes eight and twelve, and keeps seven tensors.
+    XLA makes one pass over memory forward and one backward, for which x alone is kept in a graph; operation by
+    operation, GELU takes eight and twelve, and keeps seven tensors. A size that is not one of `_few_sizes` is filled up
+    to the next first, which is one pass more for each tensor.
     """
     value, slope = _passes(function)
     size, shape = tf.size(x), tf.shape(x)
@@ -169,7 +261,7 @@ def _cross_entropy_by_parts(logits: Tensor, labels: Tensor, label_smoothing: flo
     """Losses and normalizers, (R,) each, of some rows after the others: XLA lays what it reads into memory in float32,
     twice, which of all rows at once was the most that a step of GPT-2 needed beside its weights."""
     most = max(_NUMBERS_AT_ONCE // logits.shape[-1], 1)
-    rows, dtype = tf.shape(logits)[0], at_least_float32(logits).dtype
+    rows, dtype = tf.shape(logits)[0], tf.float64 if logits.dtype == tf.float64 else tf.float32
 
     def part(number: Tensor, *found: tf.TensorArray) -> tuple[Any, ...]:
         here = slice(number * most, (number + 1) * most)

@@ -64,7 +64,7 @@ class PerWeight(keras.optimizers.Optimizer):
         share, decay = treatment.rate, treatment.weight_decay
         rate = self.shared(("rate", share), lambda: tf.cast(learning_rate, tf.float32) * share)
         if decay:
-            variable.assign(variable * self.shared(("decay", share, decay), lambda: 1 - rate * decay))
+            variable.assign_sub(variable * self.shared(("decay", share, decay), lambda: rate * decay))
         super().update_step(gradient, variable, rate)
         if self.ema is not None:
             average = self.averages[index].value
