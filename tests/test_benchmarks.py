@@ -184,7 +184,7 @@ def test_the_run_that_is_killed_has_every_part_of_the_state(script, tmp_path):
     run = script("kill").small_run(tmp_path, 45)
     training = run.training
     assert (len(run.data.train), run.data.temperature, run.model.dropout) == (2, 2.0, 0.2)
-    assert (training.accumulation, training.average, training.patience) == (2, "ema", 6)
+    assert (training.accumulation, training.average, training.patience) == (2, "ema", 3)
 
 
 def test_a_pause_is_measured_beside_its_steps(script):
