@@ -16,20 +16,26 @@ def random(*shape, dtype="float32", seed=0):
     return ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape), dtype=dtype)
 
 
-def value_and_gradient(function, x):
+def gradients(function, *tensors):
+    """Of a sum that weighs each number of the outcome differently, with that outcome."""
     with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = function(x)
-        total = tf.reduce_sum(y * tf.cast(tf.range(1, y.shape[0] + 1), y.dtype))
-    return np.asarray(y), np.asarray(tape.gradient(total, x))
+        tape.watch(tensors)
+        y = function(*tensors)
+        total = tf.reduce_sum(y * tf.cast(random(*y.shape, dtype="float64", seed=9), y.dtype))
+    return [np.asarray(ops.cast(each, "float64")) for each in (y, *tape.gradient(total, tensors))]
+
+
+def assert_alike(ours, portable, *tensors, tolerance=1e-12):
+    for one, other in zip(gradients(ours, *tensors), gradients(portable, *tensors), strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_and_its_gradient_equal_the_portable_form(smoothing):
     logits = random(7, 11, dtype="float64") * 5
     labels = ops.convert_to_tensor(np.arange(7) * 3 % 11, dtype="int32")
-    ours = value_and_gradient(lambda x: training_kernels.cross_entropy(x, labels, smoothing), logits)
-    plain = value_and_gradient(lambda x: training_kernels.portable_cross_entropy(x, labels, smoothing), logits)
+    ours = gradients(lambda x: training_kernels.cross_entropy(x, labels, smoothing), logits)
+    plain = gradients(lambda x: training_kernels.portable_cross_entropy(x, labels, smoothing), logits)
     np.testing.assert_allclose(ours[0], plain[0], rtol=1e-12)
     np.testing.assert_allclose(ours[1], plain[1], atol=1e-12)
 
@@ -40,8 +46,8 @@ def test_cross_entropy_of_more_rows_than_are_computed_at_once_equals_the_portabl
     logits = random(rows, 11, dtype="float64") * 5
     labels = ops.convert_to_tensor(np.arange(rows) * 3 % 11, dtype="int32")
     for graph in (lambda function: function, lambda function: tf.function(function, autograph=False)):
-        ours = value_and_gradient(graph(lambda x: training_kernels.cross_entropy(x, labels, 0.1)), logits)
-        plain = value_and_gradient(lambda x: training_kernels.portable_cross_entropy(x, labels, 0.1), logits)
+        ours = gradients(graph(lambda x: training_kernels.cross_entropy(x, labels, 0.1)), logits)
+        plain = gradients(lambda x: training_kernels.portable_cross_entropy(x, labels, 0.1), logits)
         for one, other in zip(ours, plain, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-12)
 
@@ -57,9 +63,7 @@ def test_cross_entropy_of_bfloat16_logits_is_computed_in_float32():
 
 def test_cross_entropy_stays_finite_for_extreme_logits():
     logits = ops.convert_to_tensor([[1e4, -1e4, 0.0]], dtype="float32")
-    losses, slopes = value_and_gradient(
-        lambda x: training_kernels.cross_entropy(x, np.array([1], "int32"), 0.0), logits
-    )
+    losses, slopes = gradients(lambda x: training_kernels.cross_entropy(x, np.array([1], "int32"), 0.0), logits)
     assert np.allclose(losses, 2e4)
     assert np.isfinite(slopes).all()
 
@@ -165,20 +169,6 @@ def test_sizes_of_drawings_are_few_never_too_small_and_at_most_a_quarter_too_lar
     assert len(set(found[asked <= 4096])) <= 4 * 12
 
 
-def gradients(function, *tensors):
-    """Of a sum that weighs each number of the outcome differently, with that outcome."""
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        y = function(*tensors)
-        total = tf.reduce_sum(y * tf.cast(random(*y.shape, dtype="float64", seed=9), y.dtype))
-    return [np.asarray(ops.cast(each, "float64")) for each in (y, *tape.gradient(total, tensors))]
-
-
-def assert_alike(ours, portable, *tensors, tolerance=1e-12):
-    for one, other in zip(gradients(ours, *tensors), gradients(portable, *tensors), strict=True):
-        np.testing.assert_allclose(one, other, atol=tolerance * max(1.0, np.abs(other).max(initial=0)))
-
-
 @pytest.mark.parametrize("rows", [0, 1, 5])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float16", 2e-3), ("bfloat16", 2e-2)])
 def test_affine_and_its_gradients_equal_the_portable_form(rows, dtype, tolerance):
@@ -232,22 +222,39 @@ def test_a_models_graph_has_gradients_of_its_own_in_training_alone():
     assert own(True) == 3 * of_a_layer + 1 + 1 + 2  # the last norm, the embeddings' dropout, the padding row twice
 
 
+def test_a_held_row_equals_the_portable_form_whoever_reads_the_table():
+    table, ids = random(7, 3, dtype="float64"), np.array([[0, 6, 2], [2, 2, 1]], "int32")
+    for row in (0, 2, 6):
+
+        def looked_up(held, row=row):
+            return lambda table: kernels.lookup(held(table, row), ids)
+
+        def multiplied(held, row=row):
+            return lambda table: held(table, row) @ tf.ones([3, 2], tf.float64)
+
+        for use in (looked_up, multiplied):
+            assert_alike(use(training_kernels.held), use(training_kernels.portable_held), table)
+            assert not gradients(use(training_kernels.held), table)[1][row].any()
+
+
 @pytest.mark.parametrize("name", sorted(IN_ONE_PASS))
 @pytest.mark.parametrize("shape", [(7, 11), (4, 4), (0, 3), (2, 3, 5)])
 def test_an_activation_in_one_pass_equals_the_portable_form_and_so_does_its_gradient(name, shape):
     function, x = ACTIVATIONS[name], 4 * random(*shape, dtype="float64")
-    ours = value_and_gradient(lambda x: tf.reshape(training_kernels.elementwise(function, x), [-1]), x)
-    plain = value_and_gradient(lambda x: tf.reshape(training_kernels.portable_elementwise(function, x), [-1]), x)
+    ours = gradients(lambda x: tf.reshape(training_kernels.elementwise(function, x), [-1]), x)
+    plain = gradients(lambda x: tf.reshape(training_kernels.portable_elementwise(function, x), [-1]), x)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)
 
 
 def test_an_activation_of_bfloat16_is_rounded_once():
     x = random(1000, dtype="bfloat16")
-    y, slopes = value_and_gradient(lambda x: training_kernels.elementwise(ACTIVATIONS["gelu_tanh"], x), x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = training_kernels.elementwise(ACTIVATIONS["gelu_tanh"], x)
     exact = ACTIVATIONS["gelu_tanh"](ops.cast(x, "float64"))
-    np.testing.assert_allclose(y.astype("float64"), exact, rtol=2**-8, atol=1e-6)
-    assert y.dtype == slopes.dtype == x.numpy().dtype
+    np.testing.assert_allclose(ops.cast(y, "float64"), exact, rtol=2**-8, atol=1e-6)
+    assert y.dtype == tape.gradient(y, x).dtype == x.dtype
 
 
 def test_a_recomputed_function_equals_the_plain_one_and_so_does_its_gradient():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from regard.nn import kernels
+from regard.nn import kernels, training_kernels
 from regard.nn.layer import Layer
 from regard.nn.output import Tensor
 from regard.nn.precision import at_least_float32
@@ -43,7 +43,7 @@ class TokenEmbedding(Layer):
         table = self.table.value
         if not training or self.spec.pad_id is None:
             return table
-        return kernels.held(table, self.spec.pad_id)
+        return training_kernels.held(table, self.spec.pad_id)
 
     def call(self, ids: Tensor, training: bool = False) -> Tensor:
         """(B, T) int32 -> (B, T, D)."""

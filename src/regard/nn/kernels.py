@@ -115,27 +115,6 @@ def portable_times_transposed(x: Tensor, table: Tensor) -> Tensor:
     return ops.matmul(x, ops.transpose(table))
 
 
-def held(table: Tensor, row: int) -> Tensor:
-    """The table, one row of which no gradient reaches: (V, D) -> (V, D). That row of the gradient is set to zero where
-    it lies; a selection between the table and its copy reads and writes all of both."""
-
-    @tf.custom_gradient
-    def of(table: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
-        def gradient(upstream: Any) -> Tensor:
-            zeros = tf.zeros([1, table.shape[-1]], table.dtype)
-            return tf.tensor_scatter_nd_update(tf.convert_to_tensor(upstream), [[row]], zeros)
-
-        return tf.identity(table), gradient
-
-    result: Tensor = of(tf.convert_to_tensor(table))
-    return result
-
-
-def portable_held(table: Tensor, row: int) -> Tensor:
-    here = ops.arange(table.shape[0])[:, None] == row
-    return ops.where(here, ops.stop_gradient(table), table)
-
-
 def softmax(scores: Tensor) -> Tensor:
     """Over the last axis. Keras's own warns wherever that axis has one place, as attention to one token has."""
     return tf.nn.softmax(scores)

@@ -46,7 +46,7 @@ def _few_sizes(size: Tensor) -> Tensor:
     """The size, or the next of four between two powers of two, from 16 on: XLA compiles for each once."""
     with tf.device("CPU:0"):  # where a shape is: a GPU would have to be waited for
         steps = tf.constant([1 << bits for bits in range(2, 29)])
-        step = tf.reduce_max(tf.where(4 * steps[:-1] <= size, steps[:-1], steps[0]))
+        step = tf.reduce_max(tf.where(4 * steps <= size, steps, steps[0]))
         return (size + step - 1) // step * step
 
 
@@ -177,6 +177,27 @@ def portable_normalised(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: 
     return ops.cast(normal, x.dtype)
 
 
+def held(table: Tensor, row: int) -> Tensor:
+    """The table, one row of which no gradient reaches: (V, D) -> (V, D). That row of the gradient is set to zero where
+    it lies; a selection between the table and its copy reads and writes all of both."""
+
+    @tf.custom_gradient
+    def of(table: Tensor) -> tuple[Tensor, Callable[[Any], Tensor]]:
+        def gradient(upstream: Any) -> Tensor:
+            zeros = tf.zeros([1, table.shape[-1]], table.dtype)
+            return tf.tensor_scatter_nd_update(tf.convert_to_tensor(upstream), [[row]], zeros)
+
+        return tf.identity(table), gradient
+
+    result: Tensor = of(tf.convert_to_tensor(table))
+    return result
+
+
+def portable_held(table: Tensor, row: int) -> Tensor:
+    here = ops.arange(table.shape[0])[:, None] == row
+    return ops.where(here, ops.stop_gradient(table), table)
+
+
 def elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """function(x), which computes each number by itself: x's shape and dtype, inside at least in float32.
 
@@ -227,7 +248,7 @@ def portable_elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Ten
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Cross-entropy of each row against 1 - e on its label plus e / V everywhere: (R, V), (R,) -> (R,), in nats.
 
-    XLA makes one pass over the logits forward and one backward, in float32 inside whatever they are stored in: half the
+    XLA reads the logits a few times forward and once backward, in float32 inside whatever they are stored in: half the
     time of the portable form, whose every operation writes another (R, V) tensor, and whose gradient scatters.
     """
 
@@ -258,8 +279,8 @@ def _smoothed_targets(logits: Tensor, labels: Tensor, label_smoothing: float) ->
 
 
 def _cross_entropy_by_parts(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """Losses and normalizers, (R,) each, of some rows after the others: XLA lays what it reads into memory in float32,
-    twice, which of all rows at once was the most that a step of GPT-2 needed beside its weights."""
+    """Losses and normalizers, (R,) each, of some rows after the others, for XLA lays what it reads into memory in
+    float32, twice: so a step of GPT-2 needs 110 MiB less."""
     most = max(_NUMBERS_AT_ONCE // logits.shape[-1], 1)
     rows, dtype = tf.shape(logits)[0], tf.float64 if logits.dtype == tf.float64 else tf.float32
 
