@@ -409,4 +409,6 @@ def test_a_checkpoint_to_start_from_brings_its_own_tokenizer_and_sizes():
     assert parse_run(tomllib.loads(to_toml(run))) == run
     assert "tokenizer.vocab_size cannot stand beside" in complaint({**values, "tokenizer": {"vocab_size": 500}})
     assert "model.width is for a new network" in complaint({**values, "model": {"from": "minilm", "width": 8}})
+    dropouts = {"dropout": 0.1, "attention_dropout": 0.0}
+    assert parse_run({**values, "model": {"from": "minilm", **dropouts}}).model.dropouts() == dropouts
     assert "unknown key model.form: did you mean from?" in complaint({**values, "model": {"form": "minilm"}})

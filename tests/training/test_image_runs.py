@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from regard.cli import app
 from regard.config import parse_run
+from regard.config.sections import ModelConfig
 from regard.data.shards import PreparedData
 from regard.errors import ConfigError, TrainingInterrupted
 from regard.interop.checkpoints import load_model
@@ -54,7 +55,7 @@ def album(tmp_path_factory):
 
 
 def processor_in(directory, task="classify-image"):
-    return processor_of(open_start(str(directory)), task)
+    return processor_of(open_start(ModelConfig.model_validate({"from": str(directory)})), task)
 
 
 def run_of(album, **sections):

@@ -149,6 +149,9 @@ class TokenizerConfig(Section):
         return self
 
 
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
+
+
 class ModelConfig(Section):
     """The network: a preset and what differs from it, or a checkpoint to go on from."""
 
@@ -162,15 +165,16 @@ class ModelConfig(Section):
     encoder_depth: int | None = Field(default=None, ge=1)  # layers, where there are both sides
     decoder_depth: int | None = Field(default=None, ge=1)  # the same of the decoder
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None  # of the feed-forward
-    dropout: float | None = Field(default=None, ge=0, lt=1)  # of embeddings and of what sublayers add
     patch_size: int | None = Field(default=None, ge=1)  # of images: pixels a side
+    # Of embeddings and of what sublayers add; beside `from`, this and the two below take the place of its own.
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)  # of attention's weights
     activation_dropout: float | None = Field(default=None, ge=0, lt=1)  # of the feed-forward's hidden layer
     max_positions: int | None = Field(default=None, ge=2)  # the longest text, in tokens; data.max_tokens is within it
 
     @model_validator(mode="after")
     def _from_alone(self) -> Self:
-        beside = self.changed(*(name for name in type(self).model_fields if name != "from_"))
+        beside = self.changed(*(name for name in type(self).model_fields if name not in ("from_", *DROPOUTS)))
         if self.from_ is not None and beside is not None:
             raise ValueError(f"model.{beside} is for a new network, but model.from names a checkpoint: leave it out")
         return self
@@ -178,6 +182,10 @@ class ModelConfig(Section):
     def overrides(self) -> dict[str, Any]:
         """What the run file sets beside the preset."""
         return self.model_dump(exclude={"preset", "from_"}, exclude_none=True)
+
+    def dropouts(self) -> dict[str, float]:
+        """Those that the run file sets."""
+        return self.model_dump(include=set(DROPOUTS), exclude_none=True)
 
 
 def _batch_size(value: Any) -> Any:

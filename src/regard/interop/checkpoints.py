@@ -34,7 +34,7 @@ from regard.interop.directory import (
     write_tensors,
 )
 from regard.interop.generation_defaults import generation_options
-from regard.interop.opening import StoredWeights, open_checkpoint
+from regard.interop.opening import Checkpoint, StoredWeights, open_checkpoint
 from regard.models.catalog import family
 from regard.models.family import Config
 from regard.models.forms import Transformer, build_model
@@ -63,7 +63,12 @@ def load_model(path: str | Path, dtype: str = "float32", head: Head = None) -> T
     Raises CheckpointError where a file is missing, damaged, or not of the model that config.json describes; all
     tensors that are missing, left over or of another shape are named.
     """
-    checkpoint, _, named, spec = described(open_checkpoint(path))
+    return load_opened(open_checkpoint(path), dtype, head)
+
+
+def load_opened(checkpoint: Checkpoint, dtype: str = "float32", head: Head = None) -> Transformer:
+    """`load_model`, of a checkpoint whose config the caller may have changed, as long as the weights fit it."""
+    checkpoint, _, named, spec = described(checkpoint)
     config, place, spec = checkpoint.config, checkpoint.place, _headed(spec, head)
     fresh = _fresh(spec, named, place, head)
     model = filled(spec, named, dtype, fresh)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from regard.errors import CheckpointError, ConfigError
 from regard.models import bert, gpt2, t5, vision_encoder_decoder, vit, whisper
+from regard.models.dropouts import DROPOUTS
 from regard.models.family import ACTIVATION_NAMES, PROBLEM_NAMES, Config, Family
 from regard.specs import HeadKind, ModelSpec, Problem
 
@@ -124,8 +125,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("n_inner",),
         "depth": ("n_layer",),
         "activation": ("activation_function",),
-        "dropout": ("embd_pdrop", "resid_pdrop"),
-        "attention_dropout": ("attn_pdrop",),
+        **DROPOUTS["gpt2"],
         "max_positions": ("n_positions",),
     },
     "bert": {
@@ -134,8 +134,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("intermediate_size",),
         "depth": ("num_hidden_layers",),
         "activation": ("hidden_act",),
-        "dropout": ("hidden_dropout_prob",),
-        "attention_dropout": ("attention_probs_dropout_prob",),
+        **DROPOUTS["bert"],
         "max_positions": ("max_position_embeddings",),
     },
     "t5": {
@@ -144,7 +143,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("d_ff",),
         "encoder_depth": ("num_layers",),
         "decoder_depth": ("num_decoder_layers",),
-        "dropout": ("dropout_rate",),
+        **DROPOUTS["t5"],
     },
     "vit": {
         "width": ("hidden_size",),
@@ -152,8 +151,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("intermediate_size",),
         "depth": ("num_hidden_layers",),
         "activation": ("hidden_act",),
-        "dropout": ("hidden_dropout_prob",),
-        "attention_dropout": ("attention_probs_dropout_prob",),
+        **DROPOUTS["vit"],
         "patch_size": ("patch_size",),
         "image_size": ("image_size",),
     },
@@ -177,9 +175,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "encoder_depth": ("encoder_layers",),
         "decoder_depth": ("decoder_layers",),
         "activation": ("activation_function",),
-        "dropout": ("dropout",),
-        "attention_dropout": ("attention_dropout",),
-        "activation_dropout": ("activation_dropout",),
+        **DROPOUTS["whisper"],
         "max_positions": ("max_target_positions",),
         "source_positions": ("max_source_positions",),
         "mels": ("num_mel_bins",),

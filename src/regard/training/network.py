@@ -12,7 +12,7 @@ from regard.errors import ConfigError
 from regard.features.audio import STRIDE, AudioProcessor
 from regard.features.tokenizer import Tokenizer
 from regard.interop.both_sides import load_both_sides, load_with_decoder
-from regard.interop.checkpoints import load_model
+from regard.interop.checkpoints import load_model, load_opened
 from regard.interop.described import described
 from regard.interop.speech_tokens import told_by
 from regard.models.catalog import spec as translator_spec
@@ -90,8 +90,7 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
 def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedHead) -> Transformer:
     """The model of `model.from`, with the head that the task needs; where it is an encoder and the task writes texts,
     both sides begin with it, or of a transcriber what hears."""
-    assert run.model.from_ is not None
-    start, tokenizer = open_start(run.model.from_), prepared.tokenizer
+    start, tokenizer = open_start(run.model), prepared.tokenizer
     if FORMS[run.task] == ("encoder-decoder",) and isinstance(tokenizer, Tokenizer):
         found = described(start)
         if run.task not in SENSING and found.spec.form == "encoder":
@@ -99,7 +98,7 @@ def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedH
             return load_both_sides(found, dtype, TokenIds(eos=tokenizer.end_id, decoder_start=begin))
         if run.task == "transcribe" and found.spec.output.kind == "ctc":
             return load_with_decoder(found, dtype, TokenIds(eos=tokenizer.end_id, decoder_start=tokenizer.pad_id))
-    return load_model(start.place, dtype, head_for(start, wanted))
+    return load_opened(start, dtype, head_for(start, wanted))
 
 
 def refuse_no_network(run: RunConfig) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from regard.config import RunConfig
+from regard.config.sections import ModelConfig
 from regard.config.tasks import IMAGE_TASKS, SOUND_TASKS, TaskName
 from regard.data.given import Given
 from regard.errors import CheckpointError
@@ -21,6 +22,7 @@ from regard.interop.opening import Checkpoint, open_checkpoint
 from regard.interop.packaged import PACKAGES, packaged
 from regard.interop.speech_tokens import told_by
 from regard.models.catalog import family
+from regard.models.dropouts import with_dropouts
 from regard.models.family import Config
 from regard.models.presets import with_head
 from regard.specs import HeadKind, HeadSpec, ModelSpec, Problem
@@ -38,9 +40,19 @@ class WantedHead(NamedTuple):
         return 1 if self.problem == "regression" else len(self.names)
 
 
-def open_start(name: str) -> Checkpoint:
+def open_start(model: ModelConfig) -> Checkpoint:
     """A model directory, a run directory's model, a .gguf file, a packaged model or one of the hub, unread but for its
-    JSON. Raises CheckpointError where there is none, and for a run that has not come to its model."""
+    JSON, whose dropouts are those of the run file where it sets them.
+
+    Raises CheckpointError where there is none, and for a run that has not come to its model; ConfigError for a dropout
+    that it does not have.
+    """
+    assert model.from_ is not None
+    found = _opened(model.from_)
+    return found._replace(config=Config(with_dropouts(found.config, model.dropouts())))
+
+
+def _opened(name: str) -> Checkpoint:
     place = Path(name)
     if not place.exists() and name in PACKAGES:
         return open_checkpoint(packaged(name))
@@ -92,11 +104,11 @@ def brought_by(run: RunConfig) -> Callable[[], Given] | None:
     """Gives what the checkpoint of `model.from` brings for the task."""
     if run.model.from_ is None:
         return None
-    return partial(_brought, run.model.from_, run.task)
+    return partial(_brought, run.model, run.task)
 
 
-def _brought(name: str, task: TaskName) -> Given:
-    checkpoint = open_start(name)
+def _brought(model: ModelConfig, task: TaskName) -> Given:
+    checkpoint = open_start(model)
     processor = processor_of(checkpoint, task) if task in (*IMAGE_TASKS, *SOUND_TASKS) else None
     if task == "classify-image":
         return Given(processor=processor)
