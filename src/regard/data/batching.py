@@ -26,7 +26,7 @@ from regard.errors import DataError
 
 MULTIPLE = 2  # sizes are multiples of it, but for one that stops at max_tokens
 WIDE_MULTIPLE = 8  # of a source longer than the targets, as far as it decides how many rows there are
-MAX_SHAPES = 24
+MAX_SHAPES = 32
 LEAST_GAIN = 0.001  # one shape more must save this share of all cells, and a batch of cells
 _OF_BATCHES = 1  # keeps what the batches' turn is drawn from apart from the rows'
 PREFETCH = 4  # batches made ahead, in one thread or in several
