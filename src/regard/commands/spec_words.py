@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from regard.specs import AudioSpec, EmbeddingSpec, HeadSpec, ModelSpec, PairSpec, PatchSpec, PositionSpec, StackSpec
+from regard.specs import (
+    AudioSpec,
+    EmbeddingSpec,
+    HeadSpec,
+    LayerSpec,
+    ModelSpec,
+    PairSpec,
+    PatchSpec,
+    PositionSpec,
+    StackSpec,
+)
 
 _MOST_LABELS = 12
 _PROBLEMS = {"regression": " (numbers)", "single_label": " (one)", "multi_label": " (any of them)", None: ""}
@@ -75,8 +85,14 @@ def _stack(stack: StackSpec) -> str:
         positions += f"a window of {layer.window:,}, "
     return (
         f"{stack.depth} layers, {layer.heads} heads of {layer.head_width}{grouped}, feed-forward {layer.ffn_width} "
-        f"({layer.activation}{gated}), {layer.norm_order}-norm{rms}, {positions}dropout {layer.dropout:g}"
+        f"({layer.activation}{gated}), {layer.norm_order}-norm{rms}, {positions}dropout {_dropouts(layer)}"
     )
+
+
+def _dropouts(layer: LayerSpec) -> str:
+    within = {"of attention": layer.attention_dropout, "of the feed-forward": layer.activation_dropout}
+    told = [f"{rate:g} {what}" for what, rate in within.items() if rate]
+    return f"{layer.dropout:g}" + (f" ({', '.join(told)})" if told else "")
 
 
 def _head(head: HeadSpec, labels: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from regard.errors import CheckpointError, ConfigError
 from regard.models import bert, gpt2, t5, vision_encoder_decoder, vit, whisper
-from regard.models.dropouts import DROPOUTS
+from regard.models.dropouts import DROPOUT_NAMES
 from regard.models.family import ACTIVATION_NAMES, PROBLEM_NAMES, Config, Family
 from regard.specs import HeadKind, ModelSpec, Problem
 
@@ -125,7 +125,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("n_inner",),
         "depth": ("n_layer",),
         "activation": ("activation_function",),
-        **DROPOUTS["gpt2"],
+        **DROPOUT_NAMES["gpt2"],
         "max_positions": ("n_positions",),
     },
     "bert": {
@@ -134,7 +134,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("intermediate_size",),
         "depth": ("num_hidden_layers",),
         "activation": ("hidden_act",),
-        **DROPOUTS["bert"],
+        **DROPOUT_NAMES["bert"],
         "max_positions": ("max_position_embeddings",),
     },
     "t5": {
@@ -143,7 +143,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("d_ff",),
         "encoder_depth": ("num_layers",),
         "decoder_depth": ("num_decoder_layers",),
-        **DROPOUTS["t5"],
+        **DROPOUT_NAMES["t5"],
     },
     "vit": {
         "width": ("hidden_size",),
@@ -151,7 +151,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "ffn_width": ("intermediate_size",),
         "depth": ("num_hidden_layers",),
         "activation": ("hidden_act",),
-        **DROPOUTS["vit"],
+        **DROPOUT_NAMES["vit"],
         "patch_size": ("patch_size",),
         "image_size": ("image_size",),
     },
@@ -175,7 +175,7 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
         "encoder_depth": ("encoder_layers",),
         "decoder_depth": ("decoder_layers",),
         "activation": ("activation_function",),
-        **DROPOUTS["whisper"],
+        **DROPOUT_NAMES["whisper"],
         "max_positions": ("max_target_positions",),
         "source_positions": ("max_source_positions",),
         "mels": ("num_mel_bins",),
