@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,32 @@ with sweep._forwarding(process) as forwarded:
 def test_signals_go_on_to_the_training_process(fresh_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     found = fresh_python(FORWARDS)
     assert (found.returncode, found.stdout.split()) == (0, ["75", "15"]), found.stderr
+
+
+def test_a_training_stops_when_its_sweep_was_killed(tmp_path: Path) -> None:
+    """As it would by a signal, so that the same command goes on with it."""
+    stand_in = (
+        "import os, signal, sys, time; from pathlib import Path; from regard.commands.launch import stop_with_parent; "
+        f"signal.signal(signal.SIGTERM, lambda *_: (Path({str(tmp_path / 'stopped')!r}).touch(), os._exit(75))); "
+        f"stop_with_parent(int(sys.argv[1])); Path({str(tmp_path / 'up')!r}).touch(); time.sleep(60)"
+    )
+    sweeps = f"""
+from pathlib import Path
+from regard.commands import sweep
+sweep._START = {stand_in!r}
+sweep._train(Path("run.toml"), sweep.Combination({{}}, (), Path("out"), None))
+"""
+    with subprocess.Popen([sys.executable, "-c", sweeps], stdin=subprocess.DEVNULL) as process:
+        wait_for(tmp_path / "up")
+        process.kill()
+    wait_for(tmp_path / "stopped")
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline, file
+        time.sleep(0.02)
 
 
 @pytest.mark.full

@@ -123,11 +123,12 @@ def start_worker(
     )
 
 
-def stop_with_parent() -> None:
-    """In a worker: its stdin ends when the process that started it does; then it asks itself to stop."""
+def stop_with_parent(end: int = 0) -> None:
+    """In a worker: its stdin, or another file, ends when the process that started it does; then it asks itself to
+    stop."""
 
     def wait_and_stop() -> None:
-        os.read(0, 1)
+        os.read(end, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait_and_stop, daemon=True).start()

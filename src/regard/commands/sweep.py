@@ -24,7 +24,10 @@ from regard.errors import ConfigError, TrainingInterrupted
 from regard.explain.comparison import LOWER_IS_BETTER, best_of
 from regard.explain.curves import Curves
 
-_PROGRAM = (sys.executable, "-c", "import sys; from regard.cli import main; sys.exit(main(sys.argv[1:]))")
+_START = (
+    "import sys; from regard.cli import main; from regard.commands.launch import stop_with_parent; "
+    "stop_with_parent(int(sys.argv[1])); sys.exit(main(sys.argv[2:]))"
+)
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _LONGEST_NAME = 200  # bytes; a file system takes 255
 
@@ -190,12 +193,22 @@ def _share_data(directory: Path, combinations: Sequence[Combination]) -> None:
 
 
 def _train(run_file: Path, combination: Combination) -> tuple[int, bool]:
-    """Train in a process of its own, which gets the signals that come here; -> its exit code, and whether one came."""
+    """Train in a process of its own, which gets the signals that come here, and stops and saves when this one is no
+    more; -> its exit code, and whether a signal came."""
     settings = [part for override in combination.overrides for part in ("--set", override)]
-    command = [*_PROGRAM, "train", str(run_file), "--output", str(combination.directory), *settings]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    with _forwarding(process) as forwarded:
-        return process.wait(), bool(forwarded)
+    ours, held = os.pipe()  # stdin is the corpus's
+    command = [sys.executable, "-c", _START, str(ours), "train", str(run_file), "--output", str(combination.directory)]
+    try:
+        try:
+            process = subprocess.Popen(
+                [*command, *settings], stdout=subprocess.DEVNULL, start_new_session=True, pass_fds=(ours,)
+            )
+        finally:
+            os.close(ours)
+        with _forwarding(process) as forwarded:
+            return process.wait(), bool(forwarded)
+    finally:
+        os.close(held)
 
 
 @contextmanager
