@@ -64,6 +64,22 @@ def test_another_schedule_brings_its_own_rates() -> None:
         run_of("translate", "small", training={"steps": 9, "schedule": {"name": "cosine"}})
 
 
+def test_an_optimizer_whose_rates_are_others_is_to_be_given_its_peak() -> None:
+    for name in ("adafactor", "lion", "sgd"):
+        with pytest.raises(ConfigError, match=rf"size sets a peak for adam, .* is '{name}': set training"):
+            run_of("translate", "small", training={"steps": 9, "optimizer": {"name": name}})
+    given = {"steps": 9, "optimizer": {"name": "lion"}, "schedule": {"peak": 3e-4}}
+    schedule = run_of("translate", "small", training=given).training.schedule
+    assert (schedule.name, schedule.peak, schedule.warmup_steps) == (
+        "inverse_sqrt",
+        3e-4,
+        SIZES["translate"]["small"][2],
+    )
+    for name in ("adamw", "muon"):
+        run = run_of("translate", "small", training={"steps": 9, "optimizer": {"name": name}})
+        assert run.training.schedule.peak == SIZES["translate"]["small"].peak
+
+
 @pytest.mark.parametrize("task", SIZES)
 def test_another_size_sets_its_own_in_a_file_that_spells_the_former_one_out(task: str, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 SizeName = Literal["tiny", "small", "base", "big"]
 
 _SCHEDULE = "inverse_sqrt"  # which needs no number of steps; a schedule of another name brings its own rates
+_AT_ADAMS_RATES = ("adam", "adamw", "muon")
 
 
 class Size(NamedTuple):
@@ -102,21 +103,30 @@ def forget_size(task: str, values: Mapping[str, Any]) -> None:
     ]
     schedule = training.get("schedule") if isinstance(training, Mapping) else None
     if isinstance(schedule, Mapping) and schedule.get("name", _SCHEDULE) == _SCHEDULE:
-        tables.append((schedule, _rates(size)))
+        tables.append((schedule, _rates(size, _optimizer(training))))
     for table, settings in tables:
         for key, value in settings.items():
             if isinstance(table, dict) and table.get(key) == value:
                 del table[key]
 
 
-def _rates(size: Size) -> dict[str, Any]:
-    return {"name": _SCHEDULE, "peak": size.peak, "warmup_steps": size.warmup_steps}
+def _rates(size: Size, optimizer: str) -> dict[str, Any]:
+    """The peak is Adam's: an optimizer whose rates are others has none here."""
+    peak = {"peak": size.peak} if optimizer in _AT_ADAMS_RATES else {}
+    return {"name": _SCHEDULE, **peak, "warmup_steps": size.warmup_steps}
+
+
+def _optimizer(training: Any) -> str:
+    """The name of the optimizer in a table of [training]."""
+    optimizer = training.get("optimizer") if isinstance(training, Mapping) else None
+    return str(optimizer.get("name", "adam")) if isinstance(optimizer, Mapping) else "adam"
 
 
 def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What the size that a run file names sets, by table; nothing where it names none that is known.
 
-    The rates go with the size's own schedule: where the file names another, that one's keys are all it has.
+    The rates go with the size's own schedule: where the file names another, that one's keys are all it has. Raises
+    ValueError where the file names an optimizer whose rates are not Adam's, and no peak for it.
     """
     size = SIZES.get(task, {}).get(str(values.get("size")))
     if size is None:
@@ -124,5 +134,10 @@ def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     training = values.get("training")
     given = training.get("schedule", {}) if isinstance(training, Mapping) else {}
     own = not isinstance(given, Mapping) or given.get("name", _SCHEDULE) != _SCHEDULE
-    schedule = given if own else {**_rates(size), **given}
+    schedule = given if own else {**_rates(size, _optimizer(training)), **given}
+    if not own and "peak" not in schedule:
+        raise ValueError(
+            f"size sets a peak for {', '.join(_AT_ADAMS_RATES)}, but training.optimizer.name is "
+            f"{_optimizer(training)!r}: set training.schedule.peak (`regard find-rate`, beside any, finds one)"
+        )
     return {"model": {"preset": size.preset}, "training": {**size.batches, "schedule": schedule}}
