@@ -13,7 +13,8 @@ from regard.config.tf_config import worker_of
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "cluster"
 # What a worker would be: it writes down what it was told and asked.
-REGARD = 'echo "{\\"config\\": $TF_CONFIG, \\"asked\\": \\"$*\\"}" > "$SEEN/$BASHPID"; exit ${CODE:-0}'
+REGARD = '[ "$1" = inspect ] && exit ${INSPECTED:-0}; '
+REGARD += 'echo "{\\"config\\": $TF_CONFIG, \\"asked\\": \\"$*\\"}" > "$SEEN/$BASHPID"; exit ${CODE:-0}'
 
 
 @pytest.fixture
@@ -64,6 +65,10 @@ def test_each_pod_of_the_jobset_is_the_worker_that_its_index_says(tools: Path) -
     manifest = yaml.safe_load((RECIPES / "jobset.yaml").read_text("utf-8"))
     assert (manifest["apiVersion"], manifest["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     (group,) = manifest["spec"]["replicatedJobs"]
+    (rule,) = group["template"]["spec"]["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onExitCodes": {"containerName": "regard", "operator": "In", "values": [64]}}
+    (last,) = manifest["spec"]["failurePolicy"]["rules"]
+    assert last == {"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
     job = group["template"]["spec"]
     assert job["completionMode"] == "Indexed"
     assert job["completions"] == job["parallelism"] == 4
@@ -75,9 +80,11 @@ def test_each_pod_of_the_jobset_is_the_worker_that_its_index_says(tools: Path) -
     assert hosts(tools) == [[f"{name}-0-{index}.{manifest['metadata']['name']}:{port}" for index in range(4)]] * 4
     assert [each["config"]["task"]["index"] for each in seen(tools)] == [0, 1, 2, 3]
     assert seen(tools)[0]["asked"] == "train run.toml -o run"
+    asked = [*container["command"], *container["args"]]
+    assert run(tools, asked, JOB_COMPLETION_INDEX="0", INSPECTED="2", **given) == 64  # the code of the rule
 
 
-SRUN = """shift; codes=($CODES); code=0; for i in 0 1; do
+SRUN = """while [[ "$1" = --* ]]; do echo "$1" >> "$HOME/srun"; shift; done; codes=($CODES); code=0; for i in 0 1; do
     CODE=${codes[i]} SLURM_PROCID=$i "$@"; own=$?; [ $own -gt $code ] && code=$own; done; exit $code"""
 
 
@@ -99,9 +106,11 @@ def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_stopped(
     add(tools, "scontrol", 'if [ "$1" = show ]; then printf "n1\\nn2\\n"; else echo "$*" > "$HOME/requeued"; fi')
     script = ["bash", str(RECIPES / "slurm.sbatch"), "run.toml", "-o", "a run"]
     asked = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts, "CODES": codes}
-    assert run(tools, script, **asked) == max(map(int, codes.split()))
+    limits = {"SLURM_CPUS_PER_TASK": "6"} if restarts == "0" else {}
+    assert run(tools, script, **asked, **limits) == max(map(int, codes.split()))
     assert hosts(tools) == [["n1:2222", "n2:2222"]] * 2
     assert {each["asked"] for each in seen(tools)} == {"train run.toml -o a run"}
+    assert (tools / "srun").read_text().split() == ["--wait=300", *(["--cpus-per-task=6"] if limits else [])]
     assert (tools / "requeued").exists() == queued_again
     if queued_again:
         assert (tools / "requeued").read_text() == "requeue 7\n"
