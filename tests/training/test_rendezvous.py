@@ -1,7 +1,10 @@
 """Workers wait for each other at the first one's port, each in a thread of its own here."""
 
+import fcntl
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -160,3 +163,48 @@ def test_a_worker_that_waits_for_one_that_never_comes_heeds_a_signal(
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 75
     assert "SIGTERM: nothing was to be saved; go on with: " in process.stderr.read()
+
+
+def test_the_first_worker_hears_connections_beyond_the_number_that_select_knows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        one, other = socket.socketpair()
+        with one, other, socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 1500)) as high:
+            assert high.fileno() >= 1500
+            assert rendezvous._heard([high]) == set()
+            other.send(b"x")
+            assert rendezvous._heard([high]) == {high}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+MEETS = """
+import os, resource, sys
+from regard.errors import ConfigError
+from regard.training.rendezvous import gather
+
+open_ones = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (open_ones + 5, open_ones + 5))
+try:
+    gather(sys.argv[1].split(), 0, print)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_too_few_files_for_all_workers_is_said_with_the_way_out() -> None:
+    hosts = addresses(20)
+    process = subprocess.Popen([sys.executable, "-c", MEETS, " ".join(hosts)], stdout=subprocess.PIPE, text=True)
+    held = []
+    try:
+        for number in range(1, 10):
+            held.append(connected(hosts[0], b"regard worker %d of 20\n" % number))
+        said, _ = process.communicate(timeout=60)
+    except ConnectionError:  # it has given up, which is what is looked for
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        for each in held:
+            each.close()
+    assert re.search(r"not have more than \d connections open, and there are 20 workers: .* \(ulimit -n\)", said), said

@@ -4,13 +4,15 @@ TensorFlow's own wait holds Python's lock, so that no signal ends it and no word
 has no end at all. So the others tell the first, at the port that TensorFlow is to have, and it lets all go at once.
 """
 
+import errno
 import os
 import re
-import select
+import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from regard.errors import ConfigError
 
@@ -27,7 +29,7 @@ def gather(hosts: Sequence[str], worker: int, say: Say) -> None:
     """Return once all workers have come; by the first's word, so that none goes on before.
 
     hosts: the address of each, host:port. say: is told, now and then, for whom it waits. Raises ConfigError where the
-    first's port is taken, or where it knows of another number of workers.
+    first's port is taken, where it may not have as many connections, or where it knows of another number of workers.
     """
     if worker == 0:
         _receive(hosts, _Waiting(say))
@@ -51,7 +53,7 @@ def _receive(hosts: Sequence[str], waiting: _Waiting) -> None:
     with _listening(hosts[0]) as server:
         try:
             while missing := [number for number in range(1, len(hosts)) if number not in present]:
-                heard, _, _ = select.select([server, *present.values()], [], [], _BETWEEN_TRIES)
+                heard = _heard([server, *present.values()])
                 for number in [number for number, own in present.items() if own in heard]:
                     present.pop(number).close()  # it says nothing more, so it has gone; it may come again
                 if server in heard:
@@ -67,9 +69,28 @@ def _receive(hosts: Sequence[str], waiting: _Waiting) -> None:
                 own.close()
 
 
+def _heard(sockets: Sequence[socket.socket]) -> set[Any]:
+    """Those that have something to say, or have gone. `select` knows no more than 1,024, and epoll needs a file of its
+    own, of which there may be none left."""
+    with selectors.PollSelector() as selector:
+        for each in sockets:
+            selector.register(each, selectors.EVENT_READ)
+        return {key.fileobj for key, _ in selector.select(_BETWEEN_TRIES)}
+
+
 def _welcome(server: socket.socket, workers: int, present: dict[int, socket.socket]) -> None:
     """Whoever connects, if it is a worker."""
-    connection, _ = server.accept()
+    try:
+        connection, _ = server.accept()
+    except (ConnectionError, BlockingIOError):  # it has gone again
+        return
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise ConfigError(
+            f"worker 0 may not have more than {len(present)} connections open, and there are {workers} workers: raise "
+            "its limit of open files (ulimit -n)"
+        ) from None
     connection.settimeout(_TO_ANSWER)
     named = None
     with suppress(OSError):
