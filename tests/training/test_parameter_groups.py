@@ -5,6 +5,8 @@ import pytest
 
 from regard.config import OptimizerConfig
 from regard.errors import ConfigError
+from regard.models.forms import build_model
+from regard.models.presets import Vocabulary, preset_spec
 from regard.training.layer_decay import layer_shares
 from regard.training.parameter_groups import Treatment, plan_updates
 
@@ -33,6 +35,14 @@ def test_without_groups_every_weight_has_the_run_s_rate_and_matrices_decay() -> 
         "encoder/layer_0/feed_forward/up/bias",
         "encoder/final_norm/scale",
     }
+
+
+def test_t5s_biases_by_distance_do_not_decay_though_they_are_a_matrix() -> None:
+    table = SimpleNamespace(path="decoder/relative_bias/table", shape=(32, 4))
+    found = plan_updates([*WEIGHTS, table], OptimizerConfig(name="adamw", weight_decay=0.1))
+    assert found["decoder/relative_bias/table"] == Treatment(1.0, 0.0)
+    paths = [weight.path for weight in build_model(preset_spec("t5-tiny", Vocabulary(330, 0, 1))).trainable_variables]
+    assert sum("relative_bias/" in path for path in paths) == 2
 
 
 def test_of_two_groups_that_match_the_later_one_decides() -> None:

@@ -26,13 +26,13 @@ def plan_updates(weights: Sequence[Any], config: OptimizerConfig, freeze: Iterab
     """The treatment of each of `weights` that is trained.
 
     weights: have `path` and `shape`. freeze: patterns of paths that are not trained, beside the groups'.
-    Weights of rank 0 and 1, which are the norms' scales and all biases, never decay.
+    Weights of rank 0 and 1, which are the norms' scales and the biases, never decay, nor do T5's biases by distance.
 
     Raises ConfigError for a pattern that matches nothing, a decay for weights that never decay, and where nothing is
     left to train.
     """
     paths = [weight.path for weight in weights]
-    decaying = {weight.path for weight in weights if len(weight.shape) > 1}
+    decaying = {weight.path for weight in weights if len(weight.shape) > 1 and "relative_bias/" not in weight.path}
     shares = layer_shares(paths, config.layer_decay)
     plan = {path: Treatment(shares[path], config.weight_decay if path in decaying else 0.0) for path in paths}
     frozen: set[str] = set()
