@@ -116,6 +116,10 @@ def test_auto_is_settled_once_and_the_run_goes_on_with_it(
     monkeypatch.setattr(batch_finder, "find_batch", None)  # not asked again
     again = settled(toy_run(steps=4, batch_tokens="auto"), directory, quiet())
     assert (again.training.steps, again.training.batch_tokens) == (4, 576)
+    shutil.copytree(directory, tmp_path / "unsaved", ignore=shutil.ignore_patterns("checkpoints"))
+    assert settled(run, tmp_path / "unsaved", quiet()).training.batch_tokens == 576
+    with pytest.raises(TypeError, match="not callable"):  # another run, of which no step is saved: it is asked
+        settled(toy_run(steps=4, batch_tokens="auto"), tmp_path / "unsaved", quiet())
     monkeypatch.undo()
     file = tmp_path / "auto.toml"
     file.write_text(to_toml(run))

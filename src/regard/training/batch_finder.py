@@ -148,7 +148,8 @@ def suggest(trials: list[Trial], key: str, memory: int, largest: int) -> int | N
 
 
 def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
-    """The run with a size in place of "auto": the one that its directory was begun with, or what is suggested now.
+    """The run with a size in place of "auto": the one that its directory was begun with, unless that was another run
+    and no step of it is saved; else what is suggested now.
 
     Raises ConfigError where several workers would each find another one, and where not even the smallest fits.
     """
@@ -157,8 +158,10 @@ def settled(run: RunConfig, directory: Path, console: Console) -> RunConfig:
         return run
     begun = directory / "run.toml"
     if begun.is_file():
-        size = getattr(load_run(begun).training, key)
-        return _sized(run, key, size)
+        before = load_run(begun)
+        again = _sized(run, key, getattr(before.training, key))
+        if again == before or any((directory / "checkpoints").glob("step-*")):
+            return again
     if worker_of(os.environ.get("TF_CONFIG") or "{}").workers > 1:
         raise ConfigError(
             f'training.{key} = "auto" is for one worker: find the size with `regard find-batch`, and set it'
