@@ -252,7 +252,7 @@ def test_prepare_leaves_the_data_of_a_run_that_has_begun(regard, run_file, tmp_p
     begun = run / "checkpoints" / "step-00000001"
     begun.mkdir(parents=True)
     saved = load_run(path).model_dump(mode="json")
-    (begun / "state.json").write_text(json.dumps({"run": saved}))
+    (begun / "state.json").write_text(json.dumps({"run": saved, "state": {"step": 1}}))
     (begun / "manifest.json").write_text('{"files": {}}')
     before = {file.name: file.read_bytes() for file in (run / "data").iterdir()}
     code, _, err = regard("prepare", path, "-o", run, "--set", "tokenizer.vocab_size=310")
@@ -266,6 +266,11 @@ def test_prepare_leaves_the_data_of_a_run_that_has_begun(regard, run_file, tmp_p
     (damaged / "state.json").write_text('{"run": ')
     (damaged / "manifest.json").write_text('{"files": {"state.json": {"bytes": 9, "sha256": ""}}}')
     assert regard("prepare", path, "-o", run)[0] == 0, "the one before is whole, as training would find"
+    assert {file.name: file.read_bytes() for file in (run / "data").iterdir()} == before
+    (begun / "manifest.json").write_text('{"files": {"weights": {"bytes": 9, "sha256": ""}}}')
+    code, _, err = regard("prepare", path, "-o", run)
+    assert code == 2
+    assert f"{run / 'checkpoints'} has no good checkpoint left to go on from; bring one back" in one_line(err)
     assert {file.name: file.read_bytes() for file in (run / "data").iterdir()} == before
 
 

@@ -231,8 +231,8 @@ def test_a_missing_table_is_named(name):
         ("training.schedule", {"warmup_steps": 0}, "training.schedule: schedule.warmup_steps must be at least 1"),
         (
             "training",
-            {"epochs": 1, "schedule": {"name": "linear", "peak": 1.0}},
-            "linear schedule needs training.steps",
+            {"minutes": 1.0, "schedule": {"name": "linear", "peak": 1.0}},
+            "linear schedule needs training.steps or training.epochs",
         ),
         ("training", {"steps": 1, "best": "bleu", "score_examples": 0}, "training.best = 'bleu' needs"),
         ("data", {"builder": "demo", "validation": [{"tsv": "a"}]}, "data: data.validation cannot stand beside"),

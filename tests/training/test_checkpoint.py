@@ -95,12 +95,13 @@ def test_a_file_that_the_disk_does_not_give_is_damage_too(
     assert re.search(r"step-00000002/.* cannot be read: Input/output error; set aside", complaint)
 
 
-def test_where_every_checkpoint_is_damaged_none_is_taken(store: CheckpointStore) -> None:
+def test_where_every_checkpoint_is_damaged_none_is_taken_and_all_stay_where_they_are(store: CheckpointStore) -> None:
     for step in (1, 2):
         (store.write(step, filling("a"), 0) / "weights").write_text("")
     found, complaints = store.newest_good()
     assert found is None
-    assert len(complaints) == 2
+    assert [re.findall(r"step-0+(\d)/weights is damaged", complaint) for complaint in complaints] == [["2"], ["1"]]
+    assert names(store) == ["step-00000001", "step-00000002"]
 
 
 class Killed(BaseException):

@@ -128,6 +128,7 @@ def loop_of(
         FakeSaver(fails, set(spoiled)),
         FakeReport(),
         "regard train run",
+        run.training.steps,
     )
 
 
@@ -291,6 +292,29 @@ def test_a_stop_saves_at_that_step_and_says_how_to_go_on() -> None:
     with pytest.raises(TrainingInterrupted, match="stopped at step 6 and is saved; go on with: regard train run"):
         loop.train(after(loop, 6))
     assert loop.saver.saved == [4, 6]
+
+
+def test_saving_may_come_more_often_than_validation() -> None:
+    loop = loop_of(steps=10, losses=[3, 2, 1], save_every=3)
+    loop.train(never)
+    assert loop.saver.saved == [3, 4, 6, 8, 9, 10]
+    assert [record["step"] for record in loop.report.of("validation")] == [4, 8, 10]
+
+
+def test_what_was_saved_before_a_stop_or_with_a_validation_is_not_saved_again() -> None:
+    loop = loop_of(steps=12, losses=[3, 2, 1], save_every=2)
+    with pytest.raises(TrainingInterrupted, match="stopped at step 6 and is saved"):
+        loop.train(after(loop, 6))
+    assert loop.saver.saved == [2, 4, 6]
+    loop.train(never)
+    assert loop.saver.saved == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_rate_ends_where_the_steps_to_take_do() -> None:
+    loop = loop_of(epochs=2, schedule={"name": "linear", "peak": 1.0, "warmup_steps": 0})
+    loop.steps_to_take = 2 * EPOCH
+    assert loop.train(never) == "2 epochs are done"
+    assert loop.step.rates == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
 
 
 def test_a_stop_where_nothing_is_new_saves_nothing() -> None:

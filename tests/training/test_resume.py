@@ -37,6 +37,7 @@ def test_the_same_run_goes_on() -> None:
     [
         {"training__minutes": 3.0},
         {"training__log_every": 7},
+        {"training__save_every": 3},
         {"training__patience": 2},
         {"training__keep_last": 9},
         {"training__average": "best"},
@@ -73,6 +74,27 @@ def test_what_a_step_computes_from_may_not_change_and_is_named(key: str, changes
 def test_more_steps_are_refused_where_the_schedule_ends_at_the_last_one() -> None:
     with pytest.raises(ConfigError, match=r"training\.steps cannot change"):
         refuse_another_run(saved(), run(training__steps=20), Path("c"))
+
+
+def test_so_are_more_epochs() -> None:
+    linear = {"name": "linear", "peak": 0.1, "warmup_steps": 2}
+    before = run(training={"epochs": 2, "schedule": linear}).model_dump(mode="json")
+    with pytest.raises(ConfigError, match=r"training\.epochs cannot change"):
+        refuse_another_run(before, run(training={"epochs": 3, "schedule": linear}), Path("c"))
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "fine"), [(70, 200, True), (71, 200, False), (50, 80, True), (51, 80, False)]
+)
+def test_a_plateau_may_become_longer_or_shorter_until_the_rate_falls(step: int, steps: int, fine: bool) -> None:
+    wsd = {"name": "wsd", "peak": 0.1, "warmup_steps": 2, "decay_steps": 30}
+    before = run(training={"steps": 100, "schedule": wsd}).model_dump(mode="json")
+    now = run(training={"steps": steps, "schedule": wsd})
+    if fine:
+        refuse_another_run(before, now, Path("c"), step)
+    else:
+        with pytest.raises(ConfigError, match=r"training\.steps cannot change"):
+            refuse_another_run(before, now, Path("c"), step)
 
 
 def test_more_steps_are_fine_where_the_schedule_does_not_know_the_last_one() -> None:

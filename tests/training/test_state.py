@@ -17,7 +17,19 @@ from regard.interop.directory import read_json
 from regard.models.catalog import spec
 from regard.models.forms import build_model
 from regard.training.optimizer import build_optimizer
-from regard.training.state import TENSORS, Interval, RunState, Snapshot, not_finite, restore, snapshot, write_state
+from regard.training.state import (
+    TENSORS,
+    Interval,
+    RunState,
+    Snapshot,
+    machine,
+    not_finite,
+    other_bits,
+    restore,
+    snapshot,
+    versions,
+    write_state,
+)
 from regard.training.step import TrainStep
 
 KEYS = ("input_ids", "attention_mask", "labels")
@@ -138,3 +150,27 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> N
 def test_every_number_of_the_state_survives_json(tmp_path: Path) -> None:
     saved(tmp_path, fresh(seed=0), STATE)
     assert RunState.from_json(read_json(tmp_path, "state.json")["state"]) == STATE
+
+
+def test_what_may_change_the_bits_is_told_when_a_run_goes_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
+    saved = {"versions": versions(), "machine": machine()}
+    assert other_bits(saved) is None
+    assert other_bits({"versions": versions()}) is None  # of a version that did not note the machine
+    older = {"versions": {**versions(), "tensorflow": "2.0"}, "machine": {**machine(), "threads": "99"}}
+    said = other_bits(older)
+    assert said is not None
+    assert f"tensorflow was 2.0, is {versions()['tensorflow']}; threads was 99, is {machine()['threads']}" in said
+    on_a_gpu = other_bits({"versions": versions(), "machine": {"devices": "NVIDIA H200"}})
+    assert on_a_gpu is not None
+    assert "devices was NVIDIA H200, is none; processor was none, is " in on_a_gpu
+
+
+def test_the_machine_is_its_gpus_or_its_processor_and_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("model name\t: A CPU\nflags\t\t: fpu avx512_bf16 avx2\nmodel name : B\n")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
+    assert machine(tmp_path / "cpuinfo") == {"processor": "A CPU avx2 avx512_bf16", "threads": "3"}
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: ["one", "two"])
+    monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda _: {"device_name": "H200"})
+    assert machine() == {"devices": "H200, H200"}

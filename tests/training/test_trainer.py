@@ -108,6 +108,57 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
     assert_as_if_nothing_had_happened(done, undisturbed)
 
 
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew_or_touched(
+    toy_run: Callable[..., RunConfig],
+    done: Path,
+    undisturbed: Path,
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
+) -> None:
+    weights = sorted(done.glob("checkpoints/*/model.safetensors"))
+    whole = [path.read_bytes() for path in weights]
+    for path in weights:
+        path.write_bytes(b"")
+    left = {path: path.read_bytes() for path in done.rglob("*") if path.is_file() and path.name != "lock"}
+    for _ in range(2):  # the second start finds what the first one found
+        with pytest.raises(
+            CheckpointError, match=r"no good checkpoint left .*step-00000012.*step-00000009.*begin anew"
+        ):
+            train(toy_run(), done, console=quiet())
+        assert {path: path.read_bytes() for path in left} == left
+    for path, content in zip(weights, whole, strict=True):
+        path.write_bytes(content)
+    train(toy_run(), done, console=quiet())
+    assert_as_if_nothing_had_happened(done, undisturbed)
+
+
+def test_a_schedule_may_end_with_the_epochs_and_goes_on_to_the_same_bits(
+    toy_run: Callable[..., RunConfig],
+    begun: Path,
+    tmp_path: Path,
+    records: Callable[[Path], list[dict[str, Any]]],
+    assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
+) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(begun / "data", whole / "data")
+    linear = {"name": "linear", "peak": 0.02, "warmup_steps": 2}
+    run = toy_run(steps=None, epochs=1, accumulation=3, log_every=1, schedule=linear)
+    steps = train(run, whole, console=quiet()).step
+    rates = [each["learning_rate"] for each in records(whole) if each["kind"] == "train"]
+    assert len(rates) == steps > 4
+    assert rates == pytest.approx([0.01, *(0.02 * (steps - step) / (steps - 2) for step in range(2, steps + 1))])
+    asked = iter(range(100))
+    with pytest.raises(TrainingInterrupted):
+        train(run, begun, stop=lambda: next(asked) > 3, console=quiet())
+    train(run, begun, console=quiet())
+    assert_as_if_nothing_had_happened(begun, whole)
+
+
+def test_a_decay_longer_than_the_epochs_is_refused(toy_run: Callable[..., RunConfig], begun: Path) -> None:
+    schedule = {"name": "wsd", "peak": 0.02, "warmup_steps": 2, "decay_steps": 9999}
+    with pytest.raises(ConfigError, match=r"at most the \d+ steps that the run comes to, but is 10,001"):
+        train(toy_run(steps=None, epochs=1, schedule=schedule), begun, console=quiet())
+
+
 def test_a_finished_run_started_again_only_writes_its_model_again(
     toy_run: Callable[..., RunConfig],
     done: Path,

@@ -37,9 +37,13 @@ def prepare_run(run_file: Path, output: Path | None, overrides: Sequence[str]) -
         print(f"{directory / 'data'}: worker {place.worker} of {place.workers} wrote {written} shards of it")
         return
     with locked(directory):
-        newest = next(filter(is_whole, reversed(CheckpointStore(directory / "checkpoints").complete())), None)
+        store = CheckpointStore(directory / "checkpoints")
+        newest = next(filter(is_whole, reversed(store.complete())), None)
+        if newest is None and store.complete():
+            raise store.none_left()
         if newest is not None:
-            refuse_another_run(read_json(newest, STATE, required=True)["run"], run, newest)
+            saved = read_json(newest, STATE, required=True)
+            refuse_another_run(saved["run"], run, newest, saved["state"]["step"])
             prepared = open_or_prepare(run, directory / "data", begun=True, given=given, progress=True)
         else:
             prepared = prepare(run, directory / "data", given=given, progress=True, workers=place.workers)

@@ -153,7 +153,7 @@ DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
 
 class ModelConfig(Section):
-    """The network: a preset and what differs from it, or a checkpoint to go on from."""
+    """The network: a preset and what differs from it, or a checkpoint to go on from, with other dropouts at most."""
 
     preset: str | None = None  # absent: the task's own, unless `from` names a checkpoint
     from_: str | None = Field(default=None, alias="from")  # a model directory, a packaged model, or a hub id
@@ -166,7 +166,7 @@ class ModelConfig(Section):
     decoder_depth: int | None = Field(default=None, ge=1)  # the same of the decoder
     activation: Literal["relu", "gelu", "gelu_tanh", "silu"] | None = None  # of the feed-forward
     patch_size: int | None = Field(default=None, ge=1)  # of images: pixels a side
-    # Of embeddings and of what sublayers add; beside `from`, this and the two below take the place of its own.
+    # Of embeddings and of what sublayers add; beside `from`, this and the two below take the place of the checkpoint's.
     dropout: float | None = Field(default=None, ge=0, lt=1)
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)  # of attention's weights
     activation_dropout: float | None = Field(default=None, ge=0, lt=1)  # of the feed-forward's hidden layer
@@ -216,9 +216,11 @@ class TrainingConfig(Section):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)  # the share of the target that all tokens get alike
     clip_norm: float = Field(default=1.0, ge=0)  # the greatest global norm of the mean loss's gradient; 0: any
     remat: bool = False  # compute what is inside a layer again in the backward pass: less memory, more time
-    dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where the processor multiplies it
+    dtype: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: bfloat16 where what trains has it
     log_every: int = Field(default=50, ge=1)  # steps
     validate_every: int = Field(default=500, ge=1)  # steps; a checkpoint is written then
+    # Steps after which a checkpoint is written without validation, too, in place of the last such one; absent: none.
+    save_every: int | None = Field(default=None, ge=1)
     score_examples: int = Field(default=200, ge=0)  # validation examples translated for BLEU and chrF; 0: none
     best: str = "loss"  # what the best checkpoint is best at, on validation: loss, or a score of the task
     patience: int | None = Field(default=None, ge=1)  # validations without a new best before the run ends
@@ -237,10 +239,12 @@ class TrainingConfig(Section):
     def _checks(self) -> Self:
         if self.steps is None and self.epochs is None and self.minutes is None:
             raise ValueError("training needs a budget: steps, epochs or minutes")
-        if self.schedule.ends and self.steps is None:
-            raise ValueError(f"the {self.schedule.name} schedule needs training.steps to know where it ends")
+        if self.schedule.ends and self.steps is None and self.epochs is None:
+            raise ValueError(
+                f"the {self.schedule.name} schedule needs training.steps or training.epochs to know where it ends"
+            )
         falling = self.schedule.warmup_steps + (self.schedule.decay_steps or 0)
-        if self.schedule.decay_steps is not None and falling > (self.steps or 0):
+        if self.schedule.decay_steps is not None and self.steps is not None and falling > self.steps:
             raise ValueError(f"schedule.warmup_steps + decay_steps must be at most training.steps, but is {falling}")
         if self.average == "ema" and self.ema is None:
             raise ValueError("training.average = 'ema' needs training.ema, the decay of that average")

@@ -19,6 +19,9 @@ SETTINGS: Mapping[str, Mapping[str, float]] = {
 }
 
 
+ENDING = ("cosine", "linear", "wsd")  # schedules that depend on the number of steps in all
+
+
 class GroupConfig(Section):
     """Weights that are treated differently. Of two groups that match a weight, the later one decides."""
 
@@ -80,7 +83,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate by update (Vaswani et al. 2017, section 5.3, is `paper`)."""
 
-    # How it goes after the warm-up: docs/training.md has the formulas.
+    # How it goes after the warm-up: docs/training.md, "Optimizers and schedules".
     name: Literal["paper", "inverse_sqrt", "cosine", "linear", "constant", "restarts", "wsd"] = "paper"
     warmup_steps: int = Field(default=4000, ge=0)  # in which the rate rises from 0
     peak: float | None = Field(default=None, gt=0)  # the highest rate; `paper` derives its own: (width * warmup)**-0.5
@@ -94,7 +97,7 @@ class ScheduleConfig(Section):
     @property
     def ends(self) -> bool:
         """Whether the rates depend on the number of steps in all."""
-        return self.name in ("cosine", "linear", "wsd")
+        return self.name in ENDING
 
     @model_validator(mode="after")
     def _peak_where_needed(self) -> Self:

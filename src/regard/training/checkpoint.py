@@ -90,21 +90,27 @@ class CheckpointStore:
     def newest_good(self) -> tuple[Path | None, list[str]]:
         """The newest checkpoint whose files are what its manifest says, and complaints about the newer ones.
 
-        A damaged one is set aside under another name, so that training can write its step again.
+        These are set aside under another name, so that training can write their steps again; where there is no good
+        one, all stay where they are, for it may be the disk that gives none of them now.
         """
         self.recover()
-        complaints = []
+        complaints: dict[Path, str] = {}
         for path in reversed(self.complete()):
             try:
                 verify(path)
             except CheckpointError as error:
-                aside = path.with_name(path.name + _DAMAGED)
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-                complaints.append(f"{error}; set aside as {aside.name}")
+                complaints[path] = str(error)
             else:
-                return path, complaints
-        return None, complaints
+                return path, [f"{why}; set aside as {_set_aside(damaged)}" for damaged, why in complaints.items()]
+        return None, list(complaints.values())
+
+    def none_left(self, complaints: Sequence[str] = ()) -> CheckpointError:
+        """To be raised where there are checkpoints, and none of them is whole."""
+        why = f": {'; '.join(complaints)}" if complaints else ""
+        return CheckpointError(
+            f"{self.directory} has no good checkpoint left to go on from{why}; bring one back, or remove that "
+            "directory to begin anew"
+        )
 
     def entries(self, rank: Callable[[dict[str, Any]], Entry]) -> list[Entry]:
         """`rank` of the state.json of each complete checkpoint, oldest first; one that cannot be read is left out."""
@@ -210,6 +216,14 @@ def _recover(path: Path) -> None:
         if aside.exists():
             aside.rename(path)
             sync_directory(path.parent)
+
+
+def _set_aside(path: Path) -> str:
+    """A damaged checkpoint, under another name: -> that."""
+    aside = path.with_name(path.name + _DAMAGED)
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    return aside.name
 
 
 def _discard(path: Path) -> None:

@@ -24,7 +24,9 @@ from regard.batch import Batch
 from regard.config.tf_config import Place, worker_of
 from regard.errors import ConfigError, WorkerLost
 from regard.training.rendezvous import Say, gather
+from regard.training.watchdog import ended_after
 
+_TO_JOIN = 300.0  # seconds for TensorFlow's own processes and the GPUs, once all workers have met
 _BETWEEN_AGREEMENTS = 0.2  # seconds, about: so long may a signal wait for the step after which all stop
 _MOST_STEPS_BETWEEN = 100
 _SAYS_NOTHING = "The error could be from a previous operation"  # TensorFlow's last line of some errors
@@ -186,10 +188,11 @@ class Cluster:
 ALONE = Cluster()
 
 
-def join_cluster(environment: Mapping[str, str] = os.environ, say: Say = print) -> Cluster:
+def join_cluster(environment: Mapping[str, str] = os.environ, say: Say = print, one_device: bool = False) -> Cluster:
     """The cluster that `TF_CONFIG` names, once all its workers are there; else the devices of this machine.
 
-    To be called before TensorFlow makes its first tensor. say: is told for whom it waits. Raises ConfigError where
+    To be called before TensorFlow makes its first tensor. say: is told for whom it waits. one_device: of several of
+    this machine the first one is taken alone, which is said. Raises ConfigError where
     `TF_CONFIG` is no such thing, WorkerLost where one goes while they join.
     """
     text = environment.get("TF_CONFIG", "").strip()
@@ -201,12 +204,19 @@ def join_cluster(environment: Mapping[str, str] = os.environ, say: Say = print) 
     devices = [device.name for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
     kind = devices[0].split(":")[-2]
     same = [name for name in devices if name.split(":")[-2] == kind]
-    return ALONE if len(same) == 1 else Cluster(tf.distribute.MirroredStrategy(same))
+    if one_device and len(same) > 1:
+        say(f"trained on one of {len(same)} {kind}s: what a row learns hangs on all rows of its batch")
+    return ALONE if one_device or len(same) == 1 else Cluster(tf.distribute.MirroredStrategy(same))
 
 
 def _multi_worker(place: Place) -> Any:
+    hung = (
+        f"worker {place.worker} of {place.workers} could not join the others within {_TO_JOIN:g} seconds: one was "
+        "lost, or is too slow; start all of them again"
+    )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with ended_after(_TO_JOIN, hung):  # TensorFlow waits for a lost one without end, and hears no signal meanwhile
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except _LOST as error:
         raise WorkerLost(
             f"worker {place.worker} of {place.workers} could not join the others: {_gist(error)}; start all of them "

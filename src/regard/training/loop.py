@@ -50,15 +50,19 @@ class Loop:
         saver: Saver,
         report: Report,
         command: str,
+        steps_to_take: int | None,
         cluster: Cluster = ALONE,
     ) -> None:
+        """command: that goes on. steps_to_take: by the budgets of steps and epochs, where the rates may end; None where
+        there are minutes alone."""
         self.run, self.config, self.state, self.step = run, run.training, state, step
         self.batches, self.validator, self.saver, self.report = batches, validator, saver, report
-        self.command, self.cluster = command, cluster  # command: that goes on
+        self.command, self.steps_to_take, self.cluster = command, steps_to_take, cluster
         spec = step.model.spec
         self._width = (spec.decoder or spec.encoder).layer.width  # of images, too
         self._attempts: list[Attempt] = []
         self._resumed_step = state.step
+        self._saved_at = state.step  # the step whose checkpoint was begun last
         self._traced = False  # the first step also builds its graph
         self._clock = time.monotonic() - state.seconds
         self._resumed_at = (self.share(), state.seconds)
@@ -77,6 +81,8 @@ class Loop:
                 self._interrupt()
             if self._validation_due(ending=met is not None):
                 self._validate(stop)
+                self._save()
+            elif self._save_due():
                 self._save()
             elif met is not None:
                 self.saver.wait(self.report.warn)
@@ -140,7 +146,7 @@ class Loop:
         return batch
 
     def _rate(self, step: int) -> float:
-        return learning_rate(step, self.config.schedule, width=self._width, total_steps=self.config.steps)
+        return learning_rate(step, self.config.schedule, width=self._width, total_steps=self.steps_to_take)
 
     def _tick(self) -> None:
         self.state.seconds = time.monotonic() - self._clock
@@ -215,6 +221,10 @@ class Loop:
         state = self.state
         return state.step > 0 and not state.validated and (ending or state.step % self.config.validate_every == 0)
 
+    def _save_due(self) -> bool:
+        step, every = self.state.step, self.config.save_every
+        return every is not None and step % every == 0 and step != self._saved_at
+
     def _validate(self, stop: Callable[[], bool]) -> None:
         self._settle()
         state, began = self.state, time.monotonic()
@@ -243,6 +253,7 @@ class Loop:
         """Begin to write a checkpoint. Weights that are not finite, which each step would skip, are never written."""
         self._settle()
         self._tick()
+        self._saved_at = self.state.step
         spoiled = self.saver.not_finite()
         if spoiled is not None:
             self._roll_back(f"{spoiled} is not finite at step {self.state.step}")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from regard.config import RunConfig
 from regard.config.files import toml_value
 from regard.config.tasks import TASKS
+from regard.config.updates import ENDING
 from regard.errors import CheckpointError, ConfigError
 
 # These change how long, how often reported, how much kept, when to give up: never what a step computes.
@@ -19,6 +20,7 @@ CHANGEABLE = frozenset(
         "training.epochs",
         "training.minutes",
         "training.log_every",
+        "training.save_every",
         "training.validate_every",
         "training.patience",
         "training.keep_last",
@@ -37,11 +39,12 @@ CHANGEABLE = frozenset(
 _BRINGS_OTHERS = ("task", "size", "training.optimizer.name", "training.schedule.name")  # their defaults, say
 
 
-def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path) -> None:
+def refuse_another_run(saved: Mapping[str, Any], run: RunConfig, checkpoint: Path, step: int = 0) -> None:
     """Raise ConfigError for the first key that differs from the checkpoint's run and may not: one that brings others
-    with it before those."""
+    with it before those. step: the checkpoint's."""
     before, now = _flat(_completed(saved)), _flat(run.model_dump(mode="json"))
-    free = CHANGEABLE - _bound_to_the_schedule(run) - _bound_to_the_average(before, now) - _bound_to_the_search(run)
+    bound = _bound_to_the_schedule(before, now, step), _bound_to_the_average(before, now), _bound_to_the_search(run)
+    free = CHANGEABLE.difference(*bound)
     for key in sorted(before.keys() | now.keys(), key=lambda key: (key not in _BRINGS_OTHERS, key)):
         if before.get(key) != now.get(key) and key not in free:
             raise ConfigError(
@@ -71,9 +74,17 @@ def _completed(saved: Mapping[str, Any]) -> Mapping[str, Any]:
         return saved
 
 
-def _bound_to_the_schedule(run: RunConfig) -> frozenset[str]:
-    """A schedule that ends at the last step computes other rates when that step moves."""
-    return frozenset({"training.steps"} if run.training.schedule.ends else ())
+def _bound_to_the_schedule(before: Mapping[str, Any], now: Mapping[str, Any], step: int) -> frozenset[str]:
+    """A schedule that ends at the last step computes other rates when that step moves; `wsd` from where it falls."""
+    name = now["training.schedule.name"]
+    if name not in ENDING:
+        return frozenset()
+    by_steps = all("training.steps" in values and "training.epochs" not in values for values in (before, now))
+    if name == "wsd" and by_steps:
+        last = min(values["training.steps"] for values in (before, now))
+        if step <= last - now["training.schedule.decay_steps"]:
+            return frozenset({"training.epochs"})
+    return frozenset({"training.steps", "training.epochs"})
 
 
 def _bound_to_the_average(before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[str]:

@@ -16,6 +16,7 @@ from regard.training.state import (
     RunState,
     Snapshot,
     entry_of,
+    machine,
     not_finite,
     restore,
     snapshot,
@@ -164,7 +165,7 @@ class Saver:
         about = {**facts, **progress}
         write_model(self.step.model, directory, tokenizer=self.companions, regard=about, values=taken.weights)
         entries = [*(entry for entry in self._entries() if entry.step != state.step), self._entry(state)]
-        write_state(directory, taken, {**facts, "kept": self._plan(entries)})
+        write_state(directory, taken, {**facts, "machine": machine(), "kept": self._plan(entries)})
 
     def _newest_steady(self, warn: Warn) -> int | None:
         steps = sorted((entry.step for entry in self._entries() if entry.regular and entry.steady), reverse=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from regard.config import ScheduleConfig
+from regard.errors import ConfigError
 
 Shape = Callable[[int, ScheduleConfig, int], float]
 
@@ -12,8 +13,8 @@ def learning_rate(step: int, schedule: ScheduleConfig, *, width: int, total_step
     """The rate of update `step` (1, 2, ...).
 
     width: the model's, which `paper` derives its peak from (Vaswani et al. 2017, section 5.3). total_steps: where
-    `cosine`, `linear` and `wsd` end; after it they stay at `schedule.final`. The other schedules warm up linearly to
-    `schedule.peak` too. `schedule.scale` multiplies the whole.
+    `cosine`, `linear` and `wsd` end, with epochs about where; after it they stay at `schedule.final`. The other
+    schedules warm up linearly to `schedule.peak` too. `schedule.scale` multiplies the whole.
     """
     if schedule.name == "paper":
         return schedule.scale * width**-0.5 * min(step**-0.5, step * schedule.warmup_steps**-1.5)
@@ -21,6 +22,16 @@ def learning_rate(step: int, schedule: ScheduleConfig, *, width: int, total_step
     if step < schedule.warmup_steps:
         return schedule.scale * schedule.peak * step / schedule.warmup_steps
     return schedule.scale * _SHAPES[schedule.name](step, schedule, total_steps or 0)
+
+
+def refuse_too_short(schedule: ScheduleConfig, total_steps: int | None) -> None:
+    """Raise ConfigError where the steps that a run comes to are fewer than its schedule goes through."""
+    needed = schedule.warmup_steps + (schedule.decay_steps or 0)
+    if schedule.decay_steps is not None and total_steps is not None and needed > total_steps:
+        raise ConfigError(
+            f"schedule.warmup_steps + decay_steps must be at most the {total_steps:,} steps that the run comes to, but "
+            f"is {needed:,}: set them lower, or train for longer"
+        )
 
 
 def never_at_its_peak(schedule: ScheduleConfig, total_steps: int | None) -> str | None:

@@ -5,6 +5,7 @@ optimizer's, the model's untrained variables (the state of its dropout noise), t
 holds the numbers, the run file they belong to, and hashes of the data.
 """
 
+import os
 import platform
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -19,6 +20,7 @@ from safetensors.numpy import load_file
 
 import regard
 from regard.data.batching import Position
+from regard.data.processes import available_cores
 from regard.errors import CheckpointError
 from regard.interop.checkpoints import assign_weights, values_of
 from regard.interop.directory import WEIGHTS, read_json, write_json, write_tensors
@@ -26,6 +28,8 @@ from regard.training.checkpoint import STATE, Entry
 from regard.training.step import TrainStep
 
 TENSORS = "training_state.safetensors"
+# By these kernels are chosen, and so the order of additions.
+_VECTORS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
 
 
 @dataclass
@@ -149,6 +153,31 @@ def versions() -> dict[str, str]:
     names = ("keras", "numpy", "tokenizers")
     found = {name: version(name) for name in names}
     return {"regard": regard.__version__, "python": platform.python_version(), "tensorflow": _tensorflow(), **found}
+
+
+def machine(cpu_info: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What decides which bits come out, beside the software: the GPUs, or else the processor and how many threads."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = map(tf.config.experimental.get_device_details, gpus)
+        return {"devices": ", ".join(str(each.get("device_name", "a GPU")) for each in details)}
+    lines = cpu_info.read_text("utf-8", errors="replace").splitlines() if cpu_info.is_file() else []
+    pairs = (line.partition(":") for line in reversed(lines))  # what the first core says counts
+    said = {key.strip(): value.strip() for key, _, value in pairs}
+    vectors = sorted(_VECTORS & set((said.get("flags") or said.get("Features", "")).split()))
+    processor = " ".join([said.get("model name") or platform.machine(), *vectors])
+    return {"processor": processor, "threads": os.environ.get("TF_NUM_INTRAOP_THREADS") or str(available_cores())}
+
+
+def other_bits(saved: Mapping[str, Any]) -> str | None:
+    """What to tell where a checkpoint was made under other circumstances than those of now; saved: its state.json."""
+    here = machine()
+    now, before = versions() | here, saved.get("versions", {}) | saved.get("machine", here)
+    differ = [key for key in before | now if before.get(key) != now.get(key)]
+    if not differ:
+        return None
+    changed = "; ".join(f"{key} was {before.get(key, 'none')}, is {now.get(key, 'none')}" for key in differ)
+    return f"the run goes on, but perhaps not to the bits of an undisturbed one: {changed}"
 
 
 def _tensorflow() -> str:

@@ -38,11 +38,11 @@ from regard.training.precision import resolve_dtype
 from regard.training.progress import Report, require_tensorboard
 from regard.training.resume import refuse_another_run, refuse_other_data
 from regard.training.saving import Saver
-from regard.training.schedule import never_at_its_peak
+from regard.training.schedule import never_at_its_peak, refuse_too_short
 from regard.training.scoring import scores_of
 from regard.training.signals import StopRequest, stopping_at_once
 from regard.training.starting import brought_by
-from regard.training.state import TENSORS, RunState, restore
+from regard.training.state import TENSORS, RunState, other_bits, restore
 from regard.training.step import TrainStep
 from regard.training.validation import Score, Validator
 from regard.training.word_files import WordFiles
@@ -81,8 +81,8 @@ def train(
     A run whose batch_tokens are "auto" is trained with those that `find_batch` suggests, once and for all.
 
     Raises ConfigError where `run` is not the run of the directory, RegardError where another process is at work in it,
-    CheckpointError where checkpoints cannot be written, TrainingInterrupted after saving where it was told to stop,
-    WorkerLost where another worker is gone.
+    CheckpointError where checkpoints cannot be written or all are damaged, TrainingInterrupted after saving where it
+    was told to stop, WorkerLost where another worker is gone.
     """
     console, directory = console or Console(stderr=True), Path(directory)
     if run.training.tensorboard:
@@ -90,7 +90,10 @@ def train(
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
         run = settled(run, directory, console)
-        cluster = join_cluster(say=lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True))
+        cluster = join_cluster(
+            say=lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True),
+            one_device=objective_of(run).whole_batches,
+        )
         with locked(directory) if cluster.chief else nullcontext(), cluster.watched(command):
             return _train(run, directory, stop, console, command, cluster)
 
@@ -106,10 +109,14 @@ class Start(NamedTuple):
 
 def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Start, PreparedData]:
     """The checkpoint to go on from, and data that are ready: on the chief."""
-    checkpoint, complaints = CheckpointStore(directory / "checkpoints").newest_good()
+    store = CheckpointStore(directory / "checkpoints")
+    checkpoint, complaints = store.newest_good()
+    if checkpoint is None and complaints:  # not to throw a run away for a disk that is out of order for an hour
+        raise store.none_left(complaints)
     saved = {} if checkpoint is None else read_json(checkpoint, STATE, required=True)
     if checkpoint is not None:
-        refuse_another_run(saved["run"], run, checkpoint)
+        refuse_another_run(saved["run"], run, checkpoint, saved["state"]["step"])
+        complaints += filter(None, [other_bits(saved)])
     else:
         refuse_no_network(run)
     begun, given, progress = checkpoint is not None, brought_by(run), console.is_terminal
@@ -163,10 +170,12 @@ def _train(
             report.say(batches.describe())
         if batches.mixture is not None:
             report.say(batches.mixture.describe(corpus_names(run, prepared)))
-        rising = never_at_its_peak(run.training.schedule, _steps_to_take(run, batches))
+        steps_to_take = _steps_to_take(run, batches)
+        refuse_too_short(run.training.schedule, steps_to_take)
+        rising = never_at_its_peak(run.training.schedule, steps_to_take)
         if rising is not None:
             report.warn(rising)
-        loop = Loop(run, state, step, batches, validator, saver, report, command, cluster)
+        loop = Loop(run, state, step, batches, validator, saver, report, command, steps_to_take, cluster)
         with StopRequest(stop, lambda name: _say_stopping(report, name)) as request:
             reason = loop.train(request)
         result = cluster.from_chief(lambda: _finish(directory, state, saver, validator, report, reason))
@@ -177,7 +186,7 @@ def _refuse_shared_batches(run: RunConfig, objective: Objective, cluster: Cluste
     if objective.whole_batches and cluster.replicas > 1:
         raise ConfigError(
             f"task = {run.task!r} tells the rows of a batch from each other, which {cluster.replicas} replicas would "
-            "share: train it on one device (one worker, and CUDA_VISIBLE_DEVICES with one GPU)"
+            "share: train it by one worker"
         )
 
 
@@ -216,14 +225,13 @@ def _say_where_it_starts(report: Report, checkpoint: Path | None, complaints: li
         report.warn(complaint)
     if checkpoint is not None:
         report.say(f"going on from {checkpoint}")
-    elif complaints:
-        report.warn("no good checkpoint is left: training begins anew")
 
 
 def _steps_to_take(run: RunConfig, batches: Batches) -> int | None:
-    """By the steps and the epochs of a run, as long as its first epoch each; None where it has minutes alone."""
+    """By the steps and the epochs of a run, as long as its first epoch each, the last step perhaps with batches of the
+    next one; None where it has minutes alone."""
     by_epochs = None if run.training.epochs is None else run.training.epochs * batches.epoch_length()
-    bounds = [run.training.steps, by_epochs and max(1, by_epochs // run.training.accumulation)]
+    bounds = [run.training.steps, by_epochs and -(-by_epochs // run.training.accumulation)]
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
