@@ -1,4 +1,4 @@
-"""Whole runs on two logical CPUs, for test_cluster.py: a process has its devices for good.
+"""Whole runs on two logical CPUs: a process has its devices for good.
 
     python tests/training/mirrored_runs.py '[["RUN.toml", "DIRECTORY", [5]], ...]'
 

@@ -30,7 +30,7 @@ from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
 
-from whole_runs import bits, quiet, validations
+from whole_runs import assert_two_replicas_train_as_one_device, bits, quiet, validations, with_training
 
 SIDE, STEPS = 8, 20
 COLOURS = ("red", "green", "blue")
@@ -99,6 +99,12 @@ def test_a_run_of_captions_stopped_and_gone_on_with_ends_with_the_same_bits(albu
     train(run_of(album), tmp_path, console=quiet())
     assert bits(tmp_path) == bits(undisturbed)
     assert validations(tmp_path) == validations(undisturbed)
+
+
+@pytest.mark.full
+def test_two_replicas_train_on_captions_as_one_device(album, tmp_path):
+    run = with_training(run_of(album), steps=6, validate_every=3, batch_images=3, log_every=1, best="loss")
+    assert_two_replicas_train_as_one_device(run, tmp_path)
 
 
 def test_a_captioner_goes_on_from_the_weights_of_another_and_its_size_of_pictures(album, undisturbed, tmp_path):

@@ -27,7 +27,7 @@ from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
 
-from whole_runs import bits, quiet, validations
+from whole_runs import assert_two_replicas_train_as_one_device, bits, quiet, validations, with_training
 
 SIDE, STEPS = 8, 24
 TINY = {"preset": "vit-mini", "width": 16, "heads": 2, "ffn_width": 32, "depth": 1, "patch_size": 4, "dropout": 0.1}
@@ -107,6 +107,12 @@ def test_a_run_on_images_stopped_and_gone_on_with_ends_with_the_same_bits(album,
     train(run_of(album), tmp_path, console=quiet())
     assert bits(tmp_path) == bits(undisturbed)
     assert validations(tmp_path) == validations(undisturbed)
+
+
+@pytest.mark.full
+def test_two_replicas_train_on_images_as_one_device(album, tmp_path):
+    run = with_training(run_of(album), steps=6, validate_every=3, batch_images=3, log_every=1)
+    assert_two_replicas_train_as_one_device(run, tmp_path)
 
 
 def test_a_checkpoint_says_how_its_images_are_prepared_and_what_its_labels_are(undisturbed):

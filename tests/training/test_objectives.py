@@ -28,7 +28,7 @@ from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
 
-from whole_runs import bits, quiet, validations
+from whole_runs import assert_two_replicas_train_as_one_device, bits, quiet, validations, with_training
 
 NAMES, PLACES = ("Anna", "Bert", "Clara"), ("Rome", "Paris", "New York")
 ENCODER = {"preset": "bert-tiny", "width": 16, "heads": 2, "ffn_width": 16, "depth": 1}
@@ -60,9 +60,12 @@ SCORES = {
 STEPS = 6
 
 TRAIN_IN_A_PROCESS = """
-import sys
+import sys, time
 from regard.config import load_run
+from regard.training.loop import Loop
 from regard.training.trainer import train
+advance = Loop._advance
+Loop._advance = lambda *given: (time.sleep(float(sys.argv[3])), advance(*given))[1]
 train(load_run(sys.argv[1]), sys.argv[2])
 """
 
@@ -181,15 +184,47 @@ def test_a_run_stopped_and_gone_on_with_ends_with_the_same_bits(
 def test_a_process_killed_in_the_middle_ends_with_the_same_bits(
     task: str, run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    """Once as soon as a checkpoint is begun, and once in the steps after it: each is slow enough to be caught."""
     (tmp_path / "run.toml").write_text(to_toml(run_of(task)), "utf-8")
     directory = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-c", TRAIN_IN_A_PROCESS, str(tmp_path / "run.toml"), str(directory)])
-    while process.poll() is None and not list(directory.glob("checkpoints/step-*")):
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() in (-signal.SIGKILL, 0)
+    asked = [sys.executable, "-c", TRAIN_IN_A_PROCESS, str(tmp_path / "run.toml"), str(directory), "0.3"]
+    log = directory / "metrics.jsonl"
+    moments: list[Callable[[], bool]] = [
+        lambda: any(directory.glob("checkpoints/step-*")),
+        lambda: '"kind": "train", "step": 4,' in log.read_text("utf-8"),
+    ]
+    for has_come in moments:
+        process = subprocess.Popen(asked)
+        while process.poll() is None and not has_come():
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     train(run_of(task), directory, console=quiet())
     assert bits(directory) == bits(undisturbed(task))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", list(MODELS))
+def test_two_replicas_train_as_one_device(task: str, run_of: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Some batches are of one row, of which the second replica has none. An embedder takes one device alone."""
+    training = {"batch_tokens": 256 if task == "embed" else 60, "log_every": 1}
+    said = assert_two_replicas_train_as_one_device(with_training(run_of(task), **training), tmp_path)
+    assert ("trained on one of 2 CPUs" in said) == (task == "embed")
+    assert ("2 replicas in 1 process" in said) == (task != "embed")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", list(MODELS))
+def test_tensorflow_has_an_operation_that_is_deterministic_for_all_that_a_task_needs(
+    task: str, run_of: Callable[..., RunConfig], undisturbed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """It refuses others by an error; a processor's give these bits anyway."""
+    run = with_training(run_of(task), deterministic=True)
+    (tmp_path / "run.toml").write_text(to_toml(run), "utf-8")
+    asked = [sys.executable, "-c", TRAIN_IN_A_PROCESS, str(tmp_path / "run.toml"), str(tmp_path / "run"), "0"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert bits(tmp_path / "run") == bits(undisturbed(task))
 
 
 def test_the_loss_of_packed_documents_is_that_of_each_document_alone(undisturbed: Callable[[str], Path]) -> None:

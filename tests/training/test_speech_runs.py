@@ -32,7 +32,7 @@ from regard.training.trainer import train
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "features" / "tokenizers")]
 
 import tiny_tokenizers as vocabularies
-from whole_runs import bits, quiet, validations
+from whole_runs import assert_two_replicas_train_as_one_device, bits, quiet, validations, with_training
 
 NGRAMS = {"order": 2, "num_beams": 4, "alpha": 0.25, "beta": 0.5}
 RATE, LETTER = 16_000, 0.2  # samples a second; seconds
@@ -273,6 +273,13 @@ def test_a_run_of_recordings_stopped_and_gone_on_with_ends_with_the_same_bits(ta
         train(run, tmp_path / "stopped", stop=lambda: next(asked_for) > 3, console=quiet())
     train(run, tmp_path / "stopped", console=quiet())
     assert bits(tmp_path / "stopped") == bits(tmp_path / "undisturbed")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", ["transcribe", "transcribe-ctc"])
+def test_two_replicas_train_on_recordings_as_one_device(task, tape, tmp_path):
+    run = with_training(run_of(tape, task), steps=6, validate_every=3, batch_recordings=3, log_every=1, best="loss")
+    assert_two_replicas_train_as_one_device(run, tmp_path)
 
 
 def test_the_loss_of_frames_is_that_of_each_recording_alone(undisturbed):
