@@ -8,7 +8,8 @@ warm-up and peak; steps and epochs are left out. The data are prepared once, bef
 with the same weights, and reads the same token ids in batches of the same budget.
 
 Sides: `regard` is what `regard train` trains with, its step, its batches and its rates, without its validation and its
-checkpoints; `regard-muon` the same with training.optimizer.name = "muon". `torch-MODE` is `nn.Transformer`'s layers,
+checkpoints; `regard-muon` the same with training.optimizer.name = "muon", `regard-average` with training.ema = 0.995,
+whose models are the average of the weights. `torch-MODE` is `nn.Transformer`'s layers,
 eager or compiled, with the recipe's dropouts, label smoothing, clipping, fused Adam and rates, on Regard's own batches
 (bucketed by length, in the same order); `torch-MODE-padded` on shuffled sentences, as many as give the same tokens a
 batch on average, padded to the longest. All compute in training.dtype ("auto": bfloat16, torch by autocast, where the
@@ -37,7 +38,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +118,7 @@ def regard_side(*overrides: str) -> Callable[[Path], Side]:
         from regard.data.objectives.catalog import objective_of
         from regard.data.shards import PreparedData
         from regard.training.assembly import batches_of, train_step
+        from regard.training.ema import averaged
         from regard.training.precision import resolve_dtype
         from regard.training.schedule import learning_rate
         from regard.training.step import APPLIED
@@ -137,7 +139,8 @@ def regard_side(*overrides: str) -> Callable[[Path], Side]:
             return sum(batches.tally(batch).targets for batch in micro_batches)
 
         def save(directory: Path) -> None:
-            regard.save_model(model, directory, tokenizer=prepared)
+            with averaged(step.optimizer) if run.training.ema else nullcontext():
+                regard.save_model(model, directory, tokenizer=prepared)
 
         return Side(one, save, lambda: None)
 
@@ -156,6 +159,7 @@ def torch_side(*, compiled: bool, padded: bool = False) -> Callable[[Path], Side
 SIDES: dict[str, Callable[[Path], Side]] = {
     "regard": regard_side(),
     "regard-muon": regard_side("training.optimizer.name=muon"),
+    "regard-average": regard_side("training.ema=0.995"),
     "torch-eager": torch_side(compiled=False),
     "torch-compiled": torch_side(compiled=True),
     "torch-eager-padded": torch_side(compiled=False, padded=True),
