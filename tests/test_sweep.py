@@ -206,6 +206,7 @@ sweep._train(Path("run.toml"), sweep.Combination({{}}, (), Path("out"), None))
         wait_for(tmp_path / "up")
         process.kill()
     wait_for(tmp_path / "stopped")
+    assert (tmp_path / "stopped").exists()
 
 
 def wait_for(file: Path) -> None:
