@@ -117,14 +117,16 @@ def regard_side(*overrides: str) -> Callable[[Path], Side]:
         from regard.config import load_run
         from regard.data.objectives.catalog import objective_of
         from regard.data.shards import PreparedData
-        from regard.training.assembly import batches_of, train_step
+        from regard.training.assembly import batches_of, streams_of, train_step
         from regard.training.ema import averaged
         from regard.training.precision import resolve_dtype
         from regard.training.schedule import learning_rate
         from regard.training.step import APPLIED
+        from regard.training.streams import share_cores
 
         run, prepared = load_run(place / RUN, overrides), PreparedData.open(place / "data")
         objective = objective_of(run).of(prepared)
+        share_cores(streams_of(run))  # as `regard train` does
         keras.utils.set_random_seed(run.seed)
         model = regard.load_model(place / INITIAL, dtype=resolve_dtype(run.training.dtype))
         step = train_step(run, model, objective)

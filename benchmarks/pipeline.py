@@ -47,6 +47,7 @@ from regard.training.optimizer import build_optimizer
 from regard.training.precision import resolve_dtype
 from regard.training.state import versions
 from regard.training.step import TrainStep
+from regard.training.streams import share_cores, usual_streams
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "pipeline.json"
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="a run directory whose pairs are prepared")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE")
     arguments = parser.parse_args()
+    share_cores(usual_streams())  # as `regard train` does
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         pairs = prepared_pairs(arguments.run) or shards_of(directory / "pairs", pair_lengths(arguments.rows))
@@ -153,7 +155,7 @@ def tokens_trained(name: str, batches: Batches, steps: int) -> float:
         spec = translator_spec(name, vocab_size=VOCABULARY, pad_id=0, eos_id=1)
     model = build_model(spec, resolve_dtype("auto"))
     optimizer = build_optimizer(OptimizerConfig(), model.trainable_variables)
-    step = TrainStep(model, optimizer, keys=tuple(batch), label_smoothing=0.1, clip_norm=1.0)
+    step = TrainStep(model, optimizer, keys=tuple(batch), label_smoothing=0.1, clip_norm=1.0, streams=usual_streams())
     return batches.tally(batch).real / step_seconds(step, batch, steps)
 
 

@@ -27,6 +27,7 @@ from regard.models.forms import build_model
 from regard.specs import ModelSpec
 from regard.training.optimizer import build_optimizer
 from regard.training.step import TrainStep
+from regard.training.streams import share_cores, usual_streams
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
 DTYPES = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
@@ -74,6 +75,7 @@ def measure(preset: str, dtype: str, data: PreparedData, batch_tokens: int, step
         keys=("input_ids", "attention_mask", "labels"),
         label_smoothing=0.1,
         clip_norm=1.0,
+        streams=usual_streams(),
     )
     stream = pair_batches(data.split("train"), batch_tokens=batch_tokens, seed=0, pad_id=tokenizer.pad_id)
     batches = [batch for batch, _ in islice(stream.iterate(), WARM_UP + steps)]
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
+    share_cores(usual_streams())  # as `regard train` does
     data = PreparedData.open(arguments.run / "data")
     rows = []
     print("| preset | dtype | target tokens/s | padding | GFLOP/s | peak | share | first step |")

@@ -16,10 +16,11 @@ keras-hub and the backends. Usually all sides are measured whose libraries are t
 begin.
 
 Each side is a process of its own, on the same cores, one after the other in every round (A B A B). A side loads the
-weights, gives its loss without dropout, which must be the first side's, warms up, times its steps, and then a
-2048 x 2048 x 2048 product of its library in its dtype. Beside the medians of tokens a second stand the median of the
-ratios to the first side round by round, that product ("peak"), the share of the fastest side's peak in the same dtype
-and round, peak memory, and the time from the process's start to the end of its first step.
+weights, gives its loss without dropout, which must be the first side's, warms up, times its steps, and then a 2048 x
+2048 x 2048 product of its library in its dtype, of Regard as many at a time as it has streams. Beside the medians of
+tokens a second stand the median of the ratios to the first side round by round, that product ("peak"), the share of the
+fastest side's peak in the same dtype and round, peak memory, and the time from the process's start to the end of its
+first step.
 
 Prints a table, and writes benchmarks/results/train.json (or --results FILE) with each side's settings, versions and
 processor after each size; sizes and sides that are not measured keep what was. A figure on a shared machine is a ratio
@@ -36,6 +37,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,14 +180,20 @@ def product(library: str, dtype: str, size: int) -> Callable[[], Any] | None:
     return lambda: multiplied(matrix).numpy()
 
 
-def peak(library: str, dtype: str, rounds: int = 7) -> float | None:
-    """FLOP/s of a large matrix product: the median of several."""
+def peak(library: str, dtype: str, at_once: int = 1, rounds: int = 7) -> float | None:
+    """FLOP/s of large matrix products, so many at the same time: the median of several."""
     size = 2048
     work = product(library, dtype, size)
     if work is None:
         return None
     work()
-    return 2 * size**3 / statistics.median(_seconds(work) for _ in range(rounds))
+    with ThreadPoolExecutor(at_once) as threads:
+
+        def together() -> None:
+            for done in [threads.submit(work) for _ in range(at_once)]:
+                done.result()
+
+        return at_once * 2 * size**3 / statistics.median(_seconds(together) for _ in range(rounds))
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -231,7 +239,7 @@ def run_side(name: str, size: Size, model: Path, began: float) -> dict[str, Any]
         "seconds": statistics.median(seconds),
         "first_step_seconds": first_step,
         "peak_memory_mib": int(memory.split()[1]) // 1024,
-        "peak_flops": peak(SIDES[name].library, dtype_of(name)),
+        "peak_flops": peak(SIDES[name].library, dtype_of(name), side.settings.get("streams", 1)),
         "settings": side.settings,
         "versions": versions(),
         "processor": processor(),

@@ -12,6 +12,7 @@ import regard
 from regard.config import OptimizerConfig
 from regard.training.optimizer import build_optimizer
 from regard.training.step import TrainStep
+from regard.training.streams import share_cores, usual_streams
 
 Step = Callable[[], float]  # one training step; its loss
 
@@ -20,6 +21,8 @@ def regard_side(dtype: str) -> Callable[[Path, Size], tuple[float, Step, dict[st
     """The side gives its loss without dropout, its step, and its settings."""
 
     def load(directory: Path, size: Size) -> tuple[float, Step, dict[str, Any]]:
+        streams = usual_streams()
+        share_cores(streams)  # as `regard train` does
         policy = {"bfloat16": "mixed_bfloat16"}.get(dtype, dtype)
         model = regard.load_model(directory, dtype=policy)
         batch: dict[str, Any] = batch_of(size)
@@ -33,13 +36,15 @@ def regard_side(dtype: str) -> Callable[[Path, Size], tuple[float, Step, dict[st
             keys=tuple(batch),
             label_smoothing=SMOOTHING,
             clip_norm=CLIP,
+            streams=streams,
         )
 
         def one() -> float:
             step([batch], RATE).numpy()
             return step.read().loss or float("nan")
 
-        settings = {"dtype": policy, "threads": len(os.sched_getaffinity(0)), "compiled": "tf.function"}
+        threads = len(os.sched_getaffinity(0))
+        settings = {"dtype": policy, "threads": threads, "streams": streams, "compiled": "tf.function"}
         return exact, one, settings
 
     return load

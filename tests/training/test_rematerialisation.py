@@ -15,7 +15,8 @@ from regard.models.forms import build_model
 from regard.models.presets import Vocabulary, preset_spec
 from regard.training.optimizer import model_optimizer
 from regard.training.rematerialisation import recompute_layers
-from regard.training.step import TrainStep
+from regard.training.step import TrainStep, batch_signature
+from regard.training.streams import Streams
 from regard.training.trainer import train
 
 SIZES = {"width": 8, "heads": 2, "ffn_width": 16, "dropout": 0.3}
@@ -56,18 +57,35 @@ def step_of(network: str, remat: bool, **training: Any) -> TrainStep:
     return TrainStep(model, optimizer, keys=shapes, weights=optimizer.trained_weights)
 
 
+def assert_close(sums: list[Any], recomputed: list[Any]) -> None:
+    """Gradients, then a loss and a count."""
+    largest = max(float(tf.reduce_max(tf.abs(each))) for each in sums[:-2])
+    assert largest > 0.1
+    for one, other in zip(sums[:-2], recomputed[:-2], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * largest)
+    np.testing.assert_allclose(sums[-2:], recomputed[-2:], rtol=1e-6)
+
+
+def test_so_are_those_of_each_piece_where_pieces_are_computed_side_by_side() -> None:
+    pieces = [batch_of(PAIR), {key: rows[:2] for key, rows in batch_of(PAIR).items()}]
+    steps = (step_of("two sides", remat) for remat in (False, True))
+    plain, again = (Streams(2, step.model, step._sums, batch_signature(PAIR)) for step in steps)
+    for _ in range(2):
+        (kept, noise), (recomputed, same) = plain.run(pieces), again.run(pieces)
+        for one, other in zip(kept, recomputed, strict=True):
+            assert_close(one, other)
+        np.testing.assert_array_equal(noise, same)
+        plain.go_on(noise)
+        again.go_on(noise)
+
+
 @pytest.mark.parametrize("network", ["two sides", "a bias on the scores"])
 def test_gradients_and_noise_are_those_of_layers_that_keep_everything(network: str) -> None:
     batch = batch_of(NETWORKS[network][1])
     plain, again = step_of(network, False), step_of(network, True)
-    gradients = [tf.function(step._gradients) for step in (plain, again)]
+    gradients = [tf.function(step._sums) for step in (plain, again)]
     for _ in range(2):  # the second time, the noise must have moved on alike
-        (kept, kept_loss, _), (recomputed, loss, _) = (each(batch) for each in gradients)
-        np.testing.assert_allclose(kept_loss, loss, rtol=1e-6)
-        largest = max(float(tf.reduce_max(tf.abs(each))) for each in kept)
-        assert largest > 0.1
-        for one, other in zip(kept, recomputed, strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * largest)
+        assert_close(*(each(batch) for each in gradients))
     for one, other in zip(plain.model.non_trainable_variables, again.model.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 

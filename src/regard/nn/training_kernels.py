@@ -343,7 +343,7 @@ def recomputed(function: Callable[..., Tensor], noise: Sequence[Any], *arguments
     noise: the variables that the function draws random numbers from and moves on. They are put back before the second
     computation, which draws the same and leaves them as the first one did.
     """
-    states = [variable.value.read_value() for variable in noise]
+    states = [tf.convert_to_tensor(variable.value) for variable in noise]
     places = tf.nest.flatten(arguments)
     given = [place for place in places if place is not None]
 

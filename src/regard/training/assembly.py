@@ -25,6 +25,7 @@ from regard.training.precision import resolve_dtype
 from regard.training.rematerialisation import recompute_layers
 from regard.training.starting import brought_by
 from regard.training.step import TrainStep
+from regard.training.streams import usual_streams
 
 
 class Rehearsal(NamedTuple):
@@ -55,8 +56,10 @@ def past_curriculum(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"data": run.data.model_copy(update={"curriculum": None})})
 
 
-def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE) -> TrainStep:
-    """The step of a run, with an optimizer that has taken none."""
+def train_step(
+    run: RunConfig, model: Transformer, objective: Objective, cluster: Cluster = ALONE, streams: int | None = None
+) -> TrainStep:
+    """The step of a run, with an optimizer that has taken none. streams: absent: as the run file says."""
     optimizer = model_optimizer(run.training, model)
     if run.training.remat:
         recompute_layers(model)
@@ -72,7 +75,23 @@ def train_step(run: RunConfig, model: Transformer, objective: Objective, cluster
         accumulation=run.training.accumulation,
         spike_deviations=run.training.spike_deviations,
         cluster=cluster,
+        streams=streams_of(run, cluster.replicas) if streams is None else streams,
     )
+
+
+def streams_of(run: RunConfig, replicas: int = 1) -> int:
+    """`training.streams`, settled for this machine. Raises ConfigError where a step cannot be cut into pieces."""
+    asked, whole = run.training.streams, objective_of(run).whole_batches
+    if asked == "auto":
+        return 1 if whole or replicas > 1 else usual_streams()
+    if asked > 1 and whole:
+        raise ConfigError(
+            f"training.streams = {asked} would cut batches, but task = {run.task!r} tells the rows of a batch from "
+            "each other: leave it out"
+        )
+    if asked > 1 and replicas > 1:
+        raise ConfigError(f"training.streams = {asked} is for one device, and {replicas} replicas train: leave it out")
+    return asked
 
 
 def batches_of(

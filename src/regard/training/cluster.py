@@ -24,13 +24,13 @@ from regard.batch import Batch
 from regard.config.tf_config import Place, worker_of
 from regard.errors import ConfigError, WorkerLost
 from regard.training.rendezvous import Say, gather
+from regard.training.streams import SEEDS_APART
 from regard.training.watchdog import ended_after
 
 _TO_JOIN = 300.0  # seconds for TensorFlow's own processes and the GPUs, once all workers have met
 _BETWEEN_AGREEMENTS = 0.2  # seconds, about: so long may a signal wait for the step after which all stop
 _MOST_STEPS_BETWEEN = 100
 _SAYS_NOTHING = "The error could be from a previous operation"  # TensorFlow's last line of some errors
-_SEEDS_APART = 0x9E3779B1  # 2**32 over the golden ratio
 # What TensorFlow raises where a collective operation has lost a worker, or was aborted for it.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
@@ -109,7 +109,7 @@ class Cluster:
             return
 
         def differ() -> None:
-            apart = tf.stack([tf.cast(self._replica(), tf.int64) * _SEEDS_APART, 0])
+            apart = tf.stack([tf.cast(self._replica(), tf.int64) * SEEDS_APART, 0])
             for seed in seeds:
                 seed.value.assign_add(apart)
 
@@ -186,6 +186,18 @@ class Cluster:
 
 
 ALONE = Cluster()
+
+
+def expected_replicas(environment: Mapping[str, str] = os.environ) -> int:
+    """How many `join_cluster` will make, before TensorFlow makes its first tensor; of several processes, those.
+
+    Raises ConfigError where `TF_CONFIG` is no such thing.
+    """
+    text = environment.get("TF_CONFIG", "").strip()
+    workers = worker_of(text).workers if text else 1
+    cpus, gpus = (tf.config.list_physical_devices(kind) for kind in ("CPU", "GPU"))
+    devices = len(gpus) or len(tf.config.get_logical_device_configuration(cpus[0]) or cpus)
+    return workers if workers > 1 else devices
 
 
 def join_cluster(environment: Mapping[str, str] = os.environ, say: Say = print, one_device: bool = False) -> Cluster:

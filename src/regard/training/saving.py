@@ -141,6 +141,7 @@ class Saver:
         return {
             "run": self.run.model_dump(mode="json"),
             "dtype": self.dtype,
+            "streams": self.step.streams,
             "data_hash": self.prepared.content_hash,
             "tokenizer_hash": self.prepared.tokenizer_hash,
             "versions": versions(),

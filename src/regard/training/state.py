@@ -166,7 +166,8 @@ def machine(cpu_info: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     said = {key.strip(): value.strip() for key, _, value in pairs}
     vectors = sorted(_VECTORS & set((said.get("flags") or said.get("Features", "")).split()))
     processor = " ".join([said.get("model name") or platform.machine(), *vectors])
-    return {"processor": processor, "threads": os.environ.get("TF_NUM_INTRAOP_THREADS") or str(available_cores())}
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS")
+    return {"processor": processor, "threads": str(threads or available_cores())}
 
 
 def other_bits(saved: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 A loss is a (sum, count) until the end: gradients of the *sum* are added over the micro-batches of a step and divided
 once by the count of all of them, so k micro-batches equal one batch of their rows, and so do the shares of several
 replicas (`Cluster`): each reads its rows of every micro-batch, and once a step gradients, sum and count are added over
-all of them, before anything is decided or scaled by them.
+all of them, before anything is decided or scaled by them. So do pieces that are computed side by side (`Streams`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,7 @@ from regard.nn.losses import head_losses
 from regard.nn.output import Output
 from regard.training.cluster import ALONE, Cluster
 from regard.training.spikes import SpikeGuard
-
-Gradients = list[tf.Tensor]
+from regard.training.streams import Streams, Sums, pieces_of
 
 APPLIED, NOT_FINITE, SPIKE, NO_LABELS = 1, 0, -1, -2  # what became of a step
 
@@ -48,10 +47,12 @@ class TrainStep:
         labels: Key = KEYS["labels"],
         weights: Sequence[Any] | None = None,
         cluster: Cluster = ALONE,
+        streams: int = 1,
     ) -> None:
         """keys: of the batches; `labels` says what those are. accumulation: the micro-batches of a step.
         spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train.
-        cluster: in whose scope model and optimizer were made, and this is."""
+        cluster: in whose scope model and optimizer were made, and this is. streams: pieces that are computed at
+        the same time, where the cluster is one replica."""
         self.cluster = cluster
         self.model = model
         self.optimizer = optimizer
@@ -63,12 +64,16 @@ class TrainStep:
         self.loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="loss_sum")
         self.label_count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="label_count")
         self.gradient_norm = tf.Variable(0.0, trainable=False, name="gradient_norm")
-        self._buffers = self._make_buffers() if accumulation > 1 else []
         signature = batch_signature(keys, labels)
         rate = tf.TensorSpec([], tf.float32)
+        self._streams = Streams(streams, model, self._sums, signature) if streams > 1 else None
+        self._buffers = self._make_buffers() if accumulation not in (1, streams) else []
         self._whole = cluster.compiled(self._whole_step, [signature, rate])
         self._gather = cluster.compiled(self._gather_micro_batch, [signature])
         self._finish = cluster.compiled(self._finish_step, [rate])
+        if self._streams is not None:
+            self._gather_streams = tf.function(partial(self._gather_pieces, self._streams), autograph=False)
+            self._finish_streams = tf.function(partial(self._finish_pieces, self._streams), autograph=False)
 
     def __call__(self, batches: Sequence[Batch], rate: float) -> tf.Tensor:
         """One step over `accumulation` batches at this learning rate; an integer scalar: APPLIED, NOT_FINITE, SPIKE or
@@ -77,6 +82,11 @@ class TrainStep:
         A step that is not applied touches neither weights nor optimizer nor statistics: its loss or its gradient was
         not finite, or its loss was a spike, or nothing in it was to be learned.
         """
+        if self._streams is not None:
+            *earlier, last = pieces_of(batches, self._streams.count)
+            for pieces in earlier:
+                self._gather_streams(*self._streams.run(pieces))
+            return self._finish_streams(*self._streams.run(last), np.float32(rate))
         if self.accumulation == 1:
             return self._whole(batches[0], np.float32(rate))
         for batch in batches:
@@ -94,6 +104,10 @@ class TrainStep:
             **spikes,
         }
 
+    @property
+    def streams(self) -> int:
+        return 1 if self._streams is None else self._streams.count
+
     def read(self) -> Statistics:
         """The statistics, which begin anew."""
         count = float(self.label_count.numpy())
@@ -109,22 +123,39 @@ class TrainStep:
         return [*gradients, tf.Variable(0.0, trainable=False), tf.Variable(0.0, trainable=False)]
 
     def _whole_step(self, batch: Batch, rate: tf.Tensor) -> tf.Tensor:
-        return self._update(*self._gradients(batch), rate)
+        return self._update(self._sums(batch), rate)
 
     def _gather_micro_batch(self, batch: Batch) -> None:
-        gradients, loss_sum, count = self._gradients(batch)
-        for buffer, value in zip(self._buffers, [*gradients, loss_sum, count], strict=True):
-            buffer.assign_add(value)
+        self._add(self._sums(batch))
 
     def _finish_step(self, rate: tf.Tensor) -> tf.Tensor:
-        *gradients, loss_sum, count = [buffer.read_value() for buffer in self._buffers]
-        outcome = self._update(gradients, loss_sum, count, rate)
-        for buffer in self._buffers:
-            buffer.assign(tf.zeros_like(buffer))
+        outcome = self._update([buffer.read_value() for buffer in self._buffers], rate)
+        self._empty_buffers()
         return outcome
 
-    def _gradients(self, batch: Batch) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
-        """Of the sum of the losses, with that sum and the count of labels: of this replica's rows."""
+    def _gather_pieces(self, streams: Streams, pieces: list[Sums], noise: list[tf.Tensor]) -> None:
+        streams.go_on(noise)
+        self._add(_total(pieces))
+
+    def _finish_pieces(
+        self, streams: Streams, pieces: list[Sums], noise: list[tf.Tensor], rate: tf.Tensor
+    ) -> tf.Tensor:
+        streams.go_on(noise)
+        earlier = [buffer.read_value() for buffer in self._buffers]
+        outcome = self._update(_total([earlier, *pieces] if earlier else pieces), rate)
+        self._empty_buffers()
+        return outcome
+
+    def _add(self, sums: Sums) -> None:
+        for buffer, value in zip(self._buffers, sums, strict=True):
+            buffer.assign_add(value)
+
+    def _empty_buffers(self) -> None:
+        for buffer in self._buffers:
+            buffer.assign(tf.zeros_like(buffer))
+
+    def _sums(self, batch: Batch) -> Sums:
+        """The gradients of the sum of the losses, that sum and the count of labels: of this replica's rows."""
         batch = self.cluster.share(batch)
         variables = [weight.value for weight in self.weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -132,7 +163,7 @@ class TrainStep:
             output = self.model(batch, training=True)
             loss_sum, count = self._losses(output, batch)
         gradients = tape.gradient(loss_sum, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_sum, count
+        return [*map(tf.convert_to_tensor, gradients), loss_sum, count]
 
     def _losses(self, output: Output, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         spec, logits_of = self.model.spec, None
@@ -140,8 +171,8 @@ class TrainStep:
             logits_of = partial(self.model.logits, training=True)
         return head_losses(output, batch, spec, self.label_smoothing, self.temperature, logits_of)
 
-    def _update(self, gradients: Gradients, loss_sum: tf.Tensor, count: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-        *gradients, loss_sum, count = self.cluster.total([*gradients, loss_sum, count])
+    def _update(self, sums: Sums, rate: tf.Tensor) -> tf.Tensor:
+        *gradients, loss_sum, count = self.cluster.total(sums)
         # Halves of squares: one pass and no temporary a gradient. A batch without labels gives 0 / 0.
         norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])) / count
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
@@ -164,6 +195,10 @@ class TrainStep:
             return tf.where(count > 0, tf.where(finite, SPIKE, NOT_FINITE), NO_LABELS)
 
         return tf.cond(finite & ~spike, apply, skip)
+
+
+def _total(pieces: list[Sums]) -> Sums:
+    return [tf.add_n(list(each)) for each in zip(*pieces, strict=True)]
 
 
 def batch_signature(keys: Iterable[str], labels: Key = KEYS["labels"]) -> dict[str, tf.TensorSpec]:

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +21,14 @@ from regard.data.objectives.objective import Objective
 from regard.data.packing import PackedBatches
 from regard.data.prepare import open_or_prepare, prepare
 from regard.data.shards import PreparedData, write_file
-from regard.errors import ConfigError, DataError
+from regard.errors import CheckpointError, ConfigError, DataError
 from regard.interop.checkpoints import assign_weights, save_model
 from regard.interop.directory import read_json
-from regard.training.assembly import batches_of, corpus_names, train_step
+from regard.training.assembly import batches_of, corpus_names, streams_of, train_step
 from regard.training.averaging import mean_weights
 from regard.training.batch_finder import settled
 from regard.training.checkpoint import STATE, CheckpointStore
-from regard.training.cluster import Cluster, join_cluster
+from regard.training.cluster import Cluster, expected_replicas, join_cluster
 from regard.training.ema import assign_averages, averaged
 from regard.training.lock import locked
 from regard.training.loop import Loop, finite_or_none
@@ -44,6 +44,7 @@ from regard.training.signals import StopRequest, stopping_at_once
 from regard.training.starting import brought_by
 from regard.training.state import TENSORS, RunState, other_bits, restore
 from regard.training.step import TrainStep
+from regard.training.streams import share_cores
 from regard.training.validation import Score, Validator
 from regard.training.word_files import WordFiles
 
@@ -89,6 +90,7 @@ def train(
         require_tensorboard()
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
+        share_cores(_streams(run, directory, expected_replicas()))  # before the search for a batch size, which computes
         run = settled(run, directory, console)
         cluster = join_cluster(
             say=lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True),
@@ -104,10 +106,20 @@ class Start(NamedTuple):
     checkpoint: str | None  # its name
     complaints: list[str]
     dtype: str  # on another machine "auto" could mean another one, and another result
+    streams: int  # likewise
     data_hash: str
 
 
-def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Start, PreparedData]:
+def _streams(run: RunConfig, directory: Path, replicas: int) -> int:
+    """Those that the run was begun with, if this is no other number of replicas; else those that it asks for."""
+    asked = streams_of(run, replicas)
+    for path in reversed(CheckpointStore(directory / "checkpoints").complete() if replicas == 1 else []):
+        with suppress(CheckpointError):  # whether it is whole is looked at later
+            return int(read_json(path, STATE, required=True).get("streams", 1))
+    return asked
+
+
+def _find_start(run: RunConfig, directory: Path, console: Console, streams: int) -> tuple[Start, PreparedData]:
     """The checkpoint to go on from, and data that are ready: on the chief."""
     store = CheckpointStore(directory / "checkpoints")
     checkpoint, complaints = store.newest_good()
@@ -129,7 +141,8 @@ def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Star
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
-    return Start(checkpoint.name if checkpoint else None, complaints, dtype, prepared.content_hash), prepared
+    name = checkpoint.name if checkpoint else None
+    return Start(name, complaints, dtype, streams, prepared.content_hash), prepared
 
 
 def _train(
@@ -140,7 +153,8 @@ def _train(
     command: str,
     cluster: Cluster,
 ) -> TrainingResult:
-    found = _find_start(run, directory, console) if cluster.chief else None
+    streams = _streams(run, directory, cluster.replicas)
+    found = _find_start(run, directory, console, streams) if cluster.chief else None
     start = Start(*cluster.from_chief(lambda: found and found[0]))
     prepared = found[1] if found else _same_data(directory, start, cluster)
     store = CheckpointStore(directory / "checkpoints")
@@ -151,7 +165,8 @@ def _train(
     keras.utils.set_random_seed(run.seed)
     _refuse_shared_batches(run, objective, cluster)
     with cluster.scope():
-        step = train_step(run, network(run, prepared, start.dtype, checkpoint), objective, cluster)
+        made = network(run, prepared, start.dtype, checkpoint)
+        step = train_step(run, made, objective, cluster, start.streams)
     state = _state(checkpoint, step)
     saver = Saver(store, run, prepared, start.dtype, step)
     records = directory if cluster.chief else None
