@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ from regard.training.assembly import streams_of
 from regard.training.cluster import expected_replicas
 from regard.training.optimizer import build_optimizer
 from regard.training.step import APPLIED, NOT_FINITE, TrainStep
-from regard.training.streams import pieces_of, share_cores
+from regard.training.streams import pieces_of, share_cores, side_by_side
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -221,3 +222,28 @@ def test_how_many_replicas_there_will_be_is_known_beforehand() -> None:
     cluster = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}
     assert expected_replicas({"TF_CONFIG": json.dumps(cluster)}) == 3
     assert expected_replicas({}) == 1
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3])
+def test_what_is_made_side_by_side_comes_in_order_and_so_many_at_a_time(streams: int) -> None:
+    together, at_work, seen = threading.Barrier(streams), [], []
+
+    def made(item: int) -> int:
+        together.wait(60)  # only so many at the same time get past it
+        at_work.append(threading.get_ident())
+        return item * item
+
+    for item, result in side_by_side(made, range(6), streams):
+        seen.append((item, result))
+    assert seen == [(number, number * number) for number in range(6)]
+    assert len(set(at_work)) == streams
+
+
+def test_an_error_in_a_thread_is_raised_where_its_item_would_come() -> None:
+    def made(item: int) -> float:
+        return 1 / (item - 2)
+
+    found = side_by_side(made, range(5), 2)
+    assert [next(found), next(found)] == [(0, -0.5), (1, -1.0)]
+    with pytest.raises(ZeroDivisionError):
+        next(found)

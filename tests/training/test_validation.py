@@ -39,22 +39,23 @@ def echo(batch: dict[str, np.ndarray]) -> Any:
     return SimpleNamespace(sequences=batch["input_ids"][:, None])
 
 
-def validator(model: Any, batches: list[Any], examples: int) -> Validator:
+def validator(model: Any, batches: list[Any], examples: int, streams: int = 1) -> Validator:
     model.generate = echo
     tokenizer = SimpleNamespace(pad_id=7, decode=decode)
     scores = TranslationScores(model, Shards(), tokenizer, examples)
     made = SimpleNamespace(epoch=lambda: iter(batches), rows=lambda: [[]] * len(batches))
-    return Validator(model, made, scores)
+    return Validator(model, made, scores, streams=streams)
 
 
+@pytest.mark.parametrize("streams", [1, 2, 3])
 def test_the_loss_is_the_mean_over_all_labels_of_the_split_without_smoothing(
-    toy: Callable[..., Any], random_batch: Callable[..., Any]
+    toy: Callable[..., Any], random_batch: Callable[..., Any], streams: int
 ) -> None:
     model = toy(dropout=0.5)
     batches = [random_batch(rows=rows, length=rows, seed=rows) for rows in (3, 8)]
     sums = [[float(value) for value in cross_entropy(model(each).logits, each["labels"])] for each in batches]
     expected = (sums[0][0] + sums[1][0]) / (sums[0][1] + sums[1][1])
-    scores = validator(model, batches, examples=0).measure()
+    scores = validator(model, batches, examples=0, streams=streams).measure()
     assert scores["loss"] == pytest.approx(expected, rel=1e-6)
     assert scores["perplexity"] == pytest.approx(np.exp(expected), rel=1e-6)
     assert (scores["bleu"], scores["chrf"]) == (None, None)

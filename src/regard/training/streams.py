@@ -7,9 +7,10 @@ come to is added as that of replicas is (`Cluster`); unlike replicas they share 
 """
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -17,6 +18,8 @@ import tensorflow as tf
 from regard.batch import Batch
 from regard.data.processes import available_cores
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Sums = list[tf.Tensor]  # the gradient of each weight, then the sum of losses and the count of labels
 
 SEEDS_APART = 0x9E3779B1  # 2**32 over the golden ratio: between what replicas or streams draw their noise from
@@ -54,6 +57,23 @@ def _rows(batch: Batch, piece: int, pieces: int) -> Batch:
     count = len(next(iter(batch.values())))
     first, last = count * piece // pieces, count * (piece + 1) // pieces
     return {key: value[first:last] for key, value in batch.items()}
+
+
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], streams: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what the function makes of it, in order; so many are at work at the same time."""
+    if streams == 1:
+        yield from ((item, function(item)) for item in items)
+        return
+    with ThreadPoolExecutor(streams, "stream") as threads:
+        begun: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            begun.append((item, threads.submit(function, item)))
+            if len(begun) == streams:
+                first, made = begun.popleft()
+                yield first, made.result()
+        yield from ((item, made.result()) for item, made in begun)
 
 
 class Streams:

@@ -232,7 +232,8 @@ def _validator(run: RunConfig, prepared: PreparedData, objective: Objective, ste
     batches = batches_of(run, prepared, objective, step.model, "validation", shuffle=False)
     weights = partial(averaged, step.optimizer) if run.training.average == "ema" else nullcontext
     scores = scores_of(run, prepared, objective, step.model)
-    return Validator(step.model, batches, scores, objective.labels, weights, run.objective.temperature)
+    temperature, streams = run.objective.temperature, step.streams
+    return Validator(step.model, batches, scores, objective.labels, weights, temperature, streams)
 
 
 def _say_where_it_starts(report: Report, checkpoint: Path | None, complaints: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Validation: loss over the whole split, and the scores of the task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from regard.data.batching import Batches
 from regard.nn.losses import head_losses
 from regard.training.scores import Score, Scores, Stopped
 from regard.training.step import batch_signature
+from regard.training.streams import side_by_side
 
 __all__ = ["Score", "Stopped", "Validator"]
 
@@ -26,11 +27,12 @@ class Validator:
         labels: Key = KEYS["labels"],
         weights: Callable[[], AbstractContextManager[None]] = nullcontext,
         temperature: float = 1.0,
+        streams: int = 1,
     ) -> None:
         """batches: of the split, unshuffled. labels: what the batches' are. weights: inside it the model has those
-        that are measured. temperature: of `head_losses`."""
+        that are measured. temperature: of `head_losses`. streams: batches at the same time."""
         self.model, self.batches, self.scores, self.labels = model, batches, scores, labels
-        self.weights, self.temperature = weights, temperature
+        self.weights, self.temperature, self.streams = weights, temperature, streams
         self._measured: Any = None
 
     def measure(self, stop: Callable[[], bool] = lambda: False) -> Score:
@@ -41,17 +43,23 @@ class Validator:
     def _measure(self, stop: Callable[[], bool]) -> Score:
         total = count = 0.0
         self.scores.begin()
-        for rows, batch in zip(self.batches.rows(), self.batches.epoch(), strict=True):
+        measured = side_by_side(lambda batch: self._measured(batch), self._batches(), self.streams)
+        for rows, (batch, (loss_sum, labels, read)) in zip(self.batches.rows(), measured, strict=True):
             if stop():
                 raise Stopped
-            if self._measured is None:
-                signature = batch_signature(batch, self.labels)
-                self._measured = tf.function(self._measure_batch, input_signature=[signature], autograph=False)
-            loss_sum, labels, read = self._measured(batch)
             total += float(loss_sum)
             count += float(labels)
             self.scores.add(batch, [each.numpy() for each in read], rows)
         return self.scores.end(total, count, stop)
+
+    def _batches(self) -> Iterator[Batch]:
+        """The graph is there before a thread asks for it."""
+        for batch in self.batches.epoch():
+            if self._measured is None:
+                signature = batch_signature(batch, self.labels)
+                self._measured = tf.function(self._measure_batch, input_signature=[signature], autograph=False)
+                self._measured.get_concrete_function()
+            yield batch
 
     def _measure_batch(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         output = self.model(batch, training=False)
