@@ -76,8 +76,8 @@ def write_corpus(directory: Path) -> None:
 
 def small_run(corpus: Path, steps: int) -> RunConfig:
     """Every part of the state is at work: dropout, Adam, the average of the weights, a mixture of two corpora,
-    accumulation, the spike guard, the counts of early stopping, the best and the last checkpoints. Products are in
-    bfloat16, and wide enough for several threads."""
+    accumulation, streams, the spike guard, the counts of early stopping, the best and the last checkpoints. Products
+    are in bfloat16, and wide enough for several threads."""
     size = {"width": 64, "heads": 4, "ffn_width": 128, "encoder_depth": 1, "decoder_depth": 1}
     return parse_run(
         {
@@ -95,6 +95,7 @@ def small_run(corpus: Path, steps: int) -> RunConfig:
                 "patience": PATIENCE,
                 "batch_tokens": 256,
                 "accumulation": 2,
+                "streams": 2,
                 "log_every": 2,
                 "validate_every": VALIDATE_EVERY,
                 "score_examples": 0,

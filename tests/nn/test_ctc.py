@@ -61,6 +61,18 @@ def test_the_kernel_and_its_gradient_equal_the_portable_form():
     assert 2 * (up - down) / 2e-2 == pytest.approx(found[0][1][1, 4, 1], rel=1e-2)
 
 
+def test_a_batch_without_rows_has_no_loss_and_an_empty_gradient():
+    """A replica's share of a batch of one row; TensorFlow's operation refuses it."""
+    values, blank = logits_of(9, 3)
+    logits, labels = tf.constant(values[:0]), tf.constant(LABELS[:0])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = training_kernels.ctc(logits, labels, labels != IGNORED_LABEL, blank)
+        total = tf.reduce_sum(losses)
+    assert losses.shape == (0,)
+    assert tape.gradient(total, logits).shape == logits.shape
+
+
 def test_what_stands_in_ignored_places_changes_nothing():
     values, blank = logits_of(6, 3)
     longer = np.pad(LABELS, ((0, 0), (0, 5)), constant_values=IGNORED_LABEL)

@@ -95,6 +95,7 @@ def toy_run(corpus: Path) -> Callable[..., RunConfig]:
             "training": {
                 "steps": STEPS,
                 "batch_tokens": 128,
+                "streams": 2,
                 "log_every": 2,
                 "validate_every": VALIDATE_EVERY,
                 "score_examples": 0,

@@ -62,8 +62,8 @@ def test_a_whole_run_on_two_replicas_is_one_devices_and_goes_on_with_the_same_bi
     records: Callable[[Path], list[dict[str, Any]]],
     assert_as_if_nothing_had_happened: Callable[[Path, Path], None],
 ) -> None:
-    noisy = toy_run(ema=0.9, average="ema")
-    plain = toy_run()
+    noisy = toy_run(streams=1, ema=0.9, average="ema")
+    plain = toy_run(streams=1)
     plain = plain.model_copy(update={"model": plain.model.model_copy(update={"dropout": 0.0})})
     places = {name: tmp_path / name for name in ("whole", "stopped", "plain", "alone")}
     for place in places.values():

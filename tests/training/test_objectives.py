@@ -117,6 +117,7 @@ def run_of(corpora: Path) -> Callable[..., RunConfig]:
 
         data = {split: [source(split)] for split in ("train", "validation")}
         training = {"steps": STEPS, "batch_tokens": 256, "log_every": 2, "validate_every": 3, "dtype": "float32"}
+        training["streams"] = 1 if task == "embed" else 2
         schedule = {"name": "constant", "peak": 0.01, "warmup_steps": 1}
         if MODELS[task] is WRITER:
             training["score_examples"] = 4

@@ -144,7 +144,7 @@ def test_a_worker_that_waits_for_one_that_never_comes_heeds_a_signal(
     number: int, toy_run: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     file = tmp_path / "run.toml"
-    file.write_text(to_toml(toy_run()), "utf-8")
+    file.write_text(to_toml(toy_run(streams=1)), "utf-8")
     config: Any = {"cluster": {"worker": addresses(2)}, "task": {"type": "worker", "index": number}}
     code = (
         "import sys; from regard.training import rendezvous; rendezvous._SAID_AFTER = 0; "

@@ -83,6 +83,7 @@ def run_of(tape, task, **sections):
             "training": {
                 "steps": STEPS[task],
                 "batch_recordings": 16,
+                "streams": 2,
                 "log_every": 10,
                 "validate_every": STEPS[task] // 2,
                 "dtype": "float32",

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from regard.config import OptimizerConfig, RunConfig
 from regard.data.processes import available_cores
 from regard.errors import ConfigError, TrainingInterrupted
-from regard.training import assembly
+from regard.training import assembly, streams
 from regard.training.assembly import streams_of
-from regard.training.cluster import expected_replicas
+from regard.training.cluster import Cluster, expected_replicas
 from regard.training.optimizer import build_optimizer
 from regard.training.step import APPLIED, NOT_FINITE, TrainStep
 from regard.training.streams import pieces_of, share_cores, side_by_side
@@ -152,8 +152,9 @@ def test_one_graph_serves_all_pieces_and_shapes(toy: Callable[..., Any], random_
 CORES = """
 import json
 import tensorflow as tf
+from regard.data.processes import available_cores
 from regard.training.streams import share_cores
-share_cores({streams})
+share_cores({streams} or available_cores())
 print(json.dumps([tf.config.threading.get_intra_op_parallelism_threads(),
                   tf.config.threading.get_inter_op_parallelism_threads()]))
 """
@@ -161,18 +162,20 @@ print(json.dumps([tf.config.threading.get_intra_op_parallelism_threads(),
 
 @pytest.mark.parametrize(
     ("streams", "environment", "threads"),
-    [(2, {}, None), (1, {}, [0, 0]), (2, {"TF_NUM_INTRAOP_THREADS": "3"}, [0, 0])],
+    [(0, {}, None), (1, {}, [0, 0]), (0, {"TF_NUM_INTRAOP_THREADS": "3"}, [0, 0])],
 )
-def test_the_cores_are_shared_unless_threads_were_asked_for(
+def test_an_operation_has_one_core_where_there_are_as_many_streams_unless_threads_were_asked_for(
     monkeypatch: pytest.MonkeyPatch, streams: int, environment: dict[str, str], threads: list[int] | None
 ) -> None:
+    """0: as many as there are cores."""
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # tests have few
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     code = CORES.format(streams=streams)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == (threads or [max(1, available_cores() // 2), 2])
+    alone = [0, 0] if available_cores() == 1 else [1, available_cores()]
+    assert json.loads(done.stdout) == (threads or alone)
 
 
 def test_where_tensorflow_is_at_work_its_threads_stay() -> None:
@@ -192,7 +195,7 @@ def test_a_run_keeps_the_streams_that_it_was_begun_with(
     """On a machine where "auto" would mean one, too."""
     whole = tmp_path / "whole"
     shutil.copytree(begun / "data", whole / "data")
-    run = toy_run(accumulation=3)
+    run = toy_run(accumulation=3, streams="auto")
     monkeypatch.setattr(assembly, "usual_streams", lambda: 2)
     train(run, whole, console=quiet())
     asked = iter(range(100))
@@ -209,13 +212,52 @@ def test_who_asks_for_streams_where_there_are_none_is_told(
     toy_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert streams_of(toy_run(streams=3)) == 3
-    assert streams_of(toy_run(), replicas=2) == 1
+    assert streams_of(toy_run(streams="auto"), replicas=2) == 1
     with pytest.raises(ConfigError, match=r"training.streams = 2 is for one device, and 2 replicas train"):
         streams_of(toy_run(streams=2), replicas=2)
     monkeypatch.setattr(assembly, "objective_of", lambda run: SimpleNamespace(whole_batches=True))
-    assert streams_of(toy_run()) == 1
+    assert streams_of(toy_run(streams="auto")) == 1
     with pytest.raises(ConfigError, match="tells the rows of a batch from each other: leave it out"):
         streams_of(toy_run(streams=2))
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "gpus", "expected"),
+    [(1, "", 0, 1), (2, "", 0, 2), (2, "", 1, 1), (2, "1", 0, 1), (16, "", 0, 1), (16, "2", 0, 2), (2, "0", 0, 2)],
+)
+def test_auto_is_two_streams_on_two_cores_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: str, gpus: int, expected: int
+) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
+    monkeypatch.setattr(streams, "available_cores", lambda: cores)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * gpus)
+    assert streams.usual_streams() == expected
+
+
+def test_several_replicas_have_no_streams(toy: Callable[..., Any]) -> None:
+    cluster = Cluster()
+    cluster.replicas = 3
+    with pytest.raises(ValueError, match="2 streams are for one device, but there are 3 replicas"):
+        step_of(toy(), streams=2, cluster=cluster)
+
+
+def test_no_thread_is_at_work_when_a_step_ends_with_an_error(
+    toy: Callable[..., Any], random_batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = step_of(toy(), streams=2)
+    slow, ended = threading.Event(), []
+
+    def piece(batch: Batch, noise: Any) -> Any:
+        if len(batch["labels"]) == 1:
+            raise InterruptedError("asked to stop")
+        slow.wait(1)
+        ended.append(True)
+
+    monkeypatch.setattr(step._streams, "_traced", True)
+    monkeypatch.setattr(step._streams, "_piece", piece)
+    with pytest.raises(InterruptedError):
+        step([random_batch(rows=3)], 0.1)
+    assert ended == [True]
 
 
 def test_how_many_replicas_there_will_be_is_known_beforehand() -> None:

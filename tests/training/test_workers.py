@@ -41,7 +41,7 @@ def losses(records: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
 def test_two_processes_train_as_one_does(
     toy_run: Callable[..., RunConfig], begun: Path, records: Callable[[Path], Any]
 ) -> None:
-    run = toy_run(steps=50, accumulation=2, clip_norm=0.5, validate_every=25)
+    run = toy_run(streams=1, steps=50, accumulation=2, clip_norm=0.5, validate_every=25)
     without_noise = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
     alone = begun.with_name("alone")
     shutil.copytree(begun / "data", alone / "data")
@@ -87,7 +87,7 @@ def test_two_processes_roll_back_together_and_go_on_as_one_does(
     records: Callable[[Path], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = toy_run(max_bad_steps=2)
+    run = toy_run(streams=1, max_bad_steps=2)
     run = run.model_copy(update={"model": run.model.model_copy(update={"dropout": 0.0})})
     bad = {learning_rate(number, run.training.schedule, width=run.model.width or 0) for number in (8, 9)}
     (tmp_path / "sitecustomize.py").write_text(f"BAD = {bad!r}\n{STUMBLING}", "utf-8")
@@ -110,7 +110,7 @@ def test_two_processes_roll_back_together_and_go_on_as_one_does(
 
 @pytest.fixture(scope="module")
 def long_run(toy_run: Callable[..., RunConfig]) -> RunConfig:
-    return toy_run(steps=45, log_every=1, ema=0.9, average="ema", spike_deviations=6.0)
+    return toy_run(streams=1, steps=45, log_every=1, ema=0.9, average="ema", spike_deviations=6.0)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,10 @@ def find_run_batch(
     config, directory = resolve_run(run, output, overrides)
     import_tensorflow()
     from regard.training.batch_finder import find_batch
+    from regard.training.streams import share_cores
+    from regard.training.trainer import streams_to_be
+
+    share_cores(streams_to_be(config, directory))  # as `regard train` does
 
     bound = None if memory is None else int(memory * _GB)
     found = find_batch(config, directory, memory=bound, largest=largest, console=Console(stderr=True))

@@ -39,6 +39,10 @@ def find_run_rate(
         require_matplotlib()
     import_tensorflow()
     from regard.training.rate_finder import find_rate
+    from regard.training.streams import share_cores
+    from regard.training.trainer import streams_to_be
+
+    share_cores(streams_to_be(config, directory))  # as `regard train` does
 
     found = find_rate(config, directory, low=low, high=high, steps=steps, console=Console(stderr=True))
     if table is not None:

@@ -67,7 +67,9 @@ def contract(hosts: Sequence[str], worker: int) -> dict[str, str]:
 
 
 def threads(workers: int) -> dict[str, str]:
-    """Each worker's share of the processor, unless the environment says otherwise."""
+    """Each worker's share of the processor, unless the environment says otherwise; nothing for one that has it all."""
+    if workers == 1:
+        return {}
     share = str(max(1, available_cores() // workers))
     names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
     return {name: share for name in names if name not in os.environ}

@@ -79,8 +79,10 @@ def train_run(
     if launcher != "local":
         raise ConfigError(f"--launcher {launcher} starts the processes that --workers counts: say how many")
     import_tensorflow()
-    from regard.training.trainer import train
+    from regard.training.streams import share_cores
+    from regard.training.trainer import streams_to_be, train
 
+    share_cores(streams_to_be(config, directory))
     train(config, directory, command=os.environ.get(COMMAND, shlex.join([program(), "train", str(directory)])))
     print(directory / "model")
 

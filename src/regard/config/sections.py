@@ -209,8 +209,8 @@ class TrainingConfig(Section):
     batch_images: BatchSize = 128  # in place of batch_tokens
     batch_recordings: BatchSize = 32  # in place of batch_tokens
     accumulation: int = Field(default=1, ge=1)  # micro-batches a step
-    # Pieces of a step that are computed at the same time, each on its share of the cores: micro-batches, or shares of
-    # the rows of one, which takes their memory at once. Of one device alone. auto: 2 on a processor, else 1.
+    # Pieces of a step that are computed at the same time, each by a thread: micro-batches, or shares of the rows of
+    # one, which takes their memory at once. Of one device alone. auto: 2 on a processor of two cores, else 1.
     streams: BatchSize = "auto"
     optimizer: OptimizerConfig = OptimizerConfig()  # how the gradient becomes an update
     schedule: ScheduleConfig = ScheduleConfig()  # the learning rate by step

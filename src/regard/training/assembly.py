@@ -17,7 +17,7 @@ from regard.data.shards import PreparedData
 from regard.errors import ConfigError, DataError
 from regard.models.forms import Transformer
 from regard.training.checkpoint import CheckpointStore
-from regard.training.cluster import ALONE, Cluster
+from regard.training.cluster import ALONE, Cluster, expected_replicas
 from regard.training.lock import locked
 from regard.training.network import batch_keys, network, refuse_no_network
 from regard.training.optimizer import model_optimizer
@@ -46,7 +46,8 @@ def rehearsal(run: RunConfig, directory: Path, console: Console) -> Rehearsal:
         prepared = open_or_prepare(run, directory / "data", begun=begun, given=brought_by(run), progress=progress)
     objective = objective_of(run).of(prepared)
     keras.utils.set_random_seed(run.seed)
-    step = train_step(run, network(run, prepared, resolve_dtype(run.training.dtype), None), objective)
+    model = network(run, prepared, resolve_dtype(run.training.dtype), None)
+    step = train_step(run, model, objective, streams=streams_of(run, expected_replicas()))
     return Rehearsal(prepared, objective, step)
 
 

@@ -53,6 +53,8 @@ class TrainStep:
         spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train.
         cluster: in whose scope model and optimizer were made, and this is. streams: pieces that are computed at
         the same time, where the cluster is one replica."""
+        if streams > 1 and cluster.replicas > 1:
+            raise ValueError(f"{streams} streams are for one device, but there are {cluster.replicas} replicas")
         self.cluster = cluster
         self.model = model
         self.optimizer = optimizer

@@ -1,15 +1,15 @@
-"""Pieces of a step side by side, each on its share of a processor's cores.
+"""Pieces of a step side by side, each by a thread and on a core of its own.
 
 An operation that is spread over all cores waits for the slowest of them, and many are too small to be spread at all, so
 cores stand idle. Where the pieces of a step (its micro-batches, or shares of their rows) are computed at the same time,
-each by a thread of its own and on fewer cores, these are busy throughout. OpenVINO calls such pieces streams. What they
+each by a thread of its own and on one core, these are busy throughout. OpenVINO calls such pieces streams. What they
 come to is added as that of replicas is (`Cluster`); unlike replicas they share one copy of the weights.
 """
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import keras
@@ -27,19 +27,24 @@ _THREADS = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 
 
 def usual_streams() -> int:
-    """What `training.streams = "auto"` means on this machine, for one replica: 2 where a processor of two cores or more
-    trains, else 1. More are for machines on which they have been measured."""
-    return 1 if tf.config.list_physical_devices("GPU") or available_cores() < 2 else 2
+    """What `training.streams = "auto"` means here, for one replica: 2 where TensorFlow may use two cores of a
+    processor, 1 elsewhere, for neither GPUs nor more cores have been measured."""
+    said = os.environ.get(_THREADS[0], "")
+    cores = int(said) if said.isdecimal() and int(said) else available_cores()
+    return 2 if cores == 2 and not tf.config.list_physical_devices("GPU") else 1
 
 
 def share_cores(streams: int) -> None:
-    """Let each operation use a stream's share of the cores: before TensorFlow makes its first tensor, for later it
-    keeps the threads that it has, and more of them take turns. What TF_NUM_INTRAOP_THREADS or TF_NUM_INTEROP_THREADS
-    says stays."""
-    if streams == 1 or any(os.environ.get(name) for name in _THREADS):
+    """Let each operation of this process have one core, where there are as many streams as cores. More cores stay one
+    pool that operations of all streams are spread over, and so does what TF_NUM_INTRAOP_THREADS or
+    TF_NUM_INTEROP_THREADS says.
+
+    To be called before TensorFlow makes its first tensor: later nothing changes, and the streams share its pool.
+    """
+    if streams == 1 or available_cores() > streams or any(os.environ.get(name) for name in _THREADS):
         return
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, available_cores() // streams))
+        tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(streams)
     except RuntimeError:  # TensorFlow is at work
         return
@@ -61,7 +66,7 @@ def _rows(batch: Batch, piece: int, pieces: int) -> Batch:
 
 def side_by_side(
     function: Callable[[Item], Result], items: Iterable[Item], streams: int
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Each item with what the function makes of it, in order; so many are at work at the same time."""
     if streams == 1:
         yield from ((item, function(item)) for item in items)
@@ -95,7 +100,11 @@ class Streams:
         """The sums of each piece, and where the noise has come to, for `go_on`. As many pieces as there are streams."""
         if not self._traced:  # here, not in a thread: Keras and TensorFlow keep settings a thread
             self._traced = bool(self._piece.get_concrete_function())
-        done = list(self._threads.map(self._piece, pieces, self._noises()))
+        begun = [self._threads.submit(self._piece, *each) for each in zip(pieces, self._noises(), strict=True)]
+        try:
+            done = [each.result() for each in begun]
+        finally:  # no thread is at work when an error, or a signal, leads on to something else
+            wait(begun)
         return [sums for sums, _ in done], done[0][1]
 
     def go_on(self, noise: Sequence[tf.Tensor]) -> None:

@@ -44,7 +44,6 @@ from regard.training.signals import StopRequest, stopping_at_once
 from regard.training.starting import brought_by
 from regard.training.state import TENSORS, RunState, other_bits, restore
 from regard.training.step import TrainStep
-from regard.training.streams import share_cores
 from regard.training.validation import Score, Validator
 from regard.training.word_files import WordFiles
 
@@ -74,7 +73,7 @@ def train(
     Ctrl-C and SIGTERM count as a yes, and end at once what comes before the first step and after the last; a second
     signal ends the process at once anywhere. console: where progress goes; absent: stderr. command: what a user who
     stopped it types to go on; absent: `regard train DIRECTORY`. Sets the global seeds of Python, NumPy and TensorFlow
-    to `run.seed`.
+    to `run.seed`. The threads of TensorFlow stay as they are: `regard train` calls `share_cores` before.
 
     Where `TF_CONFIG` names several workers, or this machine has several GPUs, all of them train (`Cluster`): each
     worker calls this with the same run and directory, and gets the same result.
@@ -90,7 +89,6 @@ def train(
         require_tensorboard()
     command = command or shlex.join(["regard", "train", str(directory)])
     with stopping_at_once(f"{{signal}}: nothing was to be saved; go on with: {command}"):
-        share_cores(_streams(run, directory, expected_replicas()))  # before the search for a batch size, which computes
         run = settled(run, directory, console)
         cluster = join_cluster(
             say=lambda words: console.print(words, markup=False, highlight=False, soft_wrap=True),
@@ -108,6 +106,11 @@ class Start(NamedTuple):
     dtype: str  # on another machine "auto" could mean another one, and another result
     streams: int  # likewise
     data_hash: str
+
+
+def streams_to_be(run: RunConfig, directory: Path) -> int:
+    """Those of `train`, asked before TensorFlow makes its first tensor: for `share_cores`."""
+    return _streams(run, directory, expected_replicas())
 
 
 def _streams(run: RunConfig, directory: Path, replicas: int) -> int:

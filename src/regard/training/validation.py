@@ -1,7 +1,7 @@
 """Validation: loss over the whole split, and the scores of the task."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -43,13 +43,14 @@ class Validator:
     def _measure(self, stop: Callable[[], bool]) -> Score:
         total = count = 0.0
         self.scores.begin()
-        measured = side_by_side(lambda batch: self._measured(batch), self._batches(), self.streams)
-        for rows, (batch, (loss_sum, labels, read)) in zip(self.batches.rows(), measured, strict=True):
-            if stop():
-                raise Stopped
-            total += float(loss_sum)
-            count += float(labels)
-            self.scores.add(batch, [each.numpy() for each in read], rows)
+        made = side_by_side(lambda batch: self._measured(batch), self._batches(), self.streams)
+        with closing(made) as measured:  # before other weights come back
+            for rows, (batch, (loss_sum, labels, read)) in zip(self.batches.rows(), measured, strict=True):
+                if stop():
+                    raise Stopped
+                total += float(loss_sum)
+                count += float(labels)
+                self.scores.add(batch, [each.numpy() for each in read], rows)
         return self.scores.end(total, count, stop)
 
     def _batches(self) -> Iterator[Batch]:
