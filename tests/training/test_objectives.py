@@ -208,7 +208,7 @@ def test_a_process_killed_in_the_middle_ends_with_the_same_bits(
 @pytest.mark.parametrize("task", list(MODELS))
 def test_two_replicas_train_as_one_device(task: str, run_of: Callable[..., RunConfig], tmp_path: Path) -> None:
     """Some batches are of one row, of which the second replica has none. An embedder takes one device alone."""
-    training = {"batch_tokens": 256 if task == "embed" else 60, "log_every": 1}
+    training = {"batch_tokens": 256 if task == "embed" else 60, "log_every": 1, "streams": 1}
     said = assert_two_replicas_train_as_one_device(with_training(run_of(task), **training), tmp_path)
     assert ("trained on one of 2 CPUs" in said) == (task == "embed")
     assert ("2 replicas in 1 process" in said) == (task != "embed")

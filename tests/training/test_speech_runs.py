@@ -279,7 +279,8 @@ def test_a_run_of_recordings_stopped_and_gone_on_with_ends_with_the_same_bits(ta
 @pytest.mark.full
 @pytest.mark.parametrize("task", ["transcribe", "transcribe-ctc"])
 def test_two_replicas_train_on_recordings_as_one_device(task, tape, tmp_path):
-    run = with_training(run_of(tape, task), steps=6, validate_every=3, batch_recordings=3, log_every=1, best="loss")
+    training = {"steps": 6, "validate_every": 3, "batch_recordings": 3, "log_every": 1, "best": "loss", "streams": 1}
+    run = with_training(run_of(tape, task), **training)
     assert_two_replicas_train_as_one_device(run, tmp_path)
 
 
