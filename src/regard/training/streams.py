@@ -99,7 +99,8 @@ class Streams:
     def run(self, pieces: Sequence[Batch]) -> tuple[list[Sums], list[tf.Tensor]]:
         """The sums of each piece, and where the noise has come to, for `go_on`. As many pieces as there are streams."""
         if not self._traced:  # here, not in a thread: Keras and TensorFlow keep settings a thread
-            self._traced = bool(self._piece.get_concrete_function())
+            self._piece.get_concrete_function()
+            self._traced = True
         begun = [self._threads.submit(self._piece, *each) for each in zip(pieces, self._noises(), strict=True)]
         try:
             done = [each.result() for each in begun]

@@ -104,7 +104,6 @@ class Start(NamedTuple):
     checkpoint: str | None  # its name
     complaints: list[str]
     dtype: str  # on another machine "auto" could mean another one, and another result
-    streams: int  # likewise
     data_hash: str
 
 
@@ -122,7 +121,7 @@ def _streams(run: RunConfig, directory: Path, replicas: int) -> int:
     return asked
 
 
-def _find_start(run: RunConfig, directory: Path, console: Console, streams: int) -> tuple[Start, PreparedData]:
+def _find_start(run: RunConfig, directory: Path, console: Console) -> tuple[Start, PreparedData]:
     """The checkpoint to go on from, and data that are ready: on the chief."""
     store = CheckpointStore(directory / "checkpoints")
     checkpoint, complaints = store.newest_good()
@@ -144,8 +143,7 @@ def _find_start(run: RunConfig, directory: Path, console: Console, streams: int)
         refuse_other_data(saved["data_hash"], prepared.content_hash, checkpoint)
     write_file(directory / "run.toml", to_toml(run).encode())
     dtype = saved.get("dtype") or resolve_dtype(run.training.dtype)
-    name = checkpoint.name if checkpoint else None
-    return Start(name, complaints, dtype, streams, prepared.content_hash), prepared
+    return Start(checkpoint.name if checkpoint else None, complaints, dtype, prepared.content_hash), prepared
 
 
 def _train(
@@ -157,7 +155,7 @@ def _train(
     cluster: Cluster,
 ) -> TrainingResult:
     streams = _streams(run, directory, cluster.replicas)
-    found = _find_start(run, directory, console, streams) if cluster.chief else None
+    found = _find_start(run, directory, console) if cluster.chief else None
     start = Start(*cluster.from_chief(lambda: found and found[0]))
     prepared = found[1] if found else _same_data(directory, start, cluster)
     store = CheckpointStore(directory / "checkpoints")
@@ -169,7 +167,7 @@ def _train(
     _refuse_shared_batches(run, objective, cluster)
     with cluster.scope():
         made = network(run, prepared, start.dtype, checkpoint)
-        step = train_step(run, made, objective, cluster, start.streams)
+        step = train_step(run, made, objective, cluster, streams)
     state = _state(checkpoint, step)
     saver = Saver(store, run, prepared, start.dtype, step)
     records = directory if cluster.chief else None
