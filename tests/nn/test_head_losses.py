@@ -83,12 +83,14 @@ def test_the_loss_of_spans_is_known_in_a_graph_of_any_length_and_ignores_places_
     assert float(found) == pytest.approx((losses[0, 1] + (losses[0, 2] + losses[1, 3]) / 2) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("preset", ["bert-tiny", "gpt2-tiny"])
 @pytest.mark.parametrize("rows", [2, 30])
-def test_a_masked_language_model_s_head_is_asked_for_the_hidden_tokens_alone_and_loss_and_gradients_are_the_same(rows):
-    spec = preset_spec("bert-tiny", VOCABULARY, **SMALL, attention_dropout=0.0, depth=1)
+def test_a_head_is_asked_for_the_labelled_tokens_alone_and_loss_and_gradients_are_the_same(rows, preset):
+    spec = preset_spec(preset, VOCABULARY, **SMALL, attention_dropout=0.0, depth=1)
     model, rng = build_model(spec), np.random.default_rng(1)
     ids = rng.integers(0, 38, (rows, LENGTH)).astype(np.int32)
     labels = np.where(rng.random(ids.shape) < 0.2, ids, np.int32(-100))
+    labels[:, 0] = -100  # nothing is read before it, so a language model does not count it
     batch, asked = {"input_ids": ids, "attention_mask": np.ones_like(ids), "labels": labels}, []
 
     def logits_of(hidden):

@@ -65,6 +65,9 @@ class DataConfig(Section):
     test: tuple[CorpusConfig, ...] = Field(default=(), strict=False)  # for `regard evaluate` alone
     # Begin each source with its target language, >>de<<, as Marian does; each caption with its own.
     language_tags: bool = False
+    # How a language model is asked for a target: a text with {source} in it, behind which the target stands; special
+    # tokens that it spells are read as such. Absent: an encoder reads the source, and a decoder writes the target.
+    prompt: str | None = None
     # The most tokens that the model reads at once: pairs with a longer side are dropped, classified texts are cut,
     # other texts are read in windows; all of it is counted.
     max_tokens: int = Field(default=128, ge=2)
@@ -89,6 +92,10 @@ class DataConfig(Section):
     def _some_data(self) -> Self:
         if bool(self.train) == (self.builder is not None):
             raise ValueError("data needs either builder or train, and not both")
+        if self.prompt is not None and self.prompt.count("{source}") != 1:
+            raise ValueError(
+                f"data.prompt must have {{source}} in it once, where a source stands, but is {self.prompt!r}"
+            )
         beside = self.changed("validation", "test")
         if self.temperature is not None and self.builder is None and len(self.train) < 2:
             raise ValueError(f"data.temperature mixes corpora, but data.train has {len(self.train)}: leave it out")

@@ -63,7 +63,7 @@ OWNED = (
     *("data.language_tags", "data.max_ratio", "training.score_examples", "decoding"),
     *("training.label_smoothing", "objective.problem", "objective.rate", "objective.whole_words"),
     *("objective.mean_span", "objective.stride", "objective.temperature", "data.temperature", "data.curriculum"),
-    *("data.pad_to_multiple_ms", "ngrams", "data.language"),
+    *("data.pad_to_multiple_ms", "ngrams", "data.language", "data.prompt"),
     *_OF_IMAGES,
     *_OF_SOUNDS,
 )
@@ -89,13 +89,13 @@ TASKS: dict[str, TaskRules] = {
     "summarise": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "rouge1", "rouge2", "rouge_l"),
-        (*_WRITING, *_MIXED),
+        ("data.prompt", *_WRITING, *_MIXED),
         {"model": {"preset": "base"}},
     ),
     "text-to-text": TaskRules(
         ("source", "tsv", "jsonl"),
         ("loss", "exact_match", "f1"),
-        (*_WRITING, *_MIXED),
+        ("data.prompt", *_WRITING, *_MIXED),
         {"model": {"preset": "base"}},
     ),
     "language-model": TaskRules(

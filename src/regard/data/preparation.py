@@ -172,7 +172,7 @@ class Preparation:
             )
         if reads:
             tokenizer = self._train_tokenizer(sample, found) if sample is not None else self._given_tokenizer()
-            tokenizer.save(self.directory)
+            self.objective.equipped(tokenizer).save(self.directory)
         if self.objective.processor is not None:
             self.objective.processor.save(self.directory)
         state = {"survey": found.to_json(), "notes": self.notes}

@@ -165,6 +165,8 @@ def use_of(facts: RunFacts) -> Use:
     has a number in place of a label, where there may be several labels all have a score, and masks are spelled as the
     tokenizer has them."""
     use = USES[facts.run.task]
+    if facts.run.data.prompt is not None:  # a language model is asked
+        return use._replace(pipeline="text-generation", auto="AutoModelForCausalLM")
     if facts.run.task == "masked-language-model":
         return use._replace(command=use.command.replace("[MASK]", facts.mask))
     if is_regression(facts.run):

@@ -80,11 +80,16 @@ def _summary(task: Any, item: Judgement) -> AttentionExample | None:
 
 def _written(task: Any, item: Judgement) -> AttentionExample | None:
     source = item.inputs["source"]
-    return _text_to_text(task, task.tokenizer.encode_text(source).ids, task(source).token_ids)
+    return _text_to_text(task, task.source_ids(source), task(source).token_ids)
 
 
 def _text_to_text(task: Any, read: list[int], written: Sequence[int]) -> AttentionExample | None:
-    return cross_attention(task.engine, task.tokenizer, read, written) if written else None
+    if not written:
+        return None
+    if task.engine.spec.form == "decoder":  # which has read and written in one
+        ids = np.array([[*read, *written]], np.int32)
+        return self_attention(task.engine, task.tokenizer, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    return cross_attention(task.engine, task.tokenizer, read, written)
 
 
 def _labelled(task: Any, item: Judgement) -> AttentionExample:
@@ -187,7 +192,7 @@ _LENGTH: dict[str, tuple[Callable[[Any, Judgement], float], float]] = {
         _READABLE,
     ),
     "summarise": (lambda task, item: len(task.source_ids(item.inputs["text"])), _READABLE),
-    "text-to-text": (lambda task, item: len(task.tokenizer.encode_text(item.inputs["source"]).ids), _READABLE),
+    "text-to-text": (lambda task, item: len(task.source_ids(item.inputs["source"])), _READABLE),
     **dict.fromkeys(("language-model", "masked-language-model", "classify", "tag"), (_tokens, _READABLE)),
     "answer": (_pair_tokens, _READABLE),
     "transcribe": (_seconds, _SECONDS),

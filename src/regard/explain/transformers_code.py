@@ -41,6 +41,10 @@ def _uses(facts: RunFacts, language: str | None) -> Iterator[str]:
     tag = f">>{language}<<"
     if task in _READS_IMAGES:
         yield 'inputs = processor(Image.open("image.png").convert("RGB"), return_tensors="pt")'
+    elif facts.run.data.prompt is not None:  # which the chat template has become
+        yield 'asked = [{"role": "user", "content": "A text."}]'
+        yield 'told = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}'
+        yield "inputs = tokenizer.apply_chat_template(asked, **told)"
     elif task == "transcribe":
         yield 'samples, rate = soundfile.read("sound.wav")  # of one channel, at the rate that the processor says'
         yield 'inputs = processor(samples, sampling_rate=rate, return_tensors="pt")'
@@ -51,6 +55,9 @@ def _uses(facts: RunFacts, language: str | None) -> Iterator[str]:
         yield _WRITTEN.format(reader="tokenizer", inputs="**inputs, **told")
     elif task == "transcribe":
         yield "print(processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)[0])"
+    elif facts.run.data.prompt is not None:
+        yield 'written = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]'
+        yield "print(tokenizer.decode(written, skip_special_tokens=True))"
     elif task == "caption" or task in _WRITES_TEXT:
         yield _WRITTEN.format(reader="tokenizer", inputs="**inputs")
     else:

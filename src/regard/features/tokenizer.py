@@ -260,6 +260,12 @@ class Tokenizer:
 
         return chat_templates(self._config, self._origin)
 
+    def with_chat_template(self, template: str) -> "Tokenizer":
+        """The same, but for its chat template, which takes the place of all that it had."""
+        files = {name: content for name, content in self._files.items() if not name.startswith("chat_template")}
+        config = {**self._saved_config(), "chat_template": template}
+        return Tokenizer(self._content, config, self._origin, {n: c for n, c in files.items() if n != CONFIG})
+
     @property
     def algorithm(self) -> str:
         """BPE, Unigram, WordPiece, WordLevel, or SentencePiece (which cuts by its own means)."""

@@ -116,8 +116,9 @@ def head_losses(
 
     The one way from an `Output` to a loss: the mean of many batches is the sum of the sums over that of the counts. A
     model without a head learns by contrast: each row holds two texts, `temperature` divides their cosines. logits_of:
-    the head of a masked language model, (1, M, D) -> (1, M, V): given, it is asked for the hidden tokens alone, a sixth
-    of all, and `output.logits` are not read, so that a graph leaves them out.
+    the head of a model of tokens, (1, M, D) -> (1, M, V): given, it is asked for the labelled places alone, as of the
+    hidden tokens of a masked language model, a sixth of all, and `output.logits` are not read, so that a graph leaves
+    them out.
     """
     kind, labels = spec.output.kind, batch.get("labels")
     if kind == "hidden":
@@ -130,11 +131,11 @@ def head_losses(
         return ctc_losses(output.logits, labels, spec.tokens.pad)
     if kind == "sequence_class":
         return class_losses(output.logits, labels, spec.output.problem, label_smoothing)
-    if kind == "masked_language" and logits_of is not None:
-        hidden, labels = at_labels(output.last_hidden_state, labels)
-        return cross_entropy(logits_of(hidden), labels, label_smoothing)
     if kind == "language" and spec.form == "decoder":
         labels = shifted_left(labels)
+    if logits_of is not None and kind in ("language", "masked_language"):
+        hidden, labels = at_labels(output.last_hidden_state, labels)
+        return cross_entropy(logits_of(hidden), labels, label_smoothing)
     return cross_entropy(output.logits, labels, label_smoothing)
 
 

@@ -80,8 +80,8 @@ TASKS: dict[str, Task] = {
     ),
     "summarise": Task(
         "a summariser",
-        "an encoder-decoder of texts",
-        _writes_for_text,
+        "an encoder-decoder of texts, or a language model that has learned to summarise",
+        lambda spec: _writes_for_text(spec) or _continues(spec),
         summariser,
     ),
     "classify": Task(

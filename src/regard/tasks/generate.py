@@ -32,13 +32,20 @@ class TextGenerator:
     """A model that writes, with its tokenizer: `generator("Once upon a time")`, or a list of prompts.
 
     A language model goes on from a prompt; an encoder-decoder reads it and writes another text. `stop` are the strings
-    that end a text by default, `defaults` the options.
+    that end a text by default, `defaults` the options. asked: a language model is asked with the prompt, by its
+    tokenizer's chat template, as one that has learned to write a text for a text is.
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, defaults: GenerationOptions, stop: Sequence[str] = ()
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        defaults: GenerationOptions,
+        stop: Sequence[str] = (),
+        asked: bool = False,
     ) -> None:
         self.engine, self.tokenizer, self.defaults, self.stop = engine, tokenizer, defaults, tuple(stop)
+        self.asked = asked
         self._continuer = Continuer(engine, tokenizer)
 
     @property
@@ -114,7 +121,15 @@ class TextGenerator:
         stops = self.stop if stop is None else checked_stops(stop)
         return _Settings(Request(self.defaults.merged(**options), stops, bounded), parse_special)
 
+    def source_ids(self, prompt: str) -> list[int]:
+        """The token ids of a prompt as the model reads it."""
+        return self._prompt(prompt, 1, self._settings(None, False, {})).ids
+
     def _prompt(self, text: str, number: int, settings: _Settings) -> Prompt:
+        if self.asked:
+            from regard.features.asking import asked  # and with it Jinja, which no other text does
+
+            return Prompt(asked(self.tokenizer, text).ids, f"prompt {number}")
         encoding = self.tokenizer.encode_text(text, parse_special=settings.parse_special)
         ids, name = encoding.ids, f"prompt {number}"
         if self._continuer.continues:

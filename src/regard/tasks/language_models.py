@@ -6,6 +6,7 @@ from regard.decoding.options import GenerationOptions
 from regard.interop.directory import GENERATION, read_json
 from regard.tasks.found import Found
 from regard.tasks.generate import TextGenerator
+from regard.tasks.purpose import is_asked
 from regard.tasks.stopping import kept_stop_strings
 
 if TYPE_CHECKING:  # it brings Jinja, which no other task needs
@@ -17,7 +18,7 @@ REPLY_TOKENS = 1024
 
 def text_generator(found: Found) -> TextGenerator:
     stop = kept_stop_strings(found.model.kept_generation, found.place)
-    return TextGenerator(found.model, found.tokenizer, _options(found, NEW_TOKENS), stop)
+    return TextGenerator(found.model, found.tokenizer, _options(found, NEW_TOKENS), stop, asked=is_asked(found))
 
 
 def chat(found: Found) -> "Chat":

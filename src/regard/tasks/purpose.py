@@ -12,6 +12,7 @@ from regard.interop.directory import GENERATION, REGARD, read_json
 from regard.tasks.found import Found
 
 TRANSLATE, SUMMARISE, GENERATE = "translate", "summarise", "generate"
+TEXT_TO_TEXT = "text-to-text"  # of a run file
 _TRANSLATION, _SUMMARY = "translation_", "summarization"  # how the keys of task_specific_params begin
 _GAP = "<mask_1>"  # of Pegasus's tokenizers alone: a sentence that is to be written (Zhang et al. 2020, section 3)
 _TRANSLATORS = ("marian",)  # whose architecture is one for machine translation by its name
@@ -49,6 +50,13 @@ def _said(found: Found) -> str | None:
         return TRANSLATE
     summarises = any(name.startswith(_SUMMARY) for name in prompts)
     return SUMMARISE if summarises or found.tokenizer.token_id(_GAP) is not None else None
+
+
+def is_asked(found: Found) -> bool:
+    """Whether it is a language model that has learned to write a text for a text, behind a prompt."""
+    run = _beside(found, REGARD).get("run")
+    task = run.get("task") if isinstance(run, Mapping) else None
+    return found.spec.form == "decoder" and task in (SUMMARISE, TEXT_TO_TEXT)
 
 
 def task_params(found: Found) -> dict[str, Mapping[str, Any]]:

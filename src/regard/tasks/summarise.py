@@ -33,16 +33,19 @@ class _Source(NamedTuple):
 class Summariser:
     """A model that summarises, with its tokenizer: `summariser("A long text.")`, or a list of texts.
 
-    prefix: the words that the model is asked with, before each text ("summarize: " of T5).
+    prefix: the words that an encoder-decoder is asked with, before each text ("summarize: " of T5). A language model is
+    asked by its tokenizer's chat template, and goes on with the summary.
     """
 
     def __init__(self, engine: Writer, tokenizer: Tokenizer, defaults: GenerationOptions, prefix: str = "") -> None:
         self.engine, self.tokenizer, self.defaults, self.prefix = engine, tokenizer, defaults, prefix
+        self._continues = engine.spec.form == "decoder"
 
     @property
     def max_source_tokens(self) -> int | None:
-        """The longest input in tokens, special tokens and the prefix included; None: no bound."""
-        return most_source_tokens(self.engine.spec)
+        """The longest input in tokens, special tokens and the prefix or prompt included; None: no bound."""
+        most = most_source_tokens(self.engine.spec)
+        return most - self.defaults.max_new_tokens if self._continues and most is not None else most
 
     @overload
     def __call__(self, texts: str, **settings: Any) -> Summary: ...
@@ -97,9 +100,12 @@ class Summariser:
         return self._sources([text], [0], 0, "cut")[0].ids
 
     def _sources(self, texts: Sequence[str], filled: Sequence[int], first: int, long: Long) -> list[_Source]:
-        asked = [self.prefix + texts[place] for place in filled]
-        encoded = zip(filled, asked, self.tokenizer.encode_batch(asked), strict=True)
-        return [self._fit(text, ids, first + place + 1, long) for place, text, ids in encoded]
+        read = [self.prefix + texts[place] for place in filled]
+        encoded = [self._asked(text).ids for text in read] if self._continues else self.tokenizer.encode_batch(read)
+        return [
+            self._fit(text, ids, first + place + 1, long)
+            for place, text, ids in zip(filled, read, encoded, strict=True)
+        ]
 
     def _fit(self, text: str, ids: list[int], number: int, long: Long) -> _Source:
         limit = self.max_source_tokens
@@ -110,5 +116,12 @@ class Summariser:
                 f"text {number} has {len(ids)} tokens, but the model reads at most {limit}: shorten it, or leave out "
                 "its end with long='cut' (--long cut)"
             )
+        if self._continues:
+            return self._asked(text, limit)
         encoding = self.tokenizer.encode_text(text, max_length=limit)
         return _Source(encoding.ids, encoding.cut)
+
+    def _asked(self, text: str, limit: int | None = None) -> _Source:
+        from regard.features.asking import asked  # and with it Jinja, which an encoder-decoder does without
+
+        return _Source(*asked(self.tokenizer, text, limit))

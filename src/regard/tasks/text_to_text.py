@@ -7,7 +7,7 @@ from regard.features.tokenizer_files import CONFIG
 from regard.interop.directory import read_json
 from regard.tasks.found import Found
 from regard.tasks.languages import languages_of
-from regard.tasks.purpose import summary_prompt, translation_prompts
+from regard.tasks.purpose import is_asked, summary_prompt, translation_prompts
 from regard.tasks.summarise import Summariser
 from regard.tasks.translate import Translator
 
@@ -28,7 +28,13 @@ def translator(found: Found) -> Translator:
 
 
 def summariser(found: Found) -> Summariser:
-    """Raises CheckpointError where the tokenizer is another model's."""
+    """Raises CheckpointError where the tokenizer is another model's, and for a language model that has not learned to
+    summarise."""
+    if found.spec.form == "decoder" and not is_asked(found):
+        raise CheckpointError(
+            f"{found.place} is a language model that has not learned to summarise: ask it to, with regard chat, or "
+            "train it to, with task = 'summarise' and data.prompt in a run file"
+        )
     _check_tokenizer(found)
     prompt = summary_prompt(found)
     options = replace(found.generation_options, **prompt.options)

@@ -77,6 +77,7 @@ def train_step(
         spike_deviations=run.training.spike_deviations,
         cluster=cluster,
         streams=streams_of(run, cluster.replicas) if streams is None else streams,
+        few_labels=objective.few_labels,
     )
 
 

@@ -53,6 +53,7 @@ FORMS: dict[TaskName, tuple[Form, ...]] = {
     "transcribe": ("encoder-decoder",),
     "transcribe-ctc": ("encoder",),
 }
+ASKED: tuple[Form, ...] = ("decoder",)  # in place of those, where `data.prompt` says how a language model is asked
 SENSING: dict[TaskName, str] = {  # the presets' family
     "classify-image": "vit",
     "caption": "vision-encoder-decoder",
@@ -84,14 +85,22 @@ def network(run: RunConfig, prepared: PreparedData, dtype: str, checkpoint: Path
         model.kept_generation = {**model.kept_generation, "is_multilingual": False}
     if "decoding" in TASKS[run.task].keys:
         model.generation_options = model.generation_options.merged(**run.decoding.model_dump())
+    if run.data.prompt is not None:  # an answer ends as its tokenizer's chat template says
+        ends = dict.fromkeys((*model.generation_options.eos_ids, prepared.tokenizer.id_of("eos")))
+        model.generation_options = model.generation_options.merged(eos_token_id=tuple(ends))
     return model
+
+
+def forms_of(run: RunConfig) -> tuple[Form, ...]:
+    """The forms of network that can learn what a run is for."""
+    return FORMS[run.task] if run.data.prompt is None else ASKED
 
 
 def _started(run: RunConfig, prepared: PreparedData, dtype: str, wanted: WantedHead) -> Transformer:
     """The model of `model.from`, with the head that the task needs; where it is an encoder and the task writes texts,
     both sides begin with it, or of a transcriber what hears."""
     start, tokenizer = open_start(run.model), prepared.tokenizer
-    if FORMS[run.task] == ("encoder-decoder",) and isinstance(tokenizer, Tokenizer):
+    if forms_of(run) == ("encoder-decoder",) and isinstance(tokenizer, Tokenizer):
         found = described(start)
         if run.task not in SENSING and found.spec.form == "encoder":
             begin = tokenizer.id_of("cls")
@@ -106,7 +115,9 @@ def refuse_no_network(run: RunConfig) -> None:
     told before these are prepared, which can take hours."""
     if run.model.from_ is None and run.task not in (*IMAGE_TASKS, *SOUND_TASKS):
         ids = {"vocab_size": run.tokenizer.vocab_size, "pad_id": 0, "eos_id": 1}  # whatever they will be
-        translator_spec(run.model.preset or "", **ids, **run.model.overrides())
+        spec = translator_spec(run.model.preset or "", **ids, **run.model.overrides())
+        if spec.form not in forms_of(run):
+            raise _unfit(run, spec)
 
 
 def wanted_head(run: RunConfig, names: Sequence[str]) -> WantedHead:
@@ -188,15 +199,29 @@ def _reads(task: TaskName) -> tuple[str, type]:
 
 
 def _refuse_unfit(run: RunConfig, spec: ModelSpec) -> None:
-    forms, (what_it_reads, source) = FORMS[run.task], _reads(run.task)
-    fits = isinstance(spec.source, source)
-    if spec.form not in forms or not fits or spec.output.kind != HEADS[run.task]:
-        what = f"model.from = {run.model.from_!r}" if run.model.from_ else f"model.preset = {run.model.preset!r}"
-        raise ConfigError(
-            f"{what} is an {spec.form} with a {spec.output.kind} head, but {run.task} needs an {' or '.join(forms)} "
-            f"of {what_it_reads} with a {HEADS[run.task]} head, such as the preset "
-            f"{TASKS[run.task].defaults['model']['preset']}"
-        )
+    reads_it = isinstance(spec.source, _reads(run.task)[1])
+    if spec.form not in forms_of(run) or not reads_it or spec.output.kind != HEADS[run.task]:
+        raise _unfit(run, spec)
+
+
+def _unfit(run: RunConfig, spec: ModelSpec) -> ConfigError:
+    forms, (what_it_reads, _) = forms_of(run), _reads(run.task)
+    what = f"model.from = {run.model.from_!r}" if run.model.from_ else f"model.preset = {run.model.preset!r}"
+    task = run.task if run.data.prompt is None else f"{run.task} by data.prompt"
+    preset = "gpt2-small" if forms == ASKED else TASKS[run.task].defaults["model"]["preset"]
+    instead = ""
+    if (spec.form,) == ASKED and "data.prompt" in TASKS[run.task].keys:
+        instead = "; or set data.prompt, the text behind which a language model is to go on"
+    needed = " or ".join((_named(forms[0]), *forms[1:]))
+    return ConfigError(
+        f"{what} is {_named(spec.form)} with a {spec.output.kind} head, but {task} needs {needed} of {what_it_reads} "
+        f"with a {HEADS[run.task]} head, such as the preset {preset}{instead}"
+    )
+
+
+def _named(form: Form) -> str:
+    """With its article."""
+    return f"{'a' if form in ('decoder', 'pair') else 'an'} {form}"
 
 
 def _told(run: RunConfig, model: Transformer, prepared: PreparedData) -> int:
@@ -216,7 +241,13 @@ def _refuse_no_room(run: RunConfig, spec: ModelSpec, told: int) -> None:
     lengths = {"data.max_tokens": (run.data.max_tokens, 0)}
     if "decoding" in TASKS[run.task].keys:
         lengths["decoding.max_new_tokens"] = (run.decoding.max_new_tokens, told)
+    if run.data.prompt is not None:  # source and target stand in one window
+        lengths = {key: (length, run.data.max_tokens) for key, (length, _) in lengths.items()}
     for key, (length, before) in lengths.items():
         if length > most - before:
-            less = f" less the {before} tokens that the model is told" if before else ""
+            less = (
+                f" less the {before} tokens that the model {'reads' if run.data.prompt else 'is told'}"
+                if before
+                else ""
+            )
             raise ConfigError(f"{key} must be at most model.max_positions ({most}){less}, but is {length}")

@@ -5,6 +5,7 @@ from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.caption import Caption
 from regard.data.objectives.classify import Classify
 from regard.data.objectives.classify_image import ClassifyImage
+from regard.data.objectives.continued import ContinuedSummary
 from regard.data.objectives.embed import Embed
 from regard.data.objectives.language import LanguageModel
 from regard.data.objectives.objective import Objective
@@ -29,7 +30,7 @@ def scores_of(run: RunConfig, prepared: PreparedData, objective: Objective, mode
     match objective:
         case Translate():
             return TranslationScores(model, shards, tokenizer, run.training.score_examples)
-        case Summarise():
+        case Summarise() | ContinuedSummary():
             return SummaryScores(model, shards, tokenizer, run.training.score_examples)
         case TextToText():
             return AnswerTextScores(model, shards, tokenizer, run.training.score_examples)

@@ -48,17 +48,19 @@ class TrainStep:
         weights: Sequence[Any] | None = None,
         cluster: Cluster = ALONE,
         streams: int = 1,
+        few_labels: bool = False,
     ) -> None:
         """keys: of the batches; `labels` says what those are. accumulation: the micro-batches of a step.
         spike_deviations: of a `SpikeGuard`. weights: which are trained; absent: all that the model would train.
         cluster: in whose scope model and optimizer were made, and this is. streams: pieces that are computed at
-        the same time, where the cluster is one replica."""
+        the same time, where the cluster is one replica. few_labels: most places of a batch have none, and the head
+        is asked for the others alone, as a masked language model's always is."""
         if streams > 1 and cluster.replicas > 1:
             raise ValueError(f"{streams} streams are for one device, but there are {cluster.replicas} replicas")
         self.cluster = cluster
         self.model = model
         self.optimizer = optimizer
-        self.label_smoothing, self.temperature = label_smoothing, temperature
+        self.label_smoothing, self.temperature, self.few_labels = label_smoothing, temperature, few_labels
         self.clip_norm = clip_norm
         self.accumulation = accumulation
         self.weights = list(model.trainable_variables if weights is None else weights)
@@ -169,7 +171,7 @@ class TrainStep:
 
     def _losses(self, output: Output, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         spec, logits_of = self.model.spec, None
-        if spec.output.kind == "masked_language":
+        if self.few_labels or spec.output.kind == "masked_language":
             logits_of = partial(self.model.logits, training=True)
         return head_losses(output, batch, spec, self.label_smoothing, self.temperature, logits_of)
 

@@ -47,7 +47,7 @@ class WritingScores(Scores):
         for rows in batches_by_length([len(ids) for ids in sources], _SOURCE_TOKENS):
             if stop():
                 raise Stopped
-            found = self.model.generate(padded([sources[row] for row in rows], self.tokenizer.pad_id))
+            found = self.model.generate(padded([sources[row] for row in rows], self.tokenizer.pad_id or 0))
             for row, ids in zip(rows, np.asarray(found.sequences)[:, 0], strict=True):
                 texts[row] = self.tokenizer.decode(ids.tolist())
         return texts

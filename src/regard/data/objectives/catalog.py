@@ -7,6 +7,7 @@ from regard.data.objectives.answer import AnswerSpans
 from regard.data.objectives.caption import Caption
 from regard.data.objectives.classify import Classify
 from regard.data.objectives.classify_image import ClassifyImage
+from regard.data.objectives.continued import Continued, ContinuedSummary
 from regard.data.objectives.corruption import SpanCorruption
 from regard.data.objectives.embed import Embed
 from regard.data.objectives.images import square
@@ -21,8 +22,14 @@ from regard.data.objectives.translate import Translate
 
 OBJECTIVES: dict[TaskName, Callable[[RunConfig], Objective]] = {
     "translate": lambda run: Translate(run.data.max_tokens, run.data.max_ratio, run.data.language_tags),
-    "summarise": lambda run: Summarise(run.data.max_tokens),
-    "text-to-text": lambda run: TextToText(run.data.max_tokens),
+    "summarise": lambda run: (
+        Summarise(run.data.max_tokens)
+        if run.data.prompt is None
+        else ContinuedSummary(run.data.max_tokens, run.data.prompt)
+    ),
+    "text-to-text": lambda run: (
+        TextToText(run.data.max_tokens) if run.data.prompt is None else Continued(run.data.max_tokens, run.data.prompt)
+    ),
     "language-model": lambda run: LanguageModel(run.data.max_tokens),
     "masked-language-model": lambda run: MaskedLanguageModel(
         run.data.max_tokens, run.objective.rate, run.objective.whole_words

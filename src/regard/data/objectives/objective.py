@@ -108,6 +108,7 @@ class Objective(ABC):
     layout: ClassVar[LayoutName | None]  # of a tokenizer that is trained for it; None: it reads no texts
     keys: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask", "labels")  # of its batches
     named: ClassVar[bool] = False  # whether it must know all labels before it makes a row
+    few_labels: ClassVar[bool] = False  # whether most places of its batches, which a language model reads, have none
     whole_batches: ClassVar[bool] = False  # whether a row's loss depends on the batch's other rows
 
     @property
@@ -157,6 +158,10 @@ class Objective(ABC):
     def tags(self, names: Sequence[str]) -> list[str]:
         """The language tags that a trained tokenizer must have."""
         return []
+
+    def equipped(self, tokenizer: Tokenizer) -> Tokenizer:
+        """The tokenizer that goes with the data and the model: with what the objective has to say in its files."""
+        return tokenizer
 
     @abstractmethod
     def refuse_tokenizer(self, tokenizer: Tokenizer, place: str) -> None:
