@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from regard.errors import InputError
 from regard.features.asking import asked, chat_template
 from regard.features.chat import render_chat
+from regard.features.encoding import Encoding
 from regard.features.tokenizer import Tokenizer
 
 sys.path.append(str(Path(__file__).with_name("tokenizers")))
@@ -54,6 +56,26 @@ def test_a_long_source_loses_its_end_and_what_stands_behind_it_stays(tokenizer: 
         assert text.endswith(" =>")
         assert source.startswith(text.removeprefix("read: ").removesuffix(" =>"))
     assert asked(tokenizer, source, len(whole.ids)) == whole
+
+
+class MergingTokenizer:
+    """A token a letter, but `d!` is one: without its last letter a text may have as many tokens as before."""
+
+    chat_templates: ClassVar = {"default": chat_template("{source}!", begins=False)}
+    control_tokens: ClassVar = []
+    special_tokens: ClassVar = {}
+
+    def encode_plain(self, text: str, *, parse_special: bool = False) -> list[int]:
+        return [ord(letter) for letter in text.replace("d!", "D")]
+
+    def encode_text(self, text: str) -> Encoding:
+        places = [(place, place + 1) for place in range(len(text))]
+        return Encoding(self.encode_plain(text), [0] * len(text), places, [0] * len(text))
+
+
+def test_a_source_is_cut_until_it_fits_though_its_rest_is_cut_into_other_tokens() -> None:
+    assert asked(MergingTokenizer(), "abcd", 4).ids == [ord(letter) for letter in "abcD"]
+    assert asked(MergingTokenizer(), "abcd", 3) == ([ord(letter) for letter in "ab!"], 1)
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
