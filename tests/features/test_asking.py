@@ -79,7 +79,7 @@ def test_a_source_is_cut_until_it_fits_though_its_rest_is_cut_into_other_tokens(
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
-    with pytest.raises(InputError, match="the prompt has more than the 2 tokens that are read"):
+    with pytest.raises(InputError, match="no token of the text fits into the 2 that are read"):
         asked(tokenizer, "hello world", 2)
 
 

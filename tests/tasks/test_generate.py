@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from regard.cli import main
 from regard.errors import CheckpointError, ConfigError, InputError
+from regard.features.asking import chat_template
+from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import save_model
 from regard.models.family import Config
 from regard.models.forms import build_model
@@ -20,8 +22,9 @@ from regard.tasks.generate import GeneratedText, TextGenerator
 from regard.tasks.loading import load
 from regard.tasks.stopping import StopCutter, kept_stop_strings
 
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "features" / "tokenizers")]
 
+import tiny_tokenizers as vocabularies
 from writing import Script, defaults, llama_config, tokenizer_of
 
 
@@ -56,6 +59,21 @@ def test_a_prompt_goes_in_without_the_end_that_the_tokenizer_puts_after_a_text(m
     result = generator("the fox")
     assert generator.engine.calls[-1][0]["input_ids"].tolist() == [tokenizer.encode_plain("the fox")]
     assert result.prompt_tokens == len(tokenizer.encode_plain("the fox"))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_is_a_text_of_its_own_which_begins_with_no_blank(tmp_path, streamed):
+    """SentencePiece puts a blank before a text, which a continuation has and an answer, learned as a text, has not."""
+    pieces = Tokenizer.load(vocabularies.write("llama", tmp_path))
+    pieces = pieces.with_chat_template(chat_template("{source} =>", begins=False))
+    generator = TextGenerator(Script(pieces, {"=>": "hello"}), pieces, defaults(pieces), asked=True)
+    result = generator("hi")
+    if streamed:
+        stream = generator.stream("hi")
+        assert "".join(stream) == "hello"
+        result = stream.result
+    assert result.text == "hello"
+    assert generator.engine.calls[-1][0]["input_ids"].tolist() == [pieces.encode_plain("hi =>")]
 
 
 def test_an_encoder_decoder_reads_the_end_and_its_text_is_no_continuation(make, tokenizer):

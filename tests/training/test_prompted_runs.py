@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from regard.data.objectives.catalog import objective_of
 from regard.data.objectives.objective import Batching
 from regard.data.prepare import prepare
 from regard.data.shards import PreparedData
-from regard.errors import CheckpointError, ConfigError, TrainingInterrupted
+from regard.errors import CheckpointError, ConfigError, InputError, TrainingInterrupted
+from regard.features.asking import asked
 from regard.features.tokenizer import Tokenizer
 from regard.interop.checkpoints import load_model
 from regard.tasks.loading import load
+from regard.training.assembly import train_step
 from regard.training.trainer import train
 
 sys.path.append(str(Path(__file__).parent))
@@ -160,6 +163,60 @@ def test_other_texts_go_on_from_it_and_no_interruption_changes_a_bit(
         assert capsys.readouterr().out == "cat tree\n"
 
 
+def test_room_is_kept_for_as_much_as_a_call_asks_to_be_written(trained: Path) -> None:
+    summariser, text = load(trained), "cat " * 80
+    assert summariser(text, long="cut", max_new_tokens=30).cut == summariser(text, long="cut").cut + 22
+    assert summariser("cat " * 48, max_new_tokens=2).cut == 0, "which leave room for 62"
+    with pytest.raises(InputError, match="max_new_tokens must be below 64"):
+        summariser("cat", max_new_tokens=64)
+
+
+def test_a_checkpoint_with_another_end_and_a_prefix_is_asked_as_it_was_trained(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "model", tmp_path / "odd")
+    config = json.loads((tmp_path / "odd" / "config.json").read_text("utf-8"))
+    config |= {"eos_token_id": 5, "prefix": "summarize: ", "task_specific_params": {"summarization": {"num_beams": 3}}}
+    (tmp_path / "odd" / "config.json").write_text(json.dumps(config), "utf-8")
+    odd = load(tmp_path / "odd")
+    assert odd.source_ids("cat dog") == load(trained).source_ids("cat dog")
+    assert odd("cat dog bird").text == load(trained)("cat dog bird").text
+
+
+def test_what_is_learned_is_counted_and_the_head_is_asked_for_no_more(trained: Path, run_of: Any) -> None:
+    data, run = PreparedData.open(trained / "data"), run_of()
+    batches = objective_of(run).batches(data.split("train"), data.tokenizer, Batching(512, 0, True))
+    batch = next(iter(batches.epoch()))
+    tally = batches.tally(batch)
+    assert tally.targets == (batch["labels"] != -100).sum() < tally.real == batch["attention_mask"].sum()
+    assert train_step(run, load_model(trained / "model"), objective_of(run)).few_labels
+
+
+def test_templates_that_stood_in_the_directory_ask_nothing(run_of: Any, corpora: Any, tmp_path: Path) -> None:
+    (tmp_path / "data" / "chat_templates").mkdir(parents=True)
+    (tmp_path / "data" / "chat_templates" / "default.jinja").write_text("another", "utf-8")
+    tokenizer = prepare(run_of(), tmp_path / "data").tokenizer
+    assert tokenizer.decode(asked(tokenizer, "cat").ids) == "Text: cat\nShort:"
+
+
+def test_a_prompt_that_begins_a_text_itself_does_not_begin_it_twice(run_of: Any, tmp_path: Path) -> None:
+    run = run_of()
+    prompt = run.data.model_copy(update={"prompt": "</s>Text: {source}"})
+    tokenizer = prepare(run.model_copy(update={"data": prompt}), tmp_path).tokenizer
+    assert asked(tokenizer, "cat").ids[:2].count(tokenizer.bos_id) == 1
+
+
+@pytest.mark.parametrize(("size", "preset"), [(None, "gpt2-small"), ("tiny", "gpt2-tiny"), ("base", "gpt2-small")])
+def test_a_size_is_a_language_model_s(size: str | None, preset: str, run_of: Any) -> None:
+    assert run_of(model={}, training={"steps": 1}, **({} if size is None else {"size": size})).model.preset == preset
+
+
+def test_options_for_prompts_as_they_stand_are_refused(trained: Path, capsys: Any) -> None:
+    generator = load(trained, task="generate")
+    with pytest.raises(ConfigError, match="parse_special is for prompts as they stand"):
+        generator("cat", parse_special=True)
+    assert main(["generate", str(trained), "cat", "--keep-prompt"]) == 2
+    assert "--keep-prompt is for a model that goes on from its prompt" in capsys.readouterr().err
+
+
 def test_its_card_asks_transformers_by_the_chat_template(trained: Path) -> None:
     card = (trained / "model" / "README.md").read_text("utf-8")
     assert "pipeline_tag: text-generation" in card
@@ -188,6 +245,7 @@ def test_a_longer_source_is_cut_for_a_summary_and_dropped_for_other_texts(run_of
         ("summarise", {"model": {"preset": "tiny"}}, "'tiny' is an encoder-decoder .* summarise by data.prompt needs"),
         ("summarise", {"data": {"max_tokens": 32}}, "'gpt2-tiny' is a decoder .*; or set data.prompt"),
         ("summarise", {"data": {"max_tokens": 60, "prompt": PROMPT}}, r"max_tokens must be at most .*64\) less the 60"),
+        ("summarise", {"data": {"max_tokens": 8, "prompt": PROMPT}}, "data.prompt has .* tokens, which must be fewer"),
         ("summarise", {"data": {"max_tokens": 32, "prompt": "Text:"}}, "data.prompt must have {source} in it once"),
         ("translate", {}, "data.prompt is for summarise, text-to-text, but task is 'translate'"),
     ],
@@ -201,12 +259,17 @@ def test_what_does_not_go_together_is_refused_by_name(
         train(run_of(task, 4, **changes), tmp_path, console=quiet())
 
 
-def test_a_language_model_that_has_not_learned_to_summarise_says_so(trained: Path, tmp_path: Path) -> None:
+def test_a_language_model_that_has_not_learned_to_summarise_says_so(trained: Path, tmp_path: Path, capsys: Any) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in (trained / "model").iterdir():
         if file.name != "regard.json":
             (bare / file.name).write_bytes(file.read_bytes())
+    config = json.loads((bare / "config.json").read_text("utf-8"))
+    config["task_specific_params"] = {"summarization": {"num_beams": 2}}
+    (bare / "config.json").write_text(json.dumps(config), "utf-8")
     assert type(load(bare)).__name__ == "TextGenerator"
+    assert main(["inspect", str(bare)]) == 0
+    assert "tasks: generate, chat, embed\n" in capsys.readouterr().out
     with pytest.raises(CheckpointError, match="has not learned to summarise: ask it to, with regard chat"):
         load(bare, task="summarise")

@@ -57,7 +57,7 @@ def generate_texts(
 def _load(model: str, runtime: Mapping[str, str], options: Mapping[str, Any], keep_prompt: bool) -> TextGenerator:
     generator: TextGenerator = load_task(model, "generate", **runtime)
     check_seed(generator.defaults, options)
-    if keep_prompt and generator.engine.spec.form != "decoder":
+    if keep_prompt and (generator.engine.spec.form != "decoder" or generator.asked):
         raise InputError("--keep-prompt is for a model that goes on from its prompt, but this one writes another text")
     return generator
 

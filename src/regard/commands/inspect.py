@@ -31,7 +31,7 @@ from regard.specs import ModelSpec
 from regard.tasks.catalog import TASKS
 from regard.tasks.found import Found
 from regard.tasks.locate import model_place
-from regard.tasks.purpose import TRANSLATE, meant
+from regard.tasks.purpose import TRANSLATE, meant, suited
 from regard.tasks.sentence_modules import MODULES, read_modules
 from regard.tasks.text_to_text import translator
 from regard.tasks.translate import Translator
@@ -195,7 +195,7 @@ def _on_disk(place: Path) -> int:
 
 
 def _print_tasks(console: Console, found: Found) -> None:
-    fitting = [name for name, task in TASKS.items() if task.fits(found.spec)]
+    fitting = suited(found, [name for name, task in TASKS.items() if task.fits(found.spec)])
     if found.sentences is not None:
         fitting = ["embed"]
     if not fitting:

@@ -91,9 +91,23 @@ SIZES: Mapping[str, Mapping[str, Size]] = {
 }
 
 
+def is_prompted(values: Mapping[str, Any]) -> bool:
+    """Whether a run file says how a language model is asked for a target, and so is for one."""
+    data = values.get("data")
+    return isinstance(data, Mapping) and data.get("prompt") is not None
+
+
+def _size(task: str, values: Mapping[str, Any]) -> Size | None:
+    """What the size that a run file names is for its task; None where it names none that is known."""
+    sizes = SIZES.get(task, {})
+    if sizes is _WRITERS and is_prompted(values):
+        sizes = SIZES["language-model"]
+    return sizes.get(str(values.get("size")))
+
+
 def forget_size(task: str, values: Mapping[str, Any]) -> None:
     """Remove what the named size set from a file that spells it out, as a run's own does: another size sets its own."""
-    size = SIZES.get(task, {}).get(str(values.get("size")))
+    size = _size(task, values)
     if size is None:
         return
     training = values.get("training", {})
@@ -128,7 +142,7 @@ def defaults_of(task: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     The rates go with the size's own schedule: where the file names another, that one's keys are all it has. Raises
     ValueError where the file names an optimizer whose rates are not Adam's, and no peak for it.
     """
-    size = SIZES.get(task, {}).get(str(values.get("size")))
+    size = _size(task, values)
     if size is None:
         return {}
     training = values.get("training")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from regard.config.sizes import defaults_of
+from regard.config.sizes import defaults_of, is_prompted
 
 TaskName = Literal[
     "translate",
@@ -183,8 +183,9 @@ def with_defaults(values: Any) -> Any:
     sized = defaults_of(str(name), values)
     if "schedule" in sized.get("training", {}) and isinstance(filled.get("training"), Mapping):
         filled["training"] = {**filled["training"], "schedule": sized["training"]["schedule"]}
-    for table in rules.defaults.keys() | sized.keys():
-        defaults = {**rules.defaults.get(table, {}), **sized.get(table, {})}
+    usual = {**rules.defaults, **({"model": {"preset": "gpt2-small"}} if is_prompted(values) else {})}
+    for table in usual.keys() | sized.keys():
+        defaults = {**usual.get(table, {}), **sized.get(table, {})}
         given = filled.get(table, {} if table == "model" else None)
         if isinstance(given, Mapping) and not (table == "model" and "from" in given):
             filled[table] = {**defaults, **given}

@@ -58,6 +58,7 @@ class Batches(ABC):
 
     mixture: Mixture | None = None  # what an epoch is made of, where that is not each row once
     threads = 1  # that make batches ahead
+    learns_all = True  # that it reads; else the labelled places alone
     two_sided = False  # labels are a text of their own, and not of the places of `input_ids`
 
     def __init__(self) -> None:
@@ -109,9 +110,11 @@ class Batches(ABC):
             labels = int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
             return Tally(labels, labels, batch["labels"].size)
         real, places = int(np.count_nonzero(batch["attention_mask"])), batch["input_ids"].size
-        if not self.two_sided:
+        if not self.two_sided and self.learns_all:
             return Tally(real, real, places)
         targets = int(np.count_nonzero(batch["labels"] != IGNORED_LABEL))
+        if not self.two_sided:
+            return Tally(targets, real, places)
         return Tally(targets, targets + real, places + batch["labels"].size)
 
     def _after(self, position: Position) -> Position:

@@ -1,6 +1,7 @@
 """What an earlier preparation left in a directory: whole, to be gone on with, or to be cleared."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from regard.data.progress import SECONDS_BETWEEN_LINES, Narrator
 from regard.data.shards import MANIFEST, SPLITS, damaged_files, read_manifest, write_file
 from regard.errors import DataError
 from regard.features.processor_config import FILE as PROCESSOR
+from regard.features.tokenizer_files import CHAT_TEMPLATES
 
 UNFINISHED = "unfinished.json"  # what the files in the directory are made of, as long as there is no manifest
 SURVEY = "survey.json"
@@ -55,6 +57,7 @@ def begin(directory: Path, origin: dict[str, Any], narrator: Narrator) -> None:
     for split in SPLITS:
         for file in directory.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9]*.*"):
             file.unlink(missing_ok=True)
+    shutil.rmtree(directory / CHAT_TEMPLATES, ignore_errors=True)
     clear_cut_short(directory)
     write_file(unfinished, begun)
 

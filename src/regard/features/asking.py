@@ -24,7 +24,7 @@ def asked(tokenizer: Tokenizer, source: str, max_length: int | None = None) -> A
     """A source as its tokenizer's chat template puts it. The end of a source that makes it longer than `max_length`
     tokens is left out, and what stands behind it is not.
 
-    Raises InputError where the template alone is longer, or there is none.
+    Raises InputError where the template leaves room for none of it, or there is no template.
     """
     ids = _ids(tokenizer, source)
     if max_length is None or len(ids) <= max_length:
@@ -37,13 +37,13 @@ def asked(tokenizer: Tokenizer, source: str, max_length: int | None = None) -> A
         if len(shorter) <= max_length:
             return Asked(shorter, len(ids) - len(shorter))
         keep -= 1  # tokens that the cut parts from their neighbours may be more
-    raise InputError(f"the prompt has more than the {max_length} tokens that are read, without any of the text")
+    raise InputError(f"no token of the text fits into the {max_length} that are read, beside its prompt")
 
 
 def chat_template(prompt: str, begins: bool) -> str:
     """The prompt of a run file, a text with {source} in it, as a chat template.
 
-    begins: whether the tokenizer begins texts with its bos token.
+    begins: whether a text begins with the bos token.
     """
     before, after = (repr(part) for part in prompt.split(SOURCE))
     begin = "{{ bos_token }}" if begins else ""

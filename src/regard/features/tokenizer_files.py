@@ -27,7 +27,7 @@ NAMES = (
     *(TOKENIZER, CONFIG, _SPECIALS, _ADDED, _CHAT, _SENTENCES, "vocab.txt", "vocab.json", "merges.txt", *MODEL_FILES),
     *("source.spm", "target.spm", "target_vocab.json", "normalizer.json"),
 )
-_CHATS = "chat_templates"  # a directory of more of them
+CHAT_TEMPLATES = "chat_templates"  # a directory of more of them
 _LARGEST = 256 * 2**20  # bytes; the largest tokenizer.json seen has 35 MB
 _LOOKED_FOR = (
     "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, sentencepiece.bpe.model, tokenizer.model, "
@@ -56,7 +56,9 @@ def find(path: Path) -> Found:
             raise CheckpointError(f"cannot read the tokenizer {path}: it is no directory, and no {TOKENIZER}")
         return Found(files[TOKENIZER], _config(files, {}, path.parent), str(path), files)
     files = {name: content for name in NAMES if (content := _read(path / name)) is not None}
-    files |= {f"{_CHATS}/{file.name}": _read(file) or b"" for file in sorted((path / _CHATS).glob("*.jinja"))}
+    files |= {
+        f"{CHAT_TEMPLATES}/{file.name}": _read(file) or b"" for file in sorted((path / CHAT_TEMPLATES).glob("*.jinja"))
+    }
     model = _read(path / "config.json")
     model_config = {} if model is None else json_object(model, str(path / "config.json"))
     config = _config(files, model_config, path)
@@ -104,7 +106,7 @@ def _config(files: Files, model_config: Config, directory: Path) -> Config:
     sentences = parsed(_SENTENCES).get("max_seq_length")
     if sentences is not None:
         config["model_max_length"] = sentences
-    templates = {Path(name).stem: name for name in files if name.startswith(f"{_CHATS}/")}
+    templates = {Path(name).stem: name for name in files if name.startswith(f"{CHAT_TEMPLATES}/")}
     templates |= {"default": _CHAT} if _CHAT in files else {}
     if templates:
         config["chat_template"] = {key: _decoded(files[name], directory / name) for key, name in templates.items()}

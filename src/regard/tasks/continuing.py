@@ -83,8 +83,9 @@ class Request(NamedTuple):
 class Continuer:
     """A model with its tokenizer, as far as prompts of ids are concerned."""
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
-        self.engine, self.tokenizer = engine, tokenizer
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, apart: bool = False) -> None:
+        """apart: what is written is a text of its own, though it goes on from the prompt: an answer."""
+        self.engine, self.tokenizer, self.apart = engine, tokenizer, apart
         self.continues = engine.spec.form == "decoder"  # the text goes on after the prompt
         self._tables = StopTables(tokenizer)
 
@@ -162,7 +163,7 @@ class Continuer:
 
     def shown(self, prompt: Prompt) -> list[int]:
         """The ids that stand before a continuation in one text."""
-        return prompt.ids if self.continues else []
+        return prompt.ids if self.continues and not self.apart else []
 
     def cutter(self, prompt: Prompt, stops: Sequence[str]) -> StopCutter:
         """Special tokens are none of a text, so a stop that begins before one does not go on after it."""

@@ -46,7 +46,7 @@ class TextGenerator:
     ) -> None:
         self.engine, self.tokenizer, self.defaults, self.stop = engine, tokenizer, defaults, tuple(stop)
         self.asked = asked
-        self._continuer = Continuer(engine, tokenizer)
+        self._continuer = Continuer(engine, tokenizer, apart=asked)
 
     @property
     def max_tokens(self) -> int | None:
@@ -127,6 +127,8 @@ class TextGenerator:
 
     def _prompt(self, text: str, number: int, settings: _Settings) -> Prompt:
         if self.asked:
+            if settings.parse_special:
+                raise ConfigError("parse_special is for prompts as they stand: the model is asked by its chat template")
             from regard.features.asking import asked  # and with it Jinja, which no other text does
 
             return Prompt(asked(self.tokenizer, text).ids, f"prompt {number}")

@@ -9,7 +9,7 @@ from regard.specs import ModelSpec
 from regard.tasks.catalog import TASKS, Task
 from regard.tasks.found import Found
 from regard.tasks.locate import engine_of, model_place
-from regard.tasks.purpose import meant
+from regard.tasks.purpose import meant, suited
 from regard.tasks.sentence_modules import MODULES, read_modules
 
 Engine = Literal["tensorflow", "openvino"]
@@ -77,7 +77,7 @@ def _assist(found: Found, path: str | Path, dtype: str) -> None:
 def _chosen(found: Found, name: str | None) -> Task:
     spec, place = found.spec, found.place
     if name is None:
-        fitting = [key for key, task in TASKS.items() if task.fits(spec)]
+        fitting = suited(found, [key for key, task in TASKS.items() if task.fits(spec)])
         if fitting:
             return _on_its_engine(found, meant(found, fitting))
         raise CheckpointError(f"no task reads {place}, {_described(spec)}; regard.load_model loads it as a bare model")

@@ -52,6 +52,13 @@ def _said(found: Found) -> str | None:
     return SUMMARISE if summarises or found.tokenizer.token_id(_GAP) is not None else None
 
 
+def suited(found: Found, fitting: Sequence[str]) -> list[str]:
+    """Of the tasks that its network fits, those that a checkpoint can do: a language model summarises once it has
+    learned to."""
+    learned = found.spec.form != "decoder" or is_asked(found)
+    return [name for name in fitting if name != SUMMARISE or learned]
+
+
 def is_asked(found: Found) -> bool:
     """Whether it is a language model that has learned to write a text for a text, behind a prompt."""
     run = _beside(found, REGARD).get("run")

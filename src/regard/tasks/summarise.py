@@ -44,8 +44,19 @@ class Summariser:
     @property
     def max_source_tokens(self) -> int | None:
         """The longest input in tokens, special tokens and the prefix or prompt included; None: no bound."""
+        return self._room(self.defaults)
+
+    def _room(self, options: GenerationOptions) -> int | None:
+        """As many tokens as the model reads; of one that goes on from them, with room for what it writes."""
         most = most_source_tokens(self.engine.spec)
-        return most - self.defaults.max_new_tokens if self._continues and most is not None else most
+        if most is None or not self._continues:
+            return most
+        if options.max_new_tokens >= most:
+            raise InputError(
+                f"max_new_tokens must be below {most}, the model's positions, which the text and its summary share, "
+                f"but is {options.max_new_tokens}"
+            )
+        return most - options.max_new_tokens
 
     @overload
     def __call__(self, texts: str, **settings: Any) -> Summary: ...
@@ -80,7 +91,7 @@ class Summariser:
         merged = self.defaults.merged(**options)
         check_seeds(merged.seed, first + len(texts))
         filled = [place for place, text in enumerate(texts) if text.strip()]
-        sources = self._sources(texts, filled, first, long)
+        sources = self._sources(texts, filled, first, long, self._room(merged))
         seeds = item_seeds(merged.seed, first, len(texts))
         found = written(
             self.engine,
@@ -97,18 +108,19 @@ class Summariser:
 
     def source_ids(self, text: str) -> list[int]:
         """The token ids of a text as the model reads them, without its end where it is too long."""
-        return self._sources([text], [0], 0, "cut")[0].ids
+        return self._sources([text], [0], 0, "cut", self.max_source_tokens)[0].ids
 
-    def _sources(self, texts: Sequence[str], filled: Sequence[int], first: int, long: Long) -> list[_Source]:
+    def _sources(
+        self, texts: Sequence[str], filled: Sequence[int], first: int, long: Long, limit: int | None
+    ) -> list[_Source]:
         read = [self.prefix + texts[place] for place in filled]
         encoded = [self._asked(text).ids for text in read] if self._continues else self.tokenizer.encode_batch(read)
         return [
-            self._fit(text, ids, first + place + 1, long)
+            self._fit(text, ids, first + place + 1, long, limit)
             for place, text, ids in zip(filled, read, encoded, strict=True)
         ]
 
-    def _fit(self, text: str, ids: list[int], number: int, long: Long) -> _Source:
-        limit = self.max_source_tokens
+    def _fit(self, text: str, ids: list[int], number: int, long: Long, limit: int | None) -> _Source:
         if limit is None or len(ids) <= limit:
             return _Source(ids, 0)
         if long == "refuse":

@@ -30,11 +30,13 @@ def translator(found: Found) -> Translator:
 def summariser(found: Found) -> Summariser:
     """Raises CheckpointError where the tokenizer is another model's, and for a language model that has not learned to
     summarise."""
-    if found.spec.form == "decoder" and not is_asked(found):
-        raise CheckpointError(
-            f"{found.place} is a language model that has not learned to summarise: ask it to, with regard chat, or "
-            "train it to, with task = 'summarise' and data.prompt in a run file"
-        )
+    if found.spec.form == "decoder":
+        if not is_asked(found):
+            raise CheckpointError(
+                f"{found.place} is a language model that has not learned to summarise: ask it to, with regard chat, or "
+                "train it to, with task = 'summarise' and data.prompt in a run file"
+            )
+        return Summariser(found.model, found.tokenizer, found.generation_options)
     _check_tokenizer(found)
     prompt = summary_prompt(found)
     options = replace(found.generation_options, **prompt.options)

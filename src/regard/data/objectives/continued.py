@@ -13,7 +13,7 @@ from regard.data.objectives.objective import Batching, Reports, Row, fill_id
 from regard.data.objectives.text_to_text import TextToText
 from regard.data.shards import TokenShards
 from regard.data.sources import Located
-from regard.errors import ConfigError
+from regard.errors import ConfigError, InputError
 from regard.features.tokenizer import Tokenizer
 from regard.features.tokenizer_layouts import LayoutName
 
@@ -32,10 +32,18 @@ class Continued(TextToText):
             raise ConfigError(f"{place} must have an eos token, which ends what is written, but has none")
 
     def equipped(self, tokenizer: Tokenizer) -> Tokenizer:
-        from regard.features.asking import chat_template  # and with it Jinja, which other objectives do without
+        from regard.features.asking import asked, chat_template  # and with it Jinja, which other objectives do without
 
         begins = tokenizer.bos_id is not None and tokenizer.encode("")[:1] == [tokenizer.bos_id]
-        return tokenizer.with_chat_template(chat_template(self.prompt, begins))
+        twice = begins and self.prompt.startswith(tokenizer.special_tokens["bos"])
+        own = tokenizer.with_chat_template(chat_template(self.prompt, begins and not twice))
+        length = len(asked(own, "").ids)
+        if length >= self.max_tokens:
+            raise ConfigError(
+                f"data.prompt has {length} tokens, which must be fewer than data.max_tokens = {self.max_tokens}, since "
+                "the source stands among them"
+            )
+        return own
 
     def encode(
         self, part: Sequence[Located], tokenizer: Tokenizer, reports: Reports
@@ -45,7 +53,11 @@ class Continued(TextToText):
         end = tokenizer.id_of("eos")
         for located in part:
             example = Example(*located.example)  # type: ignore[misc]  # its records are pairs
-            source = asked(tokenizer, example.source, self.max_tokens if self.cuts_sources else None)
+            try:
+                source = asked(tokenizer, example.source, self.max_tokens if self.cuts_sources else None)
+            except InputError as error:
+                reports.dropped.add(str(error), located.place)
+                continue
             if source.cut:
                 reports.changed.add(f"source cut to data.max_tokens = {self.max_tokens}", located.place)
             target = [*tokenizer.encode_plain(example.target), end]
@@ -73,7 +85,9 @@ class Continued(TextToText):
             return {"input_ids": ids, "attention_mask": real.astype(np.int32), "labels": labels}
 
         lengths = shards.lengths.sum(1, keepdims=True, dtype=np.int32)
-        return how.bucketed(lengths, arrange, 2 * self.max_tokens)
+        batches = how.bucketed(lengths, arrange, 2 * self.max_tokens)
+        batches.learns_all = False
+        return batches
 
 
 @dataclass(frozen=True)
