@@ -13,6 +13,7 @@ from regard.data.objectives.images import square
 from regard.data.objectives.transcribe import hearing
 from regard.explain.card import USES, card
 from regard.explain.run_facts import RunFacts
+from regard.explain.run_page import headline
 from regard.explain.words import words_of
 from regard.models.catalog import spec
 from regard.tasks.judging.catalog import EVALUATIONS
@@ -67,6 +68,14 @@ def facts(**changes) -> RunFacts:
         evaluations={"test": evaluation(bleu=34.9, exact_match=0.251)},
     )
     return made._replace(**changes)
+
+
+def test_a_page_opens_with_the_largest_groups():
+    record = evaluation(bleu=34.9)
+    small, large = record.groups
+    groups = [small, *({**large, "name": f"part {count}", "examples": count} for count in (50, 70, 60))]
+    found = headline(facts(), replace(record, groups=groups))
+    assert list(found) == ["BLEU, part 70", "BLEU, part 60", "BLEU, part 50", "minutes of training"]
 
 
 def test_the_card_has_the_scores_with_intervals_the_data_and_the_limits():

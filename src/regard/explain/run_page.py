@@ -42,7 +42,7 @@ def write_run_page(directory: Path, record: EvaluationRecord, task: Any) -> Path
     page = Report(
         title=f"{directory.resolve().name}: {use_of(facts).noun.lower()}",
         summary=_summary(facts, record),
-        headline=_headline(facts, record),
+        headline=headline(facts, record),
         facts=_facts(facts),
         curves=Curves.from_metrics(directory / "metrics.jsonl"),
         scores=[_scores(record)],
@@ -79,13 +79,14 @@ def _summary(facts: RunFacts, record: EvaluationRecord) -> str:
     )
 
 
-def _headline(facts: RunFacts, record: EvaluationRecord) -> dict[str, Cell]:
-    """The first scores over all examples, or of several directions the first score of each; and the time."""
+def headline(facts: RunFacts, record: EvaluationRecord) -> dict[str, Cell]:
+    """The first scores over all examples, or of the largest of several groups the first score of each; and the time."""
     groups = {group["name"]: group["scores"] for group in record.groups}
     if ALL in groups:
         shown = [(name, ALL) for name in list(groups[ALL])[:_HEADLINES]]
     else:
-        shown = [(next(iter(scores)), name) for name, scores in list(groups.items())[:_HEADLINES]]
+        largest = sorted(record.groups, key=lambda group: -group["examples"])[:_HEADLINES]
+        shown = [(next(iter(group["scores"])), group["name"]) for group in largest]
     found: dict[str, Cell] = {}
     for metric, group in shown:
         title = METRICS[metric].title + ("" if group == ALL else f", {group}")
