@@ -364,8 +364,9 @@ def test_the_commands_prepare_and_train_every_task(
 @pytest.mark.parametrize(
     ("task", "model", "words"),
     [
-        ("language-model", ENCODER, "preset = 'bert-tiny' is of the family bert, which has no language head"),
-        ("masked-language-model", MODELS["language-model"], "preset = 'gpt2-tiny' .* no masked_language head"),
+        ("language-model", ENCODER, "preset = 'bert-tiny' is an encoder .* language-model needs a decoder of texts"),
+        ("masked-language-model", MODELS["language-model"], "'gpt2-tiny' is a decoder .* needs an encoder of texts"),
+        ("answer", {"preset": "gpt2-tiny"}, "'gpt2-tiny' is a decoder .* needs an encoder of texts with a span head"),
         ("classify", {"preset": "base"}, "preset = 'base' is an encoder-decoder .* needs an encoder or decoder"),
         ("language-model", {"preset": "gpt2-smal"}, "did you mean gpt2-small"),
         (
