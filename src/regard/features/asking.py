@@ -1,7 +1,7 @@
 """How a language model is asked for a text, and where its answer begins: what stands before and behind a source.
 
 The prompt of a run file becomes the chat template of its tokenizer, so the checkpoint itself says how it is asked, in
-the form that Transformers and all servers read: the source is what a user says, the target what the assistant does.
+the form that Transformers reads: the source is what a user says, the target what the assistant does.
 """
 
 from typing import NamedTuple
